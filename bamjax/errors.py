@@ -1,0 +1,5 @@
+"""Errors that a user can mend."""
+
+
+class UserError(ValueError):
+  """A mistake of the user's, told in one clear line."""
