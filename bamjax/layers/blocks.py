@@ -1,0 +1,30 @@
+"""Blocks that several backbones share."""
+
+from typing import Any
+
+from flax import linen as nn
+import jax
+
+from bamjax.layers.convolution import Conv
+
+
+class ResidualBlock(nn.Module):
+  """x + res_scale · conv(ReLU(conv(x))), EDSR's block without batch norm.
+
+  Maps N×H×W×C to N×H×W×C.
+
+  Attributes:
+    res_scale: factor of the residual.
+    dtype: dtype of the computation.
+  """
+
+  res_scale: float = 1.0
+  dtype: Any = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Refines x, N×H×W×C."""
+    features = x.shape[-1]
+    y = nn.relu(Conv(features, dtype=self.dtype, name="conv_0")(x))
+    y = Conv(features, dtype=self.dtype, name="conv_1")(y)
+    return x + self.res_scale * y

@@ -1,0 +1,174 @@
+"""Convolutions, pixel shuffle and upsamplers.
+
+Every convolution of every backbone goes through `convolve`, so that the choice
+of an algorithm has one place.
+"""
+
+import math
+from typing import Any
+
+from flax import linen as nn
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+Dtype = Any
+
+
+def torch_uniform(fan_in: int):
+  """PyTorch's default initializer of convs: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
+
+  The published recipes train from it, for kernels and for biases.
+  """
+  bound = 1 / math.sqrt(fan_in)
+
+  def init(key, shape, dtype=jnp.float32):
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+  return init
+
+
+def convolve(
+  x: jax.Array, kernel: jax.Array, *, groups: int = 1, dilation: int = 1
+) -> jax.Array:
+  """Stride-1 convolution with zero 'same' padding.
+
+  Args:
+    x: N×H×W×C_in.
+    kernel: k×k×(C_in/groups)×C_out, k odd, same dtype as x.
+    groups: number of channel groups.
+    dilation: spacing of the kernel's taps.
+
+  Returns:
+    N×H×W×C_out, dtype of x.
+  """
+  if groups > 1 and jax.default_backend() == "cpu":
+    # XLA's grouped convs on the CPU are 5-10 times slower than this.
+    parts = zip(
+      jnp.split(x, groups, axis=-1),
+      jnp.split(kernel, groups, axis=-1),
+      strict=True,
+    )
+    return jnp.concatenate(
+      [convolve(a, b, dilation=dilation) for a, b in parts], axis=-1
+    )
+  if kernel.shape[:2] == (1, 1) and groups == 1:
+    # A 1×1 conv is a matrix product, which XLA runs faster on every backend.
+    return lax.dot_general(x, kernel[0, 0], (((3,), (0,)), ((), ())))
+  pad = dilation * (kernel.shape[0] // 2)
+  return lax.conv_general_dilated(
+    x,
+    kernel,
+    window_strides=(1, 1),
+    padding=((pad, pad), (pad, pad)),
+    rhs_dilation=(dilation, dilation),
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    feature_group_count=groups,
+  )
+
+
+class Conv(nn.Module):
+  """Stride-1 convolution with zero 'same' padding and PyTorch's initializer.
+
+  Maps N×H×W×C_in to N×H×W×`features`. Parameters are float32: `kernel`
+  k×k×(C_in/groups)×features and `bias` (features,).
+
+  Attributes:
+    features: output channels.
+    kernel_size: k, odd.
+    use_bias: whether a bias is added.
+    groups: channel groups; C_in and features are multiples of it.
+    dilation: spacing of the kernel's taps.
+    weight_norm: learn kernel = gain · direction / ‖direction‖ per output
+      channel (Salimans & Kingma 2016), as `kernel` (the direction) and `gain`.
+    dtype: dtype of the computation; None takes that of the input.
+  """
+
+  features: int
+  kernel_size: int = 3
+  use_bias: bool = True
+  groups: int = 1
+  dilation: int = 1
+  weight_norm: bool = False
+  dtype: Dtype | None = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Convolves x, N×H×W×C_in, to N×H×W×features."""
+    k = self.kernel_size
+    shape = (k, k, x.shape[-1] // self.groups, self.features)
+    init = torch_uniform(math.prod(shape[:3]))
+    kernel = self.param("kernel", init, shape)
+    if self.weight_norm:
+      norm = jnp.sqrt(jnp.sum(kernel**2, axis=(0, 1, 2)))
+      # As in PyTorch, the gain starts where the kernel is the direction itself.
+      gain = self.param("gain", lambda _, __: norm, norm.shape)
+      kernel = kernel * (gain / norm)
+    bias = self.param("bias", init, (self.features,)) if self.use_bias else None
+    x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+    y = convolve(x, kernel, groups=self.groups, dilation=self.dilation)
+    return y if bias is None else y + bias
+
+
+def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
+  """Moves blocks of factor² channels into space, in PyTorch's channel order.
+
+  Args:
+    x: N×H×W×(C·factor²), channels ordered (c, row offset, column offset).
+    factor: upscaling factor.
+
+  Returns:
+    N×(factor·H)×(factor·W)×C.
+
+  Source: Shi et al. 2016, eq. 4. TensorFlow's `depth_to_space` orders its
+  channels (row offset, column offset, c) and is not the same.
+  """
+  n, h, w, c = x.shape
+  x = x.reshape(n, h, w, c // factor**2, factor, factor)
+  x = x.transpose(0, 1, 4, 2, 5, 3)
+  return x.reshape(n, h * factor, w * factor, c // factor**2)
+
+
+def upsample_steps(scale: int) -> list[int]:
+  """Factors of the pixel shuffles that make up `scale`: 4 → [2, 2], 3 → [3].
+
+  Raises:
+    ValueError: scale is neither 3 nor a power of two from 2 on.
+  """
+  if scale == 3:
+    return [3]
+  if scale >= 2 and scale & (scale - 1) == 0:
+    return [2] * (scale.bit_length() - 1)
+  raise ValueError(f"scale must be 2, 3, 4 or 8; got {scale}")
+
+
+class Upsampler(nn.Module):
+  """EDSR's upsampler: conv C→C·f² and pixel shuffle, once a factor of scale.
+
+  Maps N×H×W×C to N×sH×sW×C.
+
+  Attributes:
+    scale: 2, 3, 4 or 8.
+    relu: a ReLU after each conv (CARN, DRLN).
+    groups: channel groups of the convs (CARN-M).
+    dtype: dtype of the computation.
+  """
+
+  scale: int
+  relu: bool = False
+  groups: int = 1
+  dtype: Dtype | None = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Upsamples x, N×H×W×C, to N×sH×sW×C."""
+    channels = x.shape[-1]
+    for i, factor in enumerate(upsample_steps(self.scale)):
+      x = Conv(
+        channels * factor**2,
+        groups=self.groups,
+        dtype=self.dtype,
+        name=f"conv_{i}",
+      )(x)
+      x = pixel_shuffle(nn.relu(x) if self.relu else x, factor)
+    return x

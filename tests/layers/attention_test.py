@@ -1,0 +1,459 @@
+"""BAM, its halves and its rivals against definitions written in NumPy."""
+
+import itertools
+
+from flax import linen as nn
+from flax import nnx
+import jax
+from jax import test_util
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from bamjax import layers
+
+KINDS = [kind for kind in layers.ATTENTIONS if kind != "none"]
+
+
+def sigmoid(x):
+  return 1 / (1 + np.exp(-x))
+
+
+def relu(x):
+  return np.maximum(x, 0)
+
+
+def conv(x, kernel, bias=0.0, dilation=1):
+  """Zero-padded 'same' cross-correlation, tap by tap, in float64."""
+  k = kernel.shape[0]
+  n, h, w, _ = x.shape
+  y = np.zeros((n, h, w, kernel.shape[-1])) + bias
+  for i, j, row, column in itertools.product(
+    range(k), range(k), range(h), range(w)
+  ):
+    r = row + dilation * (i - k // 2)
+    c = column + dilation * (j - k // 2)
+    if 0 <= r < h and 0 <= c < w:
+      y[:, row, column] += x[:, r, c] @ kernel[i, j]
+  return y
+
+
+def mean(x):
+  return x.mean((1, 2), keepdims=True)
+
+
+def top(x):
+  return x.max((1, 2), keepdims=True)
+
+
+def dense(x, p):
+  """A 1×1 conv with the parameters p, as a product over channels."""
+  return x @ p["kernel"][0, 0] + p.get("bias", 0)
+
+
+def mlp(x, p):
+  y = dense(x, p["squeeze"])
+  if "activation" in p:
+    y = relu(y) + p["activation"]["slope"] * np.minimum(y, 0)
+  else:
+    y = relu(y)
+  return dense(y, p["excite"])
+
+
+def channel_weights(x, p, max_pool=False):
+  logits = mlp(mean(x), p["mlp"])
+  if max_pool:
+    logits = logits + mlp(top(x), p["mlp"])
+  return sigmoid(logits)
+
+
+def spatial_weights(x, p, avg_pool=False):
+  maps = [x.mean(-1), x.max(-1)] if avg_pool else [x.max(-1)]
+  return sigmoid(conv(np.stack(maps, -1), p["conv"]["kernel"]))
+
+
+def cbam(x, p):
+  x = channel_weights(x, p, max_pool=True) * x
+  return spatial_weights(x, p["spatial"], avg_pool=True) * x
+
+
+def cca(x, p):
+  contrast = np.sqrt(((x - mean(x)) ** 2).mean((1, 2), keepdims=True))
+  return sigmoid(mlp(contrast + mean(x), p["mlp"])) * x
+
+
+def la(x, p):
+  maps = [
+    relu(
+      conv(
+        mean(x),
+        p[f"dilated_{d}"]["kernel"],
+        p[f"dilated_{d}"]["bias"],
+        dilation=d,
+      )
+    )
+    for d in (3, 5, 7)
+  ]
+  y = conv(np.concatenate(maps, -1), p["fuse"]["kernel"], p["fuse"]["bias"])
+  return sigmoid(y) * x
+
+
+def bam(x, p, every=False):
+  return (
+    channel_weights(x, p["acam"], every)
+    * spatial_weights(x, p["msam"], every)
+    * x
+  )
+
+
+DEFINITIONS = {
+  "bam": bam,
+  "ca": lambda x, p: channel_weights(x, p) * x,
+  "cca": cca,
+  "se": lambda x, p: channel_weights(x, p) * x,
+  "cbam": cbam,
+  "pa": lambda x, p: sigmoid(dense(x, p["conv"])) * x,
+  "la": la,
+  "acam": lambda x, p: channel_weights(x, p) * x,
+  "msam": lambda x, p: spatial_weights(x, p) * x,
+  "acam_maxpool": lambda x, p: channel_weights(x, p, True) * x,
+  "msam_avgpool": lambda x, p: spatial_weights(x, p, True) * x,
+  "bam_allpool": lambda x, p: bam(x, p, True),
+}
+
+
+class Net(nn.Module):
+  """The attention that `layers.Attention` makes, as a model by itself."""
+
+  attention: layers.Attention
+
+  @nn.compact
+  def __call__(self, x):
+    return self.attention()(x)
+
+
+def random_features(seed=0, shape=(2, 9, 8, 32)):
+  return jax.random.normal(jax.random.key(seed), shape)
+
+
+def build(kind, x, reduction=4):
+  net = Net(layers.Attention(kind, reduction))
+  params = jax.jit(net.init)(jax.random.key(1), x)["params"]
+  # Away from zero, so that no weight is a sigmoid's dull middle.
+  leaves, tree = jax.tree.flatten(params)
+  keys = jax.random.split(jax.random.key(2), len(leaves))
+  leaves = [
+    p + 0.3 * jax.random.normal(k, p.shape)
+    for p, k in zip(leaves, keys, strict=True)
+  ]
+  return net, {"params": jax.tree.unflatten(tree, leaves)}
+
+
+def to_numpy(variables):
+  return jax.tree.map(
+    lambda p: np.asarray(p, np.float64), variables["params"]["attention"]
+  )
+
+
+def count(tree):
+  return sum(p.size for p in jax.tree.leaves(tree))
+
+
+def test_every_kind_has_a_definition():
+  assert set(DEFINITIONS) == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equals_its_definition(kind):
+  x = random_features()
+  net, variables = build(kind, x)
+  want = DEFINITIONS[kind](np.asarray(x, np.float64), to_numpy(variables))
+  assert want.shape == x.shape
+  got = jax.jit(net.apply)(variables, x)
+  np.testing.assert_allclose(got, want, 2e-5, 1e-5)
+
+
+# Two channels, r = 2, so that everything can be followed with a pencil.
+# Channel 0 is [[1, 2], [3, 6]], mean 3; channel 1 is [[4, 0], [-2, -6]],
+# mean -1; the larger of the two is [[4, 2], [3, 6]].
+TINY = np.array([[[[1, 4], [2, 0]], [[3, -2], [6, -6]]]], np.float32)
+
+
+def tiny_acam(sign):
+  return {
+    "mlp": {
+      "squeeze": {"kernel": jnp.array([[[[sign * 1.0], [sign * 2.0]]]])},
+      "activation": {"slope": jnp.array([0.25])},
+      "excite": {"kernel": jnp.array([[[[1.0, -2.0]]]])},
+    }
+  }
+
+
+# squeeze: ±(1·3 + 2·(-1)) = ±1; PReLU: 1 or -0.25; excite: ×(1, -2).
+@pytest.mark.parametrize(
+  "sign, logits", [(1, [1, -2]), (-1, [-0.25, 0.5])], ids=["plus", "minus"]
+)
+def test_acam_by_hand_on_both_sides_of_the_prelu(sign, logits):
+  params = {"params": tiny_acam(sign)}
+  weights = layers.ACAM(2, weights_only=True).apply(params, TINY)
+  assert weights.shape == (1, 1, 1, 2)
+  want = [1 / (1 + np.exp(-v)) for v in logits]
+  np.testing.assert_allclose(weights[0, 0, 0], want, 1e-6)
+  scaled = layers.ACAM(2).apply(params, TINY)
+  np.testing.assert_allclose(scaled, TINY * np.array(want), 1e-6)
+
+
+def tiny_msam():
+  # Centre tap 1 and the tap three columns to the left 10: off the 2×2 map
+  # everywhere, so it must see zeros. One row up: 0.5.
+  kernel = np.zeros((7, 7, 1, 1), np.float32)
+  kernel[3, 3], kernel[3, 0], kernel[2, 3] = 1, 10, 0.5
+  return {"conv": {"kernel": jnp.asarray(kernel)}}
+
+
+# Row 0 has zeros above it: [4, 2]. Row 1: [3 + 4/2, 6 + 2/2] = [5, 7].
+TINY_SPATIAL = 1 / (1 + np.exp(-np.array([[4.0, 2.0], [5.0, 7.0]])))
+
+
+def test_msam_by_hand_with_zero_padding_and_max_over_channels():
+  params = {"params": tiny_msam()}
+  weights = layers.MSAM(weights_only=True).apply(params, TINY)
+  assert weights.shape == (1, 2, 2, 1)
+  np.testing.assert_allclose(weights[0, :, :, 0], TINY_SPATIAL, 1e-6)
+  scaled = layers.MSAM().apply(params, TINY)
+  want = TINY * TINY_SPATIAL[None, :, :, None]
+  np.testing.assert_allclose(scaled, want, 1e-6)
+
+
+def test_msam_averages_before_the_max():
+  kernel = np.zeros((7, 7, 2, 1), np.float32)
+  kernel[3, 3, :, 0] = 2, -1
+  weights = layers.MSAM(avg_pool=True, weights_only=True).apply(
+    {"params": {"conv": {"kernel": kernel}}}, TINY
+  )
+  # 2·mean - max: means are [[2.5, 1], [0.5, 0]].
+  want = 1 / (1 + np.exp(-np.array([[1.0, 0.0], [-2.0, -6.0]])))
+  np.testing.assert_allclose(weights[0, :, :, 0], want, 1e-6)
+
+
+def test_bam_by_hand():
+  params = {"params": {"acam": tiny_acam(1), "msam": tiny_msam()}}
+  channel = 1 / (1 + np.exp(-np.array([1.0, -2.0])))
+  want = channel * TINY_SPATIAL[None, :, :, None] * TINY
+  np.testing.assert_allclose(layers.BAM(2).apply(params, TINY), want, 1e-6)
+
+
+def test_padding_of_the_spatial_conv_is_zeros():
+  # All ones: a constant map's edge sees 4×4 of the 49 taps, its centre all.
+  params = {"params": {"conv": {"kernel": jnp.full((7, 7, 1, 1), 0.1)}}}
+  weights = layers.MSAM(weights_only=True).apply(params, jnp.ones((1, 9, 9, 3)))
+  np.testing.assert_allclose(weights[0, 0, 0, 0], sigmoid(1.6), 1e-6)
+  np.testing.assert_allclose(weights[0, 4, 4, 0], sigmoid(4.9), 1e-6)
+
+
+@pytest.mark.parametrize(
+  "kind, channels, reduction, want",
+  [
+    ("none", 64, 16, 0),
+    ("bam", 64, 16, 565),
+    ("bam", 256, 16, 2 * 256 * 16 + 16 + 49),
+    ("bam", 24, 8, 2 * 24 * 3 + 3 + 49),
+    ("ca", 64, 16, 580),
+    ("cca", 64, 16, 580),
+    ("se", 64, 16, 512),
+    ("cbam", 64, 16, 610),
+    ("pa", 64, 16, 4160),
+    ("la", 64, 16, 3 * (9 * 64 * 4 + 4) + 9 * 12 * 64 + 64),
+    ("acam", 64, 16, 516),
+    ("msam", 64, 16, 49),
+    ("acam_maxpool", 64, 16, 516),
+    ("msam_avgpool", 64, 16, 98),
+    ("bam_allpool", 64, 16, 614),
+  ],
+)
+def test_number_of_parameters(kind, channels, reduction, want):
+  net = Net(layers.Attention(kind, reduction))
+  x = jnp.zeros((1, 4, 4, channels))
+  assert count(jax.eval_shape(net.init, jax.random.key(0), x)) == want
+
+
+def test_none_is_the_identity():
+  x = random_features()
+  np.testing.assert_array_equal(Net(layers.Attention()).apply({}, x), x)
+
+
+def test_prelu_starts_at_a_quarter():
+  x = random_features()
+  params = layers.BAM().init(jax.random.key(0), x)["params"]
+  slope = params["acam"]["mlp"]["activation"]["slope"]
+  np.testing.assert_array_equal(slope, np.full(2, 0.25))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("given", ["input", "dtype"])
+def test_bfloat16_computes_near_float32_with_float32_parameters(kind, given):
+  x = random_features()
+  net, variables = build(kind, x)
+  want = jax.jit(net.apply)(variables, x)
+  dtype = jnp.bfloat16
+  low = Net(layers.Attention(kind, 4, dtype))
+  fresh = jax.jit(low.init)(jax.random.key(0), x)
+  assert {p.dtype for p in jax.tree.leaves(fresh)} == {jnp.dtype("float32")}
+  got = jax.jit(low.apply)(
+    variables, x.astype(dtype) if given == "input" else x
+  )
+  if given == "input":
+    assert got.dtype == dtype
+  error = jnp.abs(got.astype(jnp.float32) - want)
+  # bf16 keeps 8 bits; a few roundings in a row, relative to the largest value.
+  assert error.max() < 0.02 * jnp.abs(want).max()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_finite_and_reach_every_parameter(kind):
+  x = random_features()
+  net, variables = build(kind, x)
+
+  @jax.jit
+  def gradients(v, x):
+    def loss(v, x):
+      return jnp.mean(net.apply(v, x) ** 2)
+
+    return jax.grad(loss, argnums=(0, 1))(v, x)
+
+  by_params, by_input = gradients(variables, x)
+  assert jnp.isfinite(by_input).all() and jnp.any(by_input != 0)
+  for path, g in jax.tree_util.tree_leaves_with_path(by_params):
+    name = jax.tree_util.keystr(path)
+    assert jnp.isfinite(g).all(), name
+    assert jnp.any(g != 0), name
+
+
+@pytest.mark.parametrize("kind", ["bam", "cca"])
+def test_gradients_equal_finite_differences(kind):
+  x = random_features(shape=(1, 4, 4, 16))
+  net, variables = build(kind, x)
+  test_util.check_grads(
+    jax.jit(net.apply), (variables, x), 1, ["rev"], 3e-2, 3e-2, 1e-3
+  )
+
+
+@pytest.mark.parametrize("value", [0.0, 0.7])
+def test_gradient_of_cca_is_finite_at_a_constant_map(value):
+  x = jnp.full((1, 4, 4, 16), value)
+  net, variables = build("cca", x)
+  gradients = jax.grad(lambda v, x: net.apply(v, x).sum(), argnums=(0, 1))(
+    variables, x
+  )
+  assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(gradients))
+
+
+def test_gradient_is_the_papers_product_rule():
+  # Eq. 6: dBAM/dF = dACAM/dF·MSAM·F + dMSAM/dF·F·ACAM + ACAM·MSAM.
+  x = random_features(shape=(1, 5, 6, 16))
+  params = build("bam", x)[1]["params"]["attention"]
+  acam = layers.ACAM(4, weights_only=True)
+  msam = layers.MSAM(weights_only=True)
+
+  def channel(x):
+    return acam.apply({"params": params["acam"]}, x)
+
+  def spatial(x):
+    return msam.apply({"params": params["msam"]}, x)
+
+  def whole(x):
+    return layers.BAM(4).apply({"params": params}, x)
+
+  @jax.jit
+  def forward(x, direction):
+    a, da = jax.jvp(channel, (x,), (direction,))
+    s, ds = jax.jvp(spatial, (x,), (direction,))
+    product = da * s * x + ds * x * a + a * s * direction
+    return jax.jvp(whole, (x,), (direction,))[1], product
+
+  for seed in range(3):
+    got, want = forward(x, random_features(seed + 10, x.shape))
+    np.testing.assert_allclose(got, want, 1e-5, 1e-6)
+
+  # The same read backwards: jax.grad of <u, BAM(F)>.
+  u = random_features(20, x.shape)
+  a, channel_vjp = jax.vjp(channel, x)
+  s, spatial_vjp = jax.vjp(spatial, x)
+  want = (
+    channel_vjp((u * s * x).sum((1, 2), keepdims=True))[0]
+    + spatial_vjp((u * x * a).sum(-1, keepdims=True))[0]
+    + u * a * s
+  )
+  got = jax.grad(lambda x: (u * whole(x)).sum())(x)
+  np.testing.assert_allclose(got, want, 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_jit_and_vmap_change_nothing(kind):
+  x = random_features(shape=(3, 5, 7, 16))
+  net, variables = build(kind, x)
+  want = net.apply(variables, x)
+  jitted = jax.jit(net.apply)(variables, x)
+  np.testing.assert_allclose(jitted, want, 1e-5, 1e-6)
+  mapped = jax.vmap(net.apply, in_axes=(None, 0))(variables, x[:, None])
+  np.testing.assert_allclose(mapped[:, 0], want, 1e-5, 1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(1, 1, 1, 16), (1, 3, 11, 24)])
+def test_any_height_and_width(kind, shape):
+  x = random_features(shape=shape)
+  init = Net(layers.Attention(kind)).init_with_output
+  assert jax.eval_shape(init, jax.random.key(0), x)[0].shape == shape
+
+
+@pytest.mark.parametrize(
+  "kind", [k for k in KINDS if k not in ("pa", "msam", "msam_avgpool")]
+)
+def test_too_few_channels_are_refused(kind):
+  with pytest.raises(ValueError, match="at least as many channels; got 8"):
+    build(kind, jnp.zeros((1, 4, 4, 8)), reduction=16)
+
+
+def test_unknown_attention_is_refused():
+  with pytest.raises(ValueError, match="unknown attention 'bma'.*bam"):
+    layers.Attention("bma")
+
+
+class NNXNet(nnx.Module):
+  """An NNX model with BAM between two of its own convs."""
+
+  def __init__(self, rngs):
+    self.first = nnx.Conv(3, 16, (3, 3), rngs=rngs)
+    self.attention = nnx.bridge.ToNNX(layers.BAM(), rngs=rngs).lazy_init(
+      jnp.zeros((1, 8, 8, 16))
+    )
+    self.last = nnx.Conv(16, 3, (3, 3), rngs=rngs)
+
+  def __call__(self, x):
+    return self.last(self.attention(self.first(x)))
+
+
+def test_trains_inside_an_nnx_module():
+  model = NNXNet(nnx.Rngs(0))
+  optimizer = nnx.Optimizer(model, optax.adam(1e-2), wrt=nnx.Param)
+  x = random_features(shape=(2, 8, 8, 3))
+
+  def loss_of(model):
+    return jnp.mean((model(x) - x) ** 2)
+
+  @nnx.jit
+  def step(model, optimizer):
+    grads = nnx.grad(loss_of)(model)
+    optimizer.update(model, grads)
+    return grads
+
+  attention = jax.tree.leaves(nnx.state(model.attention, nnx.Param))
+  assert sum(p.size for p in attention) == 2 * 16 + 1 + 49
+  before = [np.asarray(p) for p in attention]
+  loss = loss_of(model)
+  step(model, optimizer)
+  after = jax.tree.leaves(nnx.state(model.attention, nnx.Param))
+  assert all((a != b).any() for a, b in zip(before, after, strict=True))
+  assert loss_of(model) < loss
