@@ -1,0 +1,129 @@
+"""AWSRN: adaptive weighted super-resolution network (Wang et al., 2019)."""
+
+import functools
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from bamjax.layers import Attention
+from bamjax.layers import Conv
+from bamjax.layers import Normalization
+from bamjax.layers import pixel_shuffle
+from bamjax.models.registry import register
+
+_Conv = functools.partial(Conv, weight_norm=True)
+
+
+class Scale(nn.Module):
+  """scale · x, with one learned number.
+
+  Attributes:
+    initial: its initial value.
+  """
+
+  initial: float = 1.0
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Scales x, any shape."""
+    init = nn.initializers.constant(self.initial)
+    return self.param("scale", init, (1,)).astype(x.dtype) * x
+
+
+class AWRU(nn.Module):
+  """Adaptive weighted residual unit (AWSRN, figure 3).
+
+  Maps N×H×W×C to N×H×W×C.
+
+  Attributes:
+    wide_features: channels between the two convs.
+    dtype: dtype of the computation.
+  """
+
+  wide_features: int = 128
+  dtype: Any = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Refines x, N×H×W×C."""
+    y = nn.relu(_Conv(self.wide_features, dtype=self.dtype, name="conv_0")(x))
+    y = _Conv(x.shape[-1], dtype=self.dtype, name="conv_1")(y)
+    return Scale(name="residual_scale")(y) + Scale(name="skip_scale")(x)
+
+
+class LFB(nn.Module):
+  """Local fusion block: a chain of units, fused (AWSRN, figure 2).
+
+  Maps N×H×W×C to N×H×W×C.
+
+  Attributes:
+    units: adaptive weighted residual units.
+    wide_features: channels inside a unit.
+    dtype: dtype of the computation.
+  """
+
+  units: int = 4
+  wide_features: int = 128
+  dtype: Any = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Refines x, N×H×W×C."""
+    outputs = []
+    y = x
+    for i in range(self.units):
+      y = AWRU(self.wide_features, self.dtype, name=f"unit_{i}")(y)
+      outputs.append(y)
+    y = jnp.concatenate(outputs, axis=-1)
+    y = _Conv(x.shape[-1], dtype=self.dtype, name="fuse")(y)
+    return Scale(name="residual_scale")(y) + Scale(name="skip_scale")(x)
+
+
+@register("awsrn", reduction=8, official=Normalization(gain=2, shift=2))
+class AWSRN(nn.Module):
+  """Maps RGB in [0, 1], N×H×W×3, to N×sH×sW×3.
+
+  All convs are weight-normalised, the attention's excepted. The attention
+  stands before the multi-scale tail.
+
+  Attributes:
+    scale: 2, 3, 4 or 8.
+    attention: factory of the attention.
+    normalization: input convention.
+    blocks: local fusion blocks.
+    units: adaptive weighted residual units of a block.
+    features: channels.
+    wide_features: channels inside a unit.
+    tail_sizes: kernel sizes of the tail's branches.
+    dtype: dtype of the computation.
+  """
+
+  scale: int = 2
+  attention: Attention = Attention()
+  normalization: Normalization = Normalization()
+  blocks: int = 4
+  units: int = 4
+  features: int = 32
+  wide_features: int = 128
+  tail_sizes: tuple[int, ...] = (3, 5, 7, 9)
+  dtype: Any = None
+
+  @nn.compact
+  def __call__(self, lr: jax.Array) -> jax.Array:
+    """Super-resolves lr, RGB in [0, 1], N×H×W×3."""
+    lr = self.normalization.enter(lr)
+    x = _Conv(self.features, dtype=self.dtype, name="head")(lr)
+    for i in range(self.blocks):
+      x = LFB(self.units, self.wide_features, self.dtype, name=f"block_{i}")(x)
+    x = self.attention()(x)
+
+    # The sum goes before the shuffle, not after it: the same, for less.
+    outputs = 3 * self.scale**2
+    y = _Conv(outputs, dtype=self.dtype, name="skip")(lr)
+    for size in self.tail_sizes:
+      branch = _Conv(outputs, size, dtype=self.dtype, name=f"tail_{size}")(x)
+      initial = 1 / len(self.tail_sizes)
+      y = y + Scale(initial, name=f"tail_{size}_scale")(branch)
+    return self.normalization.leave(pixel_shuffle(y, self.scale))

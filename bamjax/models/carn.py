@@ -1,0 +1,165 @@
+"""CARN and CARN-M: cascading residual networks (Ahn et al., ECCV 2018)."""
+
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from bamjax.errors import UserError
+from bamjax.layers import Attention
+from bamjax.layers import Conv
+from bamjax.layers import Normalization
+from bamjax.layers import Upsampler
+from bamjax.models.registry import register
+
+_SHIFTED = Normalization(gain=1, shift=1)
+
+
+class Unit(nn.Module):
+  """Residual unit of CARN, or efficient one of CARN-M (CARN, figure 3).
+
+  Maps N×H×W×C to N×H×W×C.
+
+  Attributes:
+    groups: channel groups of the 3×3 convs.
+    mobile: a ReLU and a 1×1 conv follow the 3×3 convs (CARN-M).
+    dtype: dtype of the computation.
+  """
+
+  groups: int = 1
+  mobile: bool = False
+  dtype: Any = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Refines x, N×H×W×C."""
+
+    def conv(size, groups, name):
+      return Conv(x.shape[-1], size, groups=groups, dtype=self.dtype, name=name)
+
+    y = nn.relu(conv(3, self.groups, "conv_0")(x))
+    y = conv(3, self.groups, "conv_1")(y)
+    if self.mobile:
+      y = conv(1, 1, "conv_2")(nn.relu(y))
+    return nn.relu(x + y)
+
+
+class CascadingBlock(nn.Module):
+  """Units, each followed by a fusion of all maps so far (CARN, figure 2b).
+
+  Maps N×H×W×C to N×H×W×C.
+
+  Attributes:
+    units: residual units.
+    groups: channel groups of the units' 3×3 convs.
+    mobile: CARN-M's unit, one set of weights for all places in the block.
+    dtype: dtype of the computation.
+  """
+
+  units: int = 3
+  groups: int = 1
+  mobile: bool = False
+  dtype: Any = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Refines x, N×H×W×C."""
+    features = x.shape[-1]
+    maps = x
+    for i in range(self.units):
+      if i == 0 or not self.mobile:
+        unit = Unit(self.groups, self.mobile, self.dtype, name=f"unit_{i}")
+      maps = jnp.concatenate([maps, unit(x)], axis=-1)
+      x = nn.relu(Conv(features, 1, dtype=self.dtype, name=f"fuse_{i}")(maps))
+    return x
+
+
+class MultiScaleUpsampler(nn.Module):
+  """An upsampler a scale, all held at once, of which one runs.
+
+  Maps N×H×W×C to N×sH×sW×C.
+
+  Attributes:
+    scale: the scale that runs, one of `scales`.
+    scales: the scales held.
+    groups: channel groups of the convs.
+    dtype: dtype of the computation.
+  """
+
+  scale: int
+  scales: tuple[int, ...] = (2, 3, 4)
+  groups: int = 1
+  dtype: Any = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Upsamples x, N×H×W×C, to N×sH×sW×C."""
+    # The others run only to make their parameters.
+    scales = self.scales if self.is_initializing() else (self.scale,)
+    outputs = {
+      scale: Upsampler(
+        scale, True, self.groups, self.dtype, name=f"scale_{scale}"
+      )(x)
+      for scale in scales
+    }
+    return outputs[self.scale]
+
+
+@register("carn", paper=_SHIFTED, official=_SHIFTED, fixed=24)
+@register("carn_m", paper=_SHIFTED, official=_SHIFTED, fixed=24, mobile=True)
+class CARN(nn.Module):
+  """Maps RGB in [0, 1], N×H×W×3, to N×sH×sW×3.
+
+  An attention stands after each fusion of whole blocks.
+
+  Attributes:
+    scale: 2, 3 or 4. The parameters of all three are held and the same.
+    attention: factory of the attention.
+    normalization: input convention.
+    blocks: cascading blocks.
+    units: residual units of a block.
+    features: channels.
+    groups: channel groups of the units' and the upsampler's 3×3 convs: 1 in
+      the papers' tables, 4 in CARN-M's published weights.
+    mobile: CARN-M's unit, shared inside a block.
+    dtype: dtype of the computation.
+
+  Raises:
+    UserError: the scale is not 2, 3 or 4.
+  """
+
+  scale: int = 2
+  attention: Attention = Attention()
+  normalization: Normalization = Normalization()
+  blocks: int = 3
+  units: int = 3
+  features: int = 64
+  groups: int = 1
+  mobile: bool = False
+  dtype: Any = None
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.scale not in MultiScaleUpsampler.scales:
+      raise UserError(
+        f"CARN and CARN-M upsample by 2, 3 or 4; got scale {self.scale}"
+      )
+
+  @nn.compact
+  def __call__(self, lr: jax.Array) -> jax.Array:
+    """Super-resolves lr, RGB in [0, 1], N×H×W×3."""
+    x = self.normalization.enter(lr)
+    maps = x = Conv(self.features, dtype=self.dtype, name="head")(x)
+    for i in range(self.blocks):
+      y = CascadingBlock(
+        self.units, self.groups, self.mobile, self.dtype, name=f"block_{i}"
+      )(x)
+      maps = jnp.concatenate([maps, y], axis=-1)
+      x = Conv(self.features, 1, dtype=self.dtype, name=f"fuse_{i}")(maps)
+      x = self.attention(f"attention_{i}")(nn.relu(x))
+    x = MultiScaleUpsampler(
+      self.scale, groups=self.groups, dtype=self.dtype, name="upsampler"
+    )(x)
+    x = Conv(3, dtype=self.dtype, name="tail")(x)
+    return self.normalization.leave(x)

@@ -1,0 +1,87 @@
+"""IMDN: information multi-distillation network (Hui et al., ACM MM 2019)."""
+
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from bamjax.layers import Attention
+from bamjax.layers import Conv
+from bamjax.layers import Normalization
+from bamjax.layers import pixel_shuffle
+from bamjax.models.registry import register
+
+
+def _activate(x):
+  return nn.leaky_relu(x, 0.05)
+
+
+class IMDB(nn.Module):
+  """Information multi-distillation block (IMDN, figure 3).
+
+  Maps N×H×W×C to N×H×W×C.
+
+  Attributes:
+    attention: factory of the attention on the distilled channels.
+    distilled: channels that each step splits off.
+    dtype: dtype of the computation.
+  """
+
+  attention: Attention = Attention()
+  distilled: int = 16
+  dtype: Any = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Refines x, N×H×W×C."""
+    features = x.shape[-1]
+    kept = []
+    rest = x
+    for i in range(3):
+      y = _activate(Conv(features, dtype=self.dtype, name=f"conv_{i}")(rest))
+      part, rest = jnp.split(y, [self.distilled], axis=-1)
+      kept.append(part)
+    kept.append(Conv(self.distilled, dtype=self.dtype, name="conv_3")(rest))
+    y = self.attention()(jnp.concatenate(kept, axis=-1))
+    return x + Conv(features, 1, dtype=self.dtype, name="fuse")(y)
+
+
+@register("imdn", native="cca")
+class IMDN(nn.Module):
+  """Maps RGB in [0, 1], N×H×W×3, to N×sH×sW×3.
+
+  An attention stands in each block, on the concatenated distilled channels.
+
+  Attributes:
+    scale: 2, 3, 4 or 8.
+    attention: factory of the attention.
+    normalization: input convention.
+    blocks: information multi-distillation blocks.
+    features: channels.
+    distilled: channels that each step of a block splits off.
+    dtype: dtype of the computation.
+  """
+
+  scale: int = 2
+  attention: Attention = Attention()
+  normalization: Normalization = Normalization()
+  blocks: int = 6
+  features: int = 64
+  distilled: int = 16
+  dtype: Any = None
+
+  @nn.compact
+  def __call__(self, lr: jax.Array) -> jax.Array:
+    """Super-resolves lr, RGB in [0, 1], N×H×W×3."""
+    x = self.normalization.enter(lr)
+    head = x = Conv(self.features, dtype=self.dtype, name="head")(x)
+    outputs = []
+    for i in range(self.blocks):
+      x = IMDB(self.attention, self.distilled, self.dtype, name=f"block_{i}")(x)
+      outputs.append(x)
+    x = jnp.concatenate(outputs, axis=-1)
+    x = _activate(Conv(self.features, 1, dtype=self.dtype, name="fuse")(x))
+    x = head + Conv(self.features, dtype=self.dtype, name="body")(x)
+    x = Conv(3 * self.scale**2, dtype=self.dtype, name="tail")(x)
+    return self.normalization.leave(pixel_shuffle(x, self.scale))

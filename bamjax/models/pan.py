@@ -1,0 +1,89 @@
+"""PAN: pixel attention network (Zhao et al., ECCVW 2020)."""
+
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from bamjax.layers import Attention
+from bamjax.layers import Conv
+from bamjax.layers import Normalization
+from bamjax.layers.convolution import upsample_steps
+from bamjax.models.registry import register
+
+
+def _activate(x):
+  return nn.leaky_relu(x, 0.2)
+
+
+class SCPA(nn.Module):
+  """Self-calibrated block with pixel attention (PAN, figure 3).
+
+  Maps N×H×W×C to N×H×W×C.
+  """
+
+  dtype: Any = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Refines x, N×H×W×C."""
+
+    def conv(features, size, name, use_bias=False):
+      return Conv(features, size, use_bias, dtype=self.dtype, name=name)
+
+    half = x.shape[-1] // 2
+    a = _activate(conv(half, 1, "split_a")(x))
+    b = _activate(conv(half, 1, "split_b")(x))
+    a = _activate(conv(half, 3, "plain")(a))
+    gate = nn.sigmoid(conv(half, 1, "gate", use_bias=True)(b))
+    b = _activate(conv(half, 3, "gated_1")(conv(half, 3, "gated_0")(b) * gate))
+    return x + conv(2 * half, 1, "fuse")(jnp.concatenate([a, b], axis=-1))
+
+
+@register("pan", native="pa", reduction=8)
+class PAN(nn.Module):
+  """Maps RGB in [0, 1], N×H×W×3, to N×sH×sW×3.
+
+  The attention stands in the upsampling part; the blocks keep their own pixel
+  attention.
+
+  Attributes:
+    scale: 2, 3, 4 or 8.
+    attention: factory of the attention.
+    normalization: input convention.
+    blocks: SCPA blocks.
+    features: channels of the trunk, even.
+    up_features: channels of the upsampling part.
+    dtype: dtype of the computation.
+  """
+
+  scale: int = 2
+  attention: Attention = Attention()
+  normalization: Normalization = Normalization()
+  blocks: int = 16
+  features: int = 40
+  up_features: int = 24
+  dtype: Any = None
+
+  @nn.compact
+  def __call__(self, lr: jax.Array) -> jax.Array:
+    """Super-resolves lr, RGB in [0, 1], N×H×W×3."""
+    lr = self.normalization.enter(lr)
+    head = x = Conv(self.features, dtype=self.dtype, name="head")(lr)
+    for i in range(self.blocks):
+      x = SCPA(self.dtype, name=f"block_{i}")(x)
+    x = head + Conv(self.features, dtype=self.dtype, name="body")(x)
+
+    for i, factor in enumerate(upsample_steps(self.scale)):
+      x = jnp.repeat(jnp.repeat(x, factor, axis=1), factor, axis=2)
+      x = Conv(self.up_features, dtype=self.dtype, name=f"up_{i}_conv_0")(x)
+      x = _activate(self.attention(f"up_{i}_attention")(x))
+      x = Conv(self.up_features, dtype=self.dtype, name=f"up_{i}_conv_1")(x)
+      x = _activate(x)
+    x = Conv(3, dtype=self.dtype, name="tail")(x)
+
+    n, h, w, c = lr.shape
+    shape = (n, self.scale * h, self.scale * w, c)
+    skip = jax.image.resize(lr, shape, "bilinear")
+    return self.normalization.leave(x + skip)

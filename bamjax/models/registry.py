@@ -1,0 +1,163 @@
+"""The registry of backbones: one name, one entry, one way to build them."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import dataclasses
+import functools
+import importlib
+import pkgutil
+from typing import Any
+
+from flax import linen as nn
+
+from bamjax.errors import UserError
+from bamjax.layers import Attention
+from bamjax.layers import ATTENTIONS
+from bamjax.layers import Normalization
+
+SCALES = (2, 3, 4, 8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+  """What the registry knows of a backbone.
+
+  Attributes:
+    module: the Linen module's class.
+    native: the attention of the backbone's own paper.
+    reduction: ratio of the attention's bottleneck.
+    normalizations: input conventions by name ("paper", "official", …).
+    fixed: constants that the released networks hold as frozen mean-shift convs
+      and that the paper's Table 1 counts as parameters.
+    options: published hyper-parameters other than the class's defaults.
+  """
+
+  module: type[nn.Module]
+  native: str
+  reduction: int
+  normalizations: Mapping[str, Normalization]
+  fixed: int
+  options: Mapping[str, Any]
+
+
+_BACKBONES: dict[str, Backbone] = {}
+
+
+def register(
+  name: str,
+  *,
+  native: str = "none",
+  reduction: int = 16,
+  official: Normalization | None = None,
+  paper: Normalization | None = None,
+  fixed: int = 0,
+  **options,
+) -> Callable[[type[nn.Module]], type[nn.Module]]:
+  """Class decorator that enters a backbone, under `name`, in the registry.
+
+  The class has at least the fields `scale`, `attention` (an `Attention`),
+  `normalization` (a `Normalization`) and `dtype`.
+  """
+
+  def decorate(module):
+    paper_form = paper or Normalization()
+    forms = {"paper": paper_form, "official": official or paper_form}
+    _BACKBONES[name] = Backbone(
+      module, native, reduction, forms, fixed, options
+    )
+    return module
+
+  return decorate
+
+
+@functools.cache
+def _discover() -> None:
+  """Imports every file of this folder, so that a new one needs no list."""
+  package = __name__.rpartition(".")[0]
+  path = importlib.import_module(package).__path__
+  for found in pkgutil.iter_modules(path):
+    importlib.import_module(f"{package}.{found.name}")
+
+
+def list_models() -> list[str]:
+  """Names of all backbones, sorted."""
+  _discover()
+  return sorted(_BACKBONES)
+
+
+def backbone(name: str) -> Backbone:
+  """The registry's entry of a backbone.
+
+  Raises:
+    UserError: the name is unknown.
+  """
+  _discover()
+  if name not in _BACKBONES:
+    raise UserError(
+      f"unknown model {name!r}; choose from {', '.join(list_models())}"
+    )
+  return _BACKBONES[name]
+
+
+def create_model(
+  name: str,
+  attn: str = "native",
+  scale: int = 2,
+  *,
+  normalization: str = "paper",
+  dtype: Any = None,
+  **overrides,
+) -> nn.Module:
+  """Builds a backbone with an attention.
+
+  Args:
+    name: one of `list_models()`.
+    attn: "native" (the backbone's own) or one of `bamjax.layers.ATTENTIONS`.
+    scale: upscaling factor: 2, 3, 4, or 8 where the upsampler allows it.
+    normalization: "paper" (the network is fed [0, 1]) or "official" (what the
+      backbone's own release feeds it).
+    dtype: dtype of the computation; None is float32. Parameters are float32.
+    **overrides: hyper-parameters of the backbone, by field.
+
+  Returns:
+    A Linen module that maps RGB in [0, 1], N×H×W×3, to float32 RGB around
+    [0, 1], N×sH×sW×3.
+
+  Raises:
+    UserError: a name, the scale or a hyper-parameter is unknown.
+  """
+  entry = backbone(name)
+  if attn not in ("native", *ATTENTIONS):
+    raise UserError(
+      f"unknown attention {attn!r}; choose from"
+      f" {', '.join(('native', *ATTENTIONS))}"
+    )
+  if scale not in SCALES:
+    raise UserError(
+      f"unknown scale {scale!r}; choose from {', '.join(map(str, SCALES))}"
+    )
+  if normalization not in entry.normalizations:
+    raise UserError(
+      f"{name} has no normalization {normalization!r}; choose from"
+      f" {', '.join(entry.normalizations)}"
+    )
+  fields = {f.name for f in dataclasses.fields(entry.module)}
+  unknown = sorted(set(overrides) - fields)
+  if unknown:
+    raise UserError(
+      f"{name} has no hyper-parameter {', '.join(unknown)}; it has"
+      f" {', '.join(sorted(fields - {'parent', 'name'}))}"
+    )
+  options = {**entry.options, **overrides}
+  options.setdefault(
+    "attention",
+    Attention(
+      entry.native if attn == "native" else attn, entry.reduction, dtype
+    ),
+  )
+  return entry.module(
+    scale=scale,
+    normalization=entry.normalizations[normalization],
+    dtype=dtype,
+    **options,
+  )

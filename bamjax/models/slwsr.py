@@ -1,0 +1,74 @@
+"""s-LWSR: super lightweight super-resolution network (Li et al., TIP 2020)."""
+
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from bamjax.layers import Attention
+from bamjax.layers import Conv
+from bamjax.layers import Normalization
+from bamjax.layers import Upsampler
+from bamjax.layers.blocks import ResidualBlock
+from bamjax.models.registry import register
+
+
+@register("slwsr32", official=Normalization(gain=255, shift=255), fixed=24)
+class SLWSR(nn.Module):
+  """Maps RGB in [0, 1], N×H×W×3, to N×sH×sW×3.
+
+  A U-shaped chain of residual blocks at one resolution; stages 2 to 6 go down
+  and 7 to 10 come up again. The attention stands on the chain's output, before
+  the global skip.
+
+  Attributes:
+    scale: 2, 3, 4 or 8.
+    attention: factory of the attention.
+    normalization: input convention.
+    features: channels: 16, 32 or 64 for s-LWSR16, 32 and 64.
+    dtype: dtype of the computation.
+  """
+
+  scale: int = 2
+  attention: Attention = Attention()
+  normalization: Normalization = Normalization()
+  features: int = 32
+  dtype: Any = None
+
+  @nn.compact
+  def __call__(self, lr: jax.Array) -> jax.Array:
+    """Super-resolves lr, RGB in [0, 1], N×H×W×3."""
+
+    def block(stage, i):
+      return ResidualBlock(dtype=self.dtype, name=f"stage_{stage}_block_{i}")
+
+    def squeeze(maps, name, use_bias=True):
+      conv = Conv(self.features, 1, use_bias, dtype=self.dtype, name=name)
+      return conv(jnp.concatenate(maps, axis=-1))
+
+    x = self.normalization.enter(lr)
+    head = x = Conv(self.features, dtype=self.dtype, name="head")(x)
+
+    firsts, lasts = {}, {}
+    for stage in (2, 3, 4, 5):
+      firsts[stage] = block(stage, 0)(x)
+      lasts[stage] = block(stage, 2)(block(stage, 1)(firsts[stage]))
+      x = firsts[stage] + lasts[stage]
+    firsts[6] = block(6, 0)(x)
+    x = block(6, 1)(firsts[6])
+
+    # The information pool: stages 3 to 6's first maps, head and bottom.
+    pool = [head, *(firsts[stage] for stage in (3, 4, 5, 6)), x]
+    pool = squeeze(pool, "pool", use_bias=False)
+
+    for stage, mirror in ((7, 5), (8, 4), (9, 3), (10, 2)):
+      side = 0.5 * lasts[mirror] + 0.5 * pool
+      x = squeeze([x, side], f"stage_{stage}_squeeze")
+      for i in range(3):
+        x = block(stage, i)(x)
+
+    x = self.attention()(x) + head
+    x = Upsampler(self.scale, dtype=self.dtype, name="upsampler")(x)
+    x = Conv(3, dtype=self.dtype, name="tail")(x)
+    return self.normalization.leave(x)

@@ -1,0 +1,113 @@
+"""Every backbone with every attention: output, gradient, precision, shape."""
+
+import jax
+import jax.numpy as jnp
+from models import small
+import numpy as np
+import pytest
+
+from bamjax.layers import ATTENTIONS
+from bamjax.models import create_model
+
+
+def pictures(n=2, size=12):
+  return jax.random.uniform(jax.random.key(1), (n, size, size, 3))
+
+
+def unused(name, path):
+  """Whether no output depends on a parameter, by the release's structure."""
+  if name.startswith("carn"):  # held for the other scales
+    return "scale_3" in path or "scale_4" in path
+  # The block after the second group's first fusion reads the group's input.
+  return name == "drln" and "'fuse_1'" in path
+
+
+@pytest.mark.parametrize("attn", ATTENTIONS)
+@pytest.mark.parametrize("name", small.OPTIONS)
+def test_every_parameter_has_a_gradient(name, attn):
+  model = small.create_wide(name, attn)
+  x = pictures()
+
+  def loss(variables):
+    y = model.apply(variables, x)
+    return jnp.mean(jnp.abs(y - 0.5)), y
+
+  # Op by op, not jitted: the cases share most of their ops, so that only few
+  # are compiled, where XLA would take seconds for each whole network.
+  step = jax.value_and_grad(loss, has_aux=True)
+  (_, y), grads = step(small.draw(model, x))
+  assert y.shape == (2, 24, 24, 3)
+  assert y.dtype == jnp.float32
+  assert jnp.all(jnp.isfinite(y))
+  for path, grad in jax.tree_util.tree_flatten_with_path(grads)[0]:
+    path = jax.tree_util.keystr(path)
+    assert np.all(np.isfinite(grad)), path
+    assert np.any(grad) != unused(name, path), path
+
+
+@pytest.mark.parametrize("name", small.OPTIONS)
+def test_bfloat16_is_close_to_float32(name):
+  x = pictures()
+  variables = small.draw(small.create(name, "bam"), x)
+  y = small.create(name, "bam").apply(variables, x)
+  y16, state = small.create(name, "bam", dtype=jnp.bfloat16).apply(
+    variables, x, capture_intermediates=True, mutable="intermediates"
+  )
+  assert y16.dtype == jnp.float32
+  assert jnp.linalg.norm(y16 - y) < 0.03 * jnp.linalg.norm(y)
+  # All of the trunk is in bfloat16: nothing slips back to float32 on the way.
+  outputs = dict(state["intermediates"])
+  del outputs["__call__"]
+  assert {a.dtype for a in jax.tree.leaves(outputs)} == {jnp.dtype("bfloat16")}
+
+
+@pytest.mark.parametrize("scale", (2, 3, 4, 8))
+@pytest.mark.parametrize("name", small.OPTIONS)
+def test_shapes(name, scale):
+  if name.startswith("carn") and scale == 8:
+    pytest.skip("CARN's release has no upsampler by 8")
+  model = small.create(name, "bam", scale)
+  y, _ = jax.eval_shape(
+    model.init_with_output, jax.random.key(0), jnp.zeros((2, 5, 7, 3))
+  )
+  assert y.shape == (2, 5 * scale, 7 * scale, 3)
+
+
+@pytest.mark.parametrize("name", ("carn", "carn_m"))
+def test_carn_holds_all_scales_and_runs_one(name):
+  x = pictures(1)
+  trees = [
+    small.create(name, scale=s).init(jax.random.key(0), x) for s in (2, 4)
+  ]
+  jax.tree.map(np.testing.assert_array_equal, *trees)
+
+  # Two convs of the other scales' branches: x3's, and one of x4's two.
+  def convs(function, *args):
+    return str(jax.make_jaxpr(function)(*args)).count("conv_general_dilated[")
+
+  two, four = (small.create(name, groups=1, scale=s).apply for s in (2, 4))
+  assert convs(four, trees[1], x) == convs(two, trees[0], x) + 1
+  every = convs(small.create(name, groups=1).init, jax.random.key(0), x)
+  assert every > convs(four, trees[1], x)
+
+
+@pytest.mark.parametrize("name", ("edsr", "rcan", "drln"))
+def test_rematerialisation_changes_no_number(name):
+  x = pictures(1)
+  models = [small.create(name, "bam", remat=r) for r in (False, True)]
+  variables = small.draw(models[0], x)
+
+  def loss(variables, model):
+    return jnp.mean(jnp.abs(model.apply(variables, x)))
+
+  plain, remat = (jax.grad(loss)(variables, model) for model in models)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-7), plain, remat
+  )
+
+
+def test_slwsr_widths():
+  for features in (16, 32, 64):
+    model = create_model("slwsr32", features=features)
+    params = jax.eval_shape(model.init, jax.random.key(0), pictures(1))
+    assert params["params"]["head"]["kernel"].shape[-1] == features
