@@ -1,0 +1,204 @@
+"""Published PyTorch weights as variables of our networks."""
+
+from collections.abc import Mapping
+import dataclasses
+import os
+from typing import Any
+
+from flax import linen as nn
+from flax import traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bamjax.errors import UserError
+from bamjax.layers import Normalization
+from bamjax.models import create_model
+from bamjax.models.registry import backbone
+from bamjax.weights import files
+from bamjax.weights import mean_shift
+from bamjax.weights.names import torch_name
+from bamjax.weights.recognise import recognise
+from bamjax.weights.recognise import Recognised
+
+# What `super-image` feeds the networks where it is not the paper's form: RCAN
+# in [0, 1] minus 255·mean, and AWSRN without BAM in [0, 1] as if in [0, 255].
+_SUPER_IMAGE = {
+  "rcan": Normalization(gain=1, shift=255),
+  "awsrn": Normalization(gain=1 / 127.5, shift=2),
+}
+NORMALIZATIONS = ("paper", "official", "super_image")
+
+# Names that an error lists of each kind; more are counted.
+_LISTED = 40
+
+
+def load_weights(
+  source: str | os.PathLike | Mapping[str, Any],
+  *,
+  model: str | None = None,
+  attn: str | None = None,
+  scale: int | None = None,
+  normalization: str | None = None,
+) -> tuple[nn.Module, dict[str, Any]]:
+  """Loads published PyTorch weights into the network that they belong to.
+
+  Backbone, attention and widths are told by the tensors' names and shapes. The
+  namings are those of the BAM paper's code, of each backbone's own release, of
+  BasicSR (EDSR, RCAN) and of super-image, with or without `module.`, `params`,
+  `params_ema` or `state_dict` around them (of `params` and `params_ema` in one
+  file, the latter is taken).
+
+  Args:
+    source: a .safetensors, .npz, .pth or .pt file (the last two need torch), or
+      a mapping of PyTorch's tensor names to arrays (conv weights O×I×k×k).
+    model: a name of `list_models()`, where the tensors don't tell.
+    attn: an attention's name; "native" is the backbone's own.
+    scale: upscaling factor. CARN holds the branches of ×2, ×3 and ×4, and PAN's
+      ×2 and ×3 have the same shapes: without `scale` these are ×2.
+    normalization: "paper", "official" or "super_image" (super-image's weights,
+      of which RCAN and AWSRN are fed in a way of their own). Names and shapes
+      don't tell it: by default "official" where the network is the backbone as
+      its own paper has it, and "paper" where it has another attention. The
+      official EDSR with 256 features has res_scale 0.1.
+
+  Returns:
+    The module, which maps RGB in [0, 1], N×H×W×3, to float32 RGB around [0, 1],
+    N×sH×sW×3; and its variables, {"params": …} of float32 arrays.
+
+  Raises:
+    UserError: the file can't be read, the tensors are of no known network, or
+      some are missing, left over or misshaped (all of which are listed).
+  """
+  content = source if isinstance(source, Mapping) else files.read(source)
+  tensors = files.unwrap(content)
+  try:
+    return from_tensors(tensors, model, attn, scale, normalization)
+  except UserError as error:
+    if isinstance(source, Mapping):
+      raise
+    raise UserError(f"{os.fspath(source)}: {error}") from error
+
+
+def from_tensors(
+  tensors: Mapping[str, np.ndarray],
+  model: str | None = None,
+  attn: str | None = None,
+  scale: int | None = None,
+  normalization: str | None = None,
+) -> tuple[nn.Module, dict[str, Any]]:
+  """As `load_weights`, of plain PyTorch names to float32 arrays."""
+  if attn == "native":
+    attn = backbone(model).native if model else None
+  network = recognise(tensors, model=model, attn=attn)
+  module = _create(network, scale, normalization)
+  form, problems = mean_shift.check(tensors, module.normalization)
+  params, faults = convert(tensors, module, network)
+  if problems or faults:
+    name = network.model
+    if network.attn != "none":
+      name += f" with {network.attn}"
+    raise UserError(
+      f"weights of {name} ×{module.scale} don't fit:"
+      f" {'; '.join([*faults, *problems])}"
+    )
+  return module.clone(normalization=form), {"params": params}
+
+
+def _create(
+  network: Recognised, scale: int | None, normalization: str | None
+) -> nn.Module:
+  """The module of a recognised network, in the form asked for."""
+  native = backbone(network.model).native
+  if normalization is None:
+    normalization = "official" if network.attn == native else "paper"
+  if normalization not in NORMALIZATIONS:
+    raise UserError(
+      f"unknown normalization {normalization!r}; choose from"
+      f" {', '.join(NORMALIZATIONS)}"
+    )
+  options = dict(network.options)
+  wide_edsr = network.model == "edsr" and options.get("features", 256) == 256
+  if wide_edsr and normalization == "official":
+    options["res_scale"] = 0.1
+  module = create_model(
+    network.model,
+    network.attn,
+    scale or network.scale or 2,
+    normalization="official" if normalization == "official" else "paper",
+    **options,
+  )
+  quirk = _SUPER_IMAGE.get(network.model)
+  # super-image's AWSRN with BAM is in the paper's form.
+  plain = (network.model, network.attn) != ("awsrn", "bam")
+  if normalization == "super_image" and quirk and plain:
+    module = module.clone(normalization=quirk)
+  return module
+
+
+def convert(
+  tensors: Mapping[str, np.ndarray], module: nn.Module, network: Recognised
+) -> tuple[dict[str, Any], list[str]]:
+  """PyTorch's tensors as a tree of our parameters.
+
+  Args:
+    tensors: plain PyTorch names to arrays.
+    module: the network.
+    network: what `recognise` tells of the tensors.
+
+  Returns:
+    The parameters, and what doesn't fit: missing, left over and misshaped
+    tensors, a phrase each kind, no phrase where all fits.
+  """
+  example = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
+  tree = jax.eval_shape(module.init, jax.random.key(0), example)["params"]
+  shapes = {
+    path: leaf.shape
+    for path, leaf in traverse_util.flatten_dict(tree, sep="/").items()
+  }
+  table = network.naming.table(network.attn)
+  fields = {f.name for f in dataclasses.fields(module)}
+  values = {
+    field: getattr(module, field)
+    for field in ("blocks", "groups")
+    if field in fields
+  }
+  params, missing, misshaped = {}, [], []
+  left_over = {n: None for n in tensors if not mean_shift.is_mean_shift(n)}
+  for path, shape in shapes.items():
+    layer, _, leaf = path.rpartition("/")
+    name = torch_name(path, table, values, f"{layer}/gain" in shapes)
+    name = name or f"({path}, which this naming has no name for)"
+    if name not in tensors:
+      missing.append(name)
+      continue
+    left_over.pop(name, None)
+    tensor = tensors[name]
+    theirs = _torch_shape(leaf, shape)
+    if tensor.shape != theirs:
+      misshaped.append(f"{name} is {tensor.shape}, not {theirs}")
+      continue
+    if leaf == "kernel":
+      tensor = tensor.transpose(2, 3, 1, 0)
+    params[path] = jnp.asarray(tensor.reshape(shape))
+  faults = [
+    f"{kind}: {_listed(names)}"
+    for kind, names in (
+      ("missing", missing),
+      ("left over", list(left_over)),
+      ("misshaped", misshaped),
+    )
+    if names
+  ]
+  return traverse_util.unflatten_dict(params, sep="/"), faults
+
+
+def _torch_shape(leaf: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+  if leaf == "kernel":  # k×k×I×O → O×I×k×k
+    return (shape[3], shape[2], *shape[:2])
+  return (*shape, 1, 1, 1) if leaf == "gain" else shape
+
+
+def _listed(names: list[str]) -> str:
+  more = len(names) - _LISTED
+  return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")

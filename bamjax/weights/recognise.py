@@ -1,0 +1,227 @@
+"""Which network a set of PyTorch tensors is, by their names and shapes."""
+
+from collections.abc import Mapping
+import dataclasses
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+from bamjax.errors import UserError
+from bamjax.layers import Attention
+from bamjax.models.registry import backbone
+from bamjax.weights.mean_shift import is_mean_shift
+from bamjax.weights.names import Naming
+from bamjax.weights.names import NAMINGS
+from bamjax.weights.names import our_layer
+
+Tensors = Mapping[str, np.ndarray]
+# Our name of a conv → its shape in PyTorch, out × in/groups × k × k.
+Shapes = Mapping[str, tuple[int, ...]]
+
+# Maps that the spatial attention's conv sees.
+_SPATIAL_INPUTS = {
+  "bam": 1,
+  "msam": 1,
+  "bam_allpool": 2,
+  "cbam": 2,
+  "msam_avgpool": 2,
+}
+# Attentions whose convs have biases.
+_BIASED = ("ca", "cca", "pa", "la")
+# Members of EDSR's family share its namings.
+_FAMILY = {"edsr_baseline": "edsr"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recognised:
+  """A network, as told by its tensors.
+
+  Attributes:
+    naming: the naming of its tensors.
+    model: name of the backbone.
+    attn: kind of its attention, "none" included.
+    scale: its scale; None where the tensors are the same for several.
+    options: the backbone's other hyper-parameters.
+  """
+
+  naming: Naming
+  model: str
+  attn: str
+  scale: int | None
+  options: Mapping[str, Any]
+
+
+def recognise(
+  tensors: Tensors, *, model: str | None = None, attn: str | None = None
+) -> Recognised:
+  """Tells a network by its tensors.
+
+  Args:
+    tensors: plain PyTorch names to arrays.
+    model: the backbone, where the caller knows it.
+    attn: the attention, where the caller knows it; not "native".
+
+  Raises:
+    UserError: the tensors are of no known network, or not of `model`.
+  """
+  layers = {_layer(name) for name in tensors if not is_mean_shift(name)}
+  naming = _naming_of(layers, model)
+  if attn is None:
+    attn = _attention_of(tensors, layers, naming)
+  table = naming.table(attn)
+  shapes = {
+    our_layer(_layer(name), table): tensor.shape
+    for name, tensor in tensors.items()
+    if tensor.ndim == 4 and not name.endswith("weight_g")
+  }
+  read = _read(naming.model, shapes)
+  options = {key: value for key, value in read.items() if value is not None}
+  scale = options.pop("scale", None)
+  model = model or naming.model
+  if model == "edsr" and (options.get("blocks"), options.get("features")) == (
+    16,
+    64,
+  ):
+    model = "edsr_baseline"
+  if reduction := _reduction(shapes):
+    options["attention"] = Attention(attn, reduction)
+  return Recognised(naming, model, attn, scale, options)
+
+
+def _layer(name: str) -> str:
+  return name.rpartition(".")[0]
+
+
+def _naming_of(layers: set[str], model: str | None) -> Naming:
+  """The naming that accounts for most of the layers, the first among equals."""
+  if model is not None:
+    backbone(model)  # refuses an unknown name
+
+  def accounted(naming):
+    rows = {row for kind in naming.kinds() for row in naming.table(kind)}
+    return sum(our_layer(layer, tuple(rows)) is not None for layer in layers)
+
+  family = _FAMILY.get(model, model)
+  best = max((n for n in NAMINGS if family in (None, n.model)), key=accounted)
+  if 2 * accounted(best) <= len(layers):
+    whose = f"{model}'s" if model else "any known backbone's"
+    raise UserError(
+      f"these tensors are not {whose}; their layers are"
+      f" {', '.join(sorted(layers)[:4]) or 'none'}"
+      f"{', …' if len(layers) > 4 else ''}"
+    )
+  return best
+
+
+def _attention_of(tensors: Tensors, layers: set[str], naming: Naming) -> str:
+  """The attention that accounts for most layers at the attention's place."""
+
+  def score(kind):
+    if kind == "none":
+      return 0
+    rows = naming.inside(kind)
+    hits = [{a for a in layers if our_layer(a, (row,))} for row in rows]
+    found = set().union(*hits)
+    biased = any(f"{layer}.bias" in tensors for layer in found)
+    inputs = {
+      tensors[f"{layer}.weight"].shape[1]
+      for layer in found
+      if np.shape(tensors.get(f"{layer}.weight"))[2:] == (7, 7)
+    }
+    if biased != (kind in _BIASED) or inputs - {_SPATIAL_INPUTS.get(kind)}:
+      return 0
+    counts = [len(hit) for hit in hits]
+    return sum(counts) - 0.5 * max(counts) * counts.count(0)
+
+  return max(("none", *naming.kinds()), key=score)
+
+
+def _reduction(shapes: Shapes) -> int | None:
+  """Ratio of the attention's bottleneck, where it has one."""
+  for ours, (outputs, inputs, *_) in shapes.items():
+    if ours and re.search(r"/(squeeze|dilated_3)$", ours):
+      return inputs // outputs
+  return None
+
+
+def _numbers(shapes: Shapes, layer: str) -> list[int]:
+  """The numbers at the place of the group in a pattern of our layers."""
+  matches = (re.fullmatch(layer, ours) for ours in shapes if ours)
+  return [int(match.group(1)) for match in matches if match]
+
+
+def _count(shapes: Shapes, layer: str) -> int | None:
+  return max(_numbers(shapes, layer), default=-1) + 1 or None
+
+
+def _outputs(shapes: Shapes, layer: str) -> int | None:
+  return shapes[layer][0] if layer in shapes else None
+
+
+def _upsampler_scale(shapes: Shapes) -> int | None:
+  """Scale of EDSR's upsampler, of which one conv triples, or each doubles."""
+  steps = _count(shapes, r"upsampler/conv_(\d+)")
+  if steps is None:
+    return None
+  outputs, inputs, *_ = shapes.get("upsampler/conv_0", (4, 1))
+  return 3 if outputs == 9 * inputs else 2**steps
+
+
+def _shuffle_scale(shapes: Shapes, layer: str) -> int | None:
+  """Scale of one pixel shuffle to RGB: the conv has 3·s² outputs."""
+  outputs = _outputs(shapes, layer)
+  return outputs and math.isqrt(outputs // 3)
+
+
+def _read(model: str, shapes: Shapes) -> dict[str, Any]:
+  """Hyper-parameters by the shapes of our layers; None where one is missing."""
+  first = shapes.get("block_0/unit_0/conv_0")
+  blocks = _count(shapes, r"block_(\d+)/.*")
+  options = {"features": _outputs(shapes, "head"), "blocks": blocks}
+  match model:
+    case "edsr" | "msrn":
+      options["scale"] = _upsampler_scale(shapes)
+    case "slwsr32":
+      options["scale"] = _upsampler_scale(shapes)
+      del options["blocks"]
+    case "rcan":
+      options["scale"] = _upsampler_scale(shapes)
+      options["groups"] = _count(shapes, r"group_(\d+)/.*")
+      options["blocks"] = _count(shapes, r"group_\d+/block_(\d+)/.*")
+    case "drln":
+      options["scale"] = _upsampler_scale(shapes)
+      options["groups"] = _drln_groups(shapes)
+      del options["blocks"]
+    case "carn" | "carn_m":
+      options["units"] = _count(shapes, r"block_0/fuse_(\d+)")
+      options["groups"] = first and first[0] // first[1]
+    case "awsrn":
+      options["scale"] = _shuffle_scale(shapes, "skip")
+      options["units"] = _count(shapes, r"block_0/unit_(\d+)/.*")
+      options["wide_features"] = first and first[0]
+      sizes = sorted(_numbers(shapes, r"tail_(\d+)"))
+      options["tail_sizes"] = tuple(sizes) or None
+    case "imdn":
+      options["scale"] = _shuffle_scale(shapes, "tail")
+      options["distilled"] = _outputs(shapes, "block_0/conv_3")
+    case "pan":
+      options["up_features"] = _outputs(shapes, "up_0_conv_0")
+      # One step is ×2 or ×3, whose tensors are the same.
+      steps = _count(shapes, r"up_(\d+)_conv_\d") or 1
+      options["scale"] = 2**steps if steps > 1 else None
+  return options
+
+
+def _drln_groups(shapes: Shapes) -> tuple[int, ...] | None:
+  """Sizes of DRLN's groups: inside one, each fusion sees one map more."""
+  count = _count(shapes, r"fuse_(\d+)") or 0
+  sizes = []
+  for i in range(count):
+    if (conv := shapes.get(f"fuse_{i}")) is None:
+      return None  # leave the default, so that this one is told as missing
+    if conv[1] == 2 * conv[0]:
+      sizes.append(0)
+    sizes[-1:] = [sizes[-1] + 1] if sizes else [1]
+  return tuple(sizes) or None

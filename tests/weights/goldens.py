@@ -1,0 +1,109 @@
+"""Outputs of the reference PyTorch networks, and the rule of their weights.
+
+`goldens.npz` holds, for each network, its name, hyper-parameters, PyTorch
+tensors' names and shapes, and 64 values of its output. As a script, with the
+folder of the full goldens, it writes that file:
+
+    python tests/weights/goldens.py ../shared/goldens
+"""
+
+import json
+from pathlib import Path
+import sys
+import zlib
+
+import numpy as np
+
+FILE = Path(__file__).with_suffix(".npz")
+SAMPLES = 64
+_MEAN = np.float32([0.4488, 0.4371, 0.4040])
+
+
+def weight(name, shape, seed):
+  """The tensor of this name, drawn by the goldens' rule."""
+  rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+  z = rng.standard_normal(shape)
+  leaf = name.rsplit(".", 1)[-1]
+  if leaf == "weight_g":
+    w = 0.5 + 0.1 * abs(z)
+  elif len(shape) == 4:
+    w = 0.7 * z / np.sqrt(np.prod(shape[1:]))
+  elif leaf == "bias":
+    w = 0.05 * z
+  elif leaf == "scale":
+    w = 0.5 + 0.1 * z
+  else:
+    w = 0.25 + 0.05 * z
+  return w.astype(np.float32)
+
+
+def mean_shift(name, model):
+  """A tensor of a frozen mean-shift layer."""
+  if name.endswith("weight"):
+    return np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1)
+  factor = 1 if model in ("carn", "carn_m", "drln") else 255
+  return (-factor if name.startswith("sub") else factor) * _MEAN
+
+
+def image(seed, height, width):
+  """RGB in [0, 1], 1×height×width×3, by the goldens' rule."""
+  rng = np.random.default_rng([seed, 7])
+  base = rng.random((1, height // 4 + 2, width // 4 + 2, 3))
+  up = np.kron(base, np.ones((1, 4, 4, 1)))[:, :height, :width]
+  return (0.7 * up + 0.3 * rng.random((1, height, width, 3))).astype(np.float32)
+
+
+def sample(output):
+  """SAMPLES values, evenly spread over an output."""
+  places = np.linspace(0, output.size - 1, SAMPLES).astype(int)
+  return np.ravel(output)[places]
+
+
+class Goldens:
+  """The compact goldens.
+
+  `cases` has a dictionary a network: model, attn, variant, scale, …; `outputs`
+  the sample of its output.
+  """
+
+  def __init__(self):
+    with np.load(FILE) as file:
+      text = zlib.decompress(file["description"].tobytes())
+      outputs = file["outputs"]
+    description = json.loads(text)
+    self.cases = description["cases"]
+    self._shapes = description["state_dicts"]
+    self.outputs = dict(zip(self.cases, outputs, strict=True))
+
+  def state_dict(self, key):
+    """PyTorch's tensors of a network."""
+    case = self.cases[key]
+    return {
+      name: mean_shift(name, case["model"])
+      if name.startswith(("sub_mean", "add_mean"))
+      else weight(name, shape, case["seed"])
+      for name, shape in self._shapes[case["state_dict"]]
+    }
+
+  def input(self, key):
+    """The network's input."""
+    case = self.cases[key]
+    return image(case["input_seed"], *case["input_shape"][1:3])
+
+
+def main(folder):
+  """Writes the compact goldens from the full ones."""
+  folder = Path(folder)
+  text = (folder / "forward.json").read_text()
+  with np.load(folder / "forward.npz") as full:
+    outputs = [sample(full[key]) for key in json.loads(text)["cases"]]
+  packed = zlib.compress(json.dumps(json.loads(text)).encode(), 9)
+  np.savez(
+    FILE,
+    description=np.frombuffer(packed, np.uint8),
+    outputs=np.float32(outputs),
+  )
+
+
+if __name__ == "__main__":
+  main(sys.argv[1])

@@ -1,0 +1,75 @@
+"""Every published network gives the output of its PyTorch reference."""
+
+import jax
+import numpy as np
+import pytest
+from shared import needs_shared
+from shared import SHARED
+from weights.goldens import Goldens
+from weights.goldens import sample
+
+from bamjax.weights import load_weights
+
+GOLDENS = Goldens()
+
+# With these weights RCAN's attention sees numbers in the thousands, and its
+# rounding errors grow to about 1e-3 of the output: moving each weight by half a
+# unit of its last place moves the output by 5e-4, and the reference itself, in
+# float32, is 3e-5 off the exact output. In float64 it is met more closely.
+SENSITIVE = ("rcan-official-x2", "rcan-official-x3", "rcan-official-x4")
+
+
+def keys():
+  """All networks; those that are slow to compile marked so."""
+  for key, case in GOLDENS.cases.items():
+    heavy = case["model"] in ("edsr", "rcan", "drln")
+    heavy |= case["model"] == "msrn" and case["scale"] != 2
+    yield pytest.param(key, marks=pytest.mark.slow if heavy else ())
+
+
+def load(key):
+  """Loads a network, telling `load_weights` only what the names can't."""
+  case = GOLDENS.cases[key]
+  ambiguous = case["model"] in ("carn", "carn_m") or key.startswith("pan")
+  return load_weights(
+    GOLDENS.state_dict(key),
+    scale=case["scale"] if ambiguous else None,
+    normalization=case["variant"],
+  )
+
+
+def error(output, reference):
+  return np.linalg.norm(output - reference) / np.linalg.norm(reference)
+
+
+@pytest.mark.parametrize("key", keys())
+def test_output_is_the_reference(key):
+  module, variables = load(key)
+  y = np.asarray(jax.jit(module.apply)(variables, GOLDENS.input(key)))
+  assert y.dtype == np.float32
+  limit = 5e-3 if key in SENSITIVE else 1e-5
+  assert error(sample(y), GOLDENS.outputs[key]) < limit
+  if SHARED.is_dir():
+    with np.load(SHARED / "goldens" / "forward.npz") as full:
+      assert error(y, full[key]) < limit
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", SENSITIVE)
+def test_sensitive_output_is_the_reference_in_float64(key):
+  module, variables = load(key)
+  with jax.enable_x64(True):
+    wide = jax.tree.map(lambda a: np.asarray(a, np.float64), variables)
+    attention = module.attention.__class__("ca", 16, np.float64)
+    module = module.clone(dtype=np.float64, attention=attention)
+    # Op by op: most ops are the same, and each is compiled once.
+    y = module.apply(wide, np.float64(GOLDENS.input(key)))
+  assert error(sample(np.asarray(y)), GOLDENS.outputs[key]) < 1e-4
+
+
+@needs_shared
+def test_compact_goldens_are_samples_of_the_full_ones():
+  with np.load(SHARED / "goldens" / "forward.npz") as full:
+    assert set(full) == set(GOLDENS.cases)
+    for key in full:
+      np.testing.assert_array_equal(sample(full[key]), GOLDENS.outputs[key])
