@@ -1,0 +1,96 @@
+"""Counts of parameters and operations against the paper's tables."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from weights.goldens import Goldens
+
+from bamjax import complexity
+from bamjax.models import create_model
+
+CASES = Goldens().cases
+COMPARED = ("cca", "ca", "se", "cbam", "bam")
+
+
+@pytest.mark.parametrize("key", CASES)
+def test_parameters_are_the_reference_s(key):
+  case = CASES[key]
+  options = {"groups": case["group"]} if "group" in case else {}
+  module = create_model(case["model"], case["attn"], case["scale"], **options)
+  counts = complexity.summary(module, 8, 8)
+  assert counts["parameters"] == case["parameters"]
+
+
+@pytest.mark.parametrize(
+  ("scale", "printed"),
+  (
+    (2, ("70.000", "70.000", "70.000", "70.086", "70.027")),
+    (3, ("70.831", "70.831", "70.831", "70.917", "70.858")),
+    (4, ("71.994", "71.994", "71.994", "72.080", "72.021")),
+  ),
+)
+def test_paper_gflops_are_table_2(scale, printed):
+  for attn, expected in zip(COMPARED, printed, strict=True):
+    counts = complexity.summary(create_model("imdn", attn, scale))
+    assert f"{counts['paper_gflops']:.3f}" == expected, attn
+
+
+def test_macs_of_imdn():
+  counts = complexity.summary(create_model("imdn", "cca", 2), 240, 360)
+  assert f"{counts['macs'] / 1e9:.3f}" == "59.537"
+
+
+@pytest.mark.parametrize("groups", (1, 4))
+@pytest.mark.parametrize("name", ("carn", "carn_m"))
+def test_macs_are_half_of_xla_s_flops(name, groups):
+  # Nothing pads away at a large input, and no branch of CARN's other scales
+  # counts. XLA counts the additions of biases and skips, which are few.
+  module = create_model(name, scale=4, groups=groups)
+  x = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+  variables = jax.eval_shape(module.init, jax.random.key(0), x)
+  flops = jax.jit(module.apply).lower(variables, x).cost_analysis()["flops"]
+  macs = complexity.summary(module, 64, 64)["macs"]
+  np.testing.assert_allclose(2 * macs, flops, rtol=0.03)
+
+
+@pytest.mark.parametrize("name", ("edsr_baseline", "rcan", "drln"))
+def test_rematerialisation_changes_no_count(name):
+  small = {
+    "edsr_baseline": dict(blocks=2),
+    "rcan": dict(groups=1, blocks=2),
+    "drln": dict(groups=(2, 2)),
+  }[name]
+  counts = [
+    complexity.summary(create_model(name, "bam", remat=remat, **small), 8, 8)
+    for remat in (False, True)
+  ]
+  assert counts[0] == counts[1]
+
+
+def test_counts_by_hand():
+  module = create_model("edsr", blocks=1, features=4, scale=2)
+  counts = complexity.summary(module, 5, 7)
+  pixels = 5 * 7
+  # Head, block and body; the upsampler; the tail.
+  inner = 3 * 4 + 2 * 4 * 4 + 4 * 4
+  assert counts["macs"] == pixels * 9 * (inner + 4 * 16 + 4 * 4 * 3)
+  assert counts["trainable"] == (9 * (inner + 4 * 16 + 4 * 3) + 4 * 4 + 16 + 3)
+  assert counts["parameters"] == counts["trainable"] + 24
+  # A ReLU in the block, a pixel shuffle of 16 channels.
+  operations = counts["macs"] / 9 * 10 + pixels * (4 + 16)
+  assert counts["paper_gflops"] == pytest.approx(operations / 1e9, rel=1e-12)
+
+
+def test_counts_grow_with_the_input():
+  module = create_model("pan", "bam", 3)
+  small, large = (complexity.summary(module, h, 12) for h in (8, 16))
+  assert large["macs"] > small["macs"]
+  assert large["parameters"] == small["parameters"]
+
+
+def test_other_modules_are_refused():
+  from bamjax.layers import BAM
+
+  with pytest.raises(ValueError):
+    complexity.summary(BAM())
