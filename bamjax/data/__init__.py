@@ -1,0 +1,1 @@
+"""Pictures: sources, resizing, crops, sampling and the tf.data pipeline."""

@@ -1,0 +1,310 @@
+"""Where pictures come from: LR-HR pairs to train and to validate on."""
+
+from collections.abc import Callable
+import contextlib
+import dataclasses
+import importlib.resources
+import logging
+from pathlib import Path
+import threading
+import urllib.request
+
+import numpy as np
+
+from bamjax.data import images
+from bamjax.data import resize
+from bamjax.errors import UserError
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+# Photographs in scikit-image's wheel, by split. Its other pictures are gray,
+# drawings, or textures.
+_SAMPLE_TRAIN = (
+  "coffee.png",
+  "hubble_deep_field.jpg",
+  "ihc.png",
+  "motorcycle_left.png",
+  "motorcycle_right.png",
+  "retina.jpg",
+  "rocket.jpg",
+)
+_SAMPLE_VAL = ("astronaut.png", "chelsea.png")
+
+_DIV2K_SCALES = (2, 3, 4, 8)  # of TensorFlow Datasets' bicubic configurations
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+  """A picture that is read when asked for.
+
+  Attributes:
+    name: for tables and messages.
+    load: returns LR h×w×3 and HR sh×sw×3, uint8; raises UserError where a file
+      cannot be read.
+  """
+
+  name: str
+  load: Callable[[], Pair]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """Pictures to train on and to validate on."""
+
+  name: str
+  train: list[Picture]
+  val: list[Picture]
+
+
+def make_source(
+  kind: str,
+  scale: int,
+  *,
+  data_dir: str | None = None,
+  val_dir: str | None = None,
+  manual_dir: str | None = None,
+) -> Source:
+  """Finds the pictures of a source; reads none yet.
+
+  Args:
+    kind: "sample", "folder" or "div2k".
+    scale: upscaling factor.
+    data_dir: folder: of HR pictures; div2k: of DIV2K's own layout, or where
+      TensorFlow Datasets keeps its data.
+    val_dir: folder only: of HR pictures to validate on. Without it, every 20th
+      picture of `data_dir` (at least one) is held out.
+    manual_dir: div2k only: a folder of zips already downloaded.
+
+  Raises:
+    UserError: the kind is unknown, or its pictures are not to be had.
+  """
+  if kind == "sample":
+    return _sample(scale)
+  if kind == "folder":
+    return _folder(scale, data_dir, val_dir)
+  if kind == "div2k":
+    return _div2k(scale, data_dir, manual_dir)
+  raise UserError(f"unknown data {kind!r}; choose from sample, folder, div2k")
+
+
+def _from_hr(path: Path, scale: int, name: str | None = None) -> Picture:
+  """A picture whose LR is made by MATLAB-compatible bicubic."""
+
+  def load() -> Pair:
+    hr = resize.mod_crop(images.read_rgb(path), scale)
+    if 0 in hr.shape:
+      raise UserError(f"{path} is smaller than {scale}×{scale} pixels")
+    return resize.downscale(hr, scale), hr
+
+  return Picture(name or path.stem, load)
+
+
+def _sample(scale: int) -> Source:
+  folder = Path(str(importlib.resources.files("skimage"))) / "data"
+  missing = [
+    name
+    for name in (*_SAMPLE_TRAIN, *_SAMPLE_VAL)
+    if not (folder / name).exists()
+  ]
+  if missing:
+    raise UserError(
+      f"this scikit-image lacks {', '.join(missing)}; install the version in"
+      " requirements.txt, or use --data=folder"
+    )
+  train, val = (
+    [_from_hr(folder / name, scale) for name in names]
+    for names in (_SAMPLE_TRAIN, _SAMPLE_VAL)
+  )
+  return Source("sample", train, val)
+
+
+def _folder(scale: int, data_dir: str | None, val_dir: str | None) -> Source:
+  if not data_dir:
+    raise UserError(
+      "--data=folder needs --data_dir=DIR, a folder of HR pictures"
+    )
+  paths = images.list_pictures(data_dir)
+  if val_dir:
+    held_out = images.list_pictures(val_dir)
+  else:
+    if len(paths) == 1:
+      raise UserError(
+        f"{data_dir} holds one picture only; add more, or give --val_dir=DIR"
+      )
+    held_out = paths[::20]
+    paths = [p for p in paths if p not in held_out]
+  train, val = (
+    [_from_hr(path, scale) for path in found] for found in (paths, held_out)
+  )
+  return Source("folder", train, _readable(val))
+
+
+def _readable(pictures: list[Picture]) -> list[Picture]:
+  """Leaves out, with a warning, pictures that cannot be read.
+
+  Raises:
+    UserError: none can be read.
+  """
+  found = []
+  for picture in pictures:
+    try:
+      picture.load()
+      found.append(picture)
+    except UserError as error:
+      logging.warning("left out: %s", error)
+  if not found:
+    raise UserError(
+      "none of the validation pictures can be read; see the warnings above, or"
+      " give --val_dir=DIR"
+    )
+  return found
+
+
+def _div2k(scale: int, data_dir: str | None, manual_dir: str | None) -> Source:
+  if data_dir and (Path(data_dir) / "DIV2K_train_HR").is_dir():
+    return Source(
+      "div2k",
+      _div2k_split(Path(data_dir), "train", scale),
+      _div2k_split(Path(data_dir), "valid", scale),
+    )
+  if scale not in _DIV2K_SCALES:
+    raise UserError(
+      f"DIV2K is published at {', '.join(f'×{s}' for s in _DIV2K_SCALES)}, not"
+      f" at ×{scale}; take its HR pictures with --data=folder --data_dir=DIR"
+    )
+  with _tfds() as tfds:
+    builder = tfds.builder(f"div2k/bicubic_x{scale}", data_dir=data_dir)
+  return from_builder(builder, manual_dir)
+
+
+def _div2k_split(root: Path, split: str, scale: int) -> list[Picture]:
+  """One split of DIV2K's own layout; LR files where there are any."""
+  paths = images.list_pictures(root / f"DIV2K_{split}_HR")
+  lr_dir = root / f"DIV2K_{split}_LR_bicubic" / f"X{scale}"
+  if not lr_dir.is_dir():
+    logging.warning("%s is absent: LR is made by bicubic", lr_dir)
+    return [_from_hr(path, scale) for path in paths]
+
+  def pair(path: Path) -> Picture:
+    def load() -> Pair:
+      lr = images.read_rgb(lr_dir / f"{path.stem}x{scale}.png")
+      return _check_pair(path, lr, images.read_rgb(path), scale)
+
+    return Picture(path.stem, load)
+
+  return [pair(path) for path in paths]
+
+
+def _check_pair(name, lr: np.ndarray, hr: np.ndarray, scale: int) -> Pair:
+  # DIV2K's LR is made from HR cropped to a multiple of the scale.
+  hr = resize.mod_crop(hr, scale)
+  if hr.shape != (lr.shape[0] * scale, lr.shape[1] * scale, 3):
+    raise UserError(
+      f"{name}: LR {lr.shape[1]}×{lr.shape[0]} and HR"
+      f" {hr.shape[1]}×{hr.shape[0]} do not fit at ×{scale}"
+    )
+  return lr, hr
+
+
+@contextlib.contextmanager
+def _tfds():
+  """TensorFlow Datasets, with TensorFlow kept off the GPUs."""
+  import tensorflow as tf
+  import tensorflow_datasets as tfds
+
+  tf.config.set_visible_devices([], "GPU")
+  yield tfds
+
+
+def from_builder(builder, manual_dir: str | None = None) -> Source:
+  """The pictures of a TensorFlow Datasets builder like `div2k/bicubic_x2`.
+
+  Args:
+    builder: with features `lr` and `hr`, splits `train` and `validation`.
+    manual_dir: folder of archives already downloaded, which are used in place.
+
+  Raises:
+    UserError: the data is neither prepared, nor in `manual_dir`, nor within
+      reach.
+  """
+  scale = int(builder.builder_config.name.rpartition("x")[2])
+  if not builder.is_prepared():
+    _prepare(builder, manual_dir)
+  splits = {}
+  for split in ("train", "validation"):
+    count = builder.info.splits[split].num_examples
+    splits[split] = [
+      _from_split(builder, split, i, scale) for i in range(count)
+    ]
+  return Source("div2k", splits["train"], splits["validation"])
+
+
+def _from_split(builder, split: str, index: int, scale: int) -> Picture:
+  """One example; read by its index, so that pictures stay independent."""
+  name = f"{split} {index}"
+
+  def load() -> Pair:
+    with _tfds() as tfds:
+      instruction = f"{split}[{index}:{index + 1}]"
+      data = builder.as_dataset(split=instruction, shuffle_files=False)
+      example = next(iter(tfds.as_numpy(data)))
+    return _check_pair(name, example["lr"], example["hr"], scale)
+
+  return Picture(name, load)
+
+
+def _prepare(builder, manual_dir: str | None) -> None:
+  with _tfds() as tfds:
+    # A name of the library's inside: it has no public one for this error.
+    from tensorflow_datasets.core.download import download_manager
+
+    missing = [
+      url
+      for url in _archives(builder)
+      if not manual_dir
+      or not (Path(manual_dir) / url.rpartition("/")[2]).exists()
+    ]
+    if missing and not _reachable(missing[0]):
+      raise UserError(
+        "DIV2K is neither on disk nor within reach of the network; give"
+        " --data_dir=DIR (a folder with DIV2K_train_HR/ …), train on your own"
+        " pictures with --data=folder --data_dir=DIR, or on the embedded sample"
+        " with --config=configs/quickstart.py"
+      )
+    config = tfds.download.DownloadConfig(manual_dir=manual_dir)
+    try:
+      builder.download_and_prepare(download_config=config)
+    except (OSError, download_manager.NonMatchingChecksumError) as error:
+      raise UserError(
+        f"DIV2K could not be prepared ({' '.join(str(error).split())}); mend or"
+        " remove the archive named, or give --data_dir=DIR (a folder with"
+        " DIV2K_train_HR/ …)"
+      ) from error
+
+
+def _archives(builder) -> list[str]:
+  """Addresses of the archives that one configuration of DIV2K needs."""
+  wanted = ("train_HR", "valid_HR", builder.builder_config.name.lower())
+  urls = [str(url) for url in builder.url_infos]
+  # "bicubic_x8" is published as "LR_x8".
+  names = [w.replace("bicubic_x8", "lr_x8") for w in wanted]
+  return [u for u in urls if any(name.lower() in u.lower() for name in names)]
+
+
+def _reachable(url: str, seconds: float = 3) -> bool:
+  """Whether a server answers in time."""
+  answered = threading.Event()
+
+  def ask():
+    request = urllib.request.Request(url, method="HEAD")
+    # Whatever goes wrong here, there is no answer.
+    with contextlib.suppress(Exception):
+      with urllib.request.urlopen(request, timeout=seconds):
+        answered.set()
+
+  # urlopen's timeout does not cover the look-up of the host's name, which can
+  # take a minute where there is no network; a thread can be left behind.
+  thread = threading.Thread(target=ask, daemon=True)
+  thread.start()
+  thread.join(seconds)
+  return answered.is_set()

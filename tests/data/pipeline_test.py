@@ -1,0 +1,192 @@
+import collections
+
+import jax
+import numpy as np
+import pytest
+
+from bamjax.data import crops
+from bamjax.data import pipeline
+from bamjax.data import resize
+from bamjax.data import sources
+from bamjax.data.sampling import plan
+from bamjax.errors import UserError
+
+PATCH, SCALE, BATCH = 8, 2, 4
+
+
+def picture(name, height, width):
+  seed = sum(map(ord, name))
+  rng = np.random.default_rng(seed)
+  lr = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+  hr = np.repeat(np.repeat(lr, SCALE, axis=0), SCALE, axis=1)
+  return sources.Picture(name, lambda: (lr, hr))
+
+
+@pytest.fixture(scope="module")
+def store():
+  return crops.CropStore(
+    [picture("a", 33, 40), picture("b", 21, 18), picture("c", 12, 9)], PATCH
+  )
+
+
+def test_five_crops_are_corners_and_centre():
+  lr, hr = picture("a", 10, 14).load()
+  found = crops.five_crops(lr, hr)
+  for (y, x), (a, b) in zip(
+    [(0, 0), (0, 7), (5, 0), (5, 7), (2, 3)], found, strict=True
+  ):
+    np.testing.assert_array_equal(a, lr[y : y + 5, x : x + 7])
+    np.testing.assert_array_equal(b, hr[2 * y : 2 * y + 10, 2 * x : 2 * x + 14])
+    assert a.base is lr or a.base is lr.base
+
+
+def test_a_small_picture_is_taken_whole(store):
+  # a and b give five crops each, c is smaller than two patches.
+  assert len(store.pairs) == 11
+  assert store.sizes.tolist() == [[16, 20]] * 5 + [[10, 9]] * 5 + [[12, 9]]
+
+
+def test_bad_pictures_are_named_and_left_out(caplog):
+  def broken():
+    raise UserError("broken.png cannot be read")
+
+  bad = [sources.Picture("broken", broken), picture("tiny", 7, 30)]
+  store = crops.CropStore([*bad, picture("a", 33, 40)], PATCH)
+  assert len(store.pairs) == 5
+  assert "broken.png" in caplog.text
+  assert "tiny" in caplog.text
+  with pytest.raises(UserError, match="no picture to train on is left"):
+    crops.CropStore(bad, PATCH)
+
+
+def batch(store, step, **kwargs):
+  options = {"seed": 3, "batch_size": BATCH, "patch": PATCH, **kwargs}
+  return pipeline.sample_batch(store, step, **options)
+
+
+def test_hr_patches_match_lr_patches(store):
+  for step in range(20):
+    found = batch(store, step)
+    np.testing.assert_array_equal(
+      found["hr"],
+      np.repeat(np.repeat(found["lr"], SCALE, axis=1), SCALE, axis=2),
+    )
+
+
+def test_the_pipeline_yields_the_batches_of_its_steps(store):
+  options = {"seed": 3, "batch_size": BATCH, "patch": PATCH}
+  found = list(
+    pipeline.train_batches(store, start_step=5, num_steps=7, **options)
+  )
+  assert len(found) == 7
+  for step, got in enumerate(found, 5):
+    expected = batch(store, step)
+    for key in ("lr", "hr"):
+      np.testing.assert_array_equal(got[key], expected[key])
+
+
+def test_shards_make_up_the_batch(store):
+  whole = batch(store, 2)
+  parts = [batch(store, 2, shard=(i, 2)) for i in range(2)]
+  np.testing.assert_array_equal(
+    np.concatenate([p["lr"] for p in parts]), whole["lr"]
+  )
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(store):
+  with pytest.raises(UserError, match="batch of 4.*3 processes"):
+    pipeline.train_batches(
+      store,
+      seed=3,
+      batch_size=BATCH,
+      patch=PATCH,
+      start_step=0,
+      num_steps=1,
+      shard=(0, 3),
+    )
+
+
+def test_seed_and_step_decide(store):
+  assert (batch(store, 1)["lr"] == batch(store, 1)["lr"]).all()
+  assert (batch(store, 1)["lr"] != batch(store, 2)["lr"]).any()
+  assert (batch(store, 1)["lr"] != batch(store, 1, seed=4)["lr"]).any()
+
+
+def draw(sizes, step, batch_size=BATCH):
+  return plan(
+    np.int32(0),
+    np.int32(step),
+    np.array(sizes, np.int32),
+    batch_size=batch_size,
+    patch=PATCH,
+  )
+
+
+def test_the_plan_does_not_depend_on_jaxs_default_generator():
+  sizes = np.array([[16, 20]] * 11, np.int32)
+  with jax.default_prng_impl("rbg"):
+    # Not jitted: a cached trace would hide the default's change.
+    other = plan.__wrapped__(0, 3, sizes, batch_size=BATCH, patch=PATCH)
+  for a, b in zip(other, draw(sizes, 3), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("batch_size", [4, 7, 30])
+def test_each_epoch_visits_every_crop_once(batch_size):
+  sizes = [[16, 20]] * 11
+  steps = 11 * 4
+  order = np.concatenate(
+    [draw(sizes, s, batch_size).crop for s in range(steps)]
+  )
+  epochs = order.reshape(-1, 11)
+  assert (np.sort(epochs, axis=1) == np.arange(11)).all()
+  assert len({tuple(e) for e in epochs}) > len(epochs) // 2
+
+
+def test_places_and_turns_are_uniform():
+  sizes = [[PATCH + 2, PATCH]] * 5
+  drawn = [draw(sizes, s, 64) for s in range(60)]
+  y = collections.Counter(np.concatenate([d.y for d in drawn]).tolist())
+  assert sorted(y) == [0, 1, 2]
+  assert min(y.values()) > 0.28 * 60 * 64
+  assert not np.concatenate([d.x for d in drawn]).any()
+  turns = collections.Counter(
+    zip(
+      *(
+        np.concatenate([getattr(d, k) for d in drawn]).tolist()
+        for k in ("flip_x", "flip_y", "turn")
+      ),
+      strict=True,
+    )
+  )
+  assert len(turns) == 8
+  assert min(turns.values()) > 0.09 * 60 * 64
+
+
+def test_late_steps_do_not_outgrow_32_bits():
+  sizes = [[16, 20]] * 4000
+  found = draw(sizes, 2_000_000_000, 16)
+  assert 0 <= min(found.crop) and max(found.crop) < 4000
+
+
+def test_turns_are_those_of_the_plan(store):
+  for step in range(8):
+    samples = draw(store.sizes, step)
+    found = batch(store, step, seed=0)["lr"]
+    for i in range(BATCH):
+      y, x = int(samples.y[i]), int(samples.x[i])
+      crop = store.pairs[int(samples.crop[i])][0]
+      expected = crop[y : y + PATCH, x : x + PATCH]
+      expected = np.flip(expected, 1) if samples.flip_x[i] else expected
+      expected = np.flip(expected, 0) if samples.flip_y[i] else expected
+      expected = np.rot90(expected) if samples.turn[i] else expected
+      np.testing.assert_array_equal(found[i], expected)
+
+
+def test_sample_source_ships_with_scikit_image():
+  source = sources.make_source("sample", 2)
+  assert [p.name for p in source.val] == ["astronaut", "chelsea"]
+  assert not {p.name for p in source.val} & {p.name for p in source.train}
+  lr, hr = source.val[1].load()
+  assert lr.shape == (150, 225, 3)
+  np.testing.assert_array_equal(lr, resize.downscale(hr, 2))

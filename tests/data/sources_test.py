@@ -1,0 +1,200 @@
+import logging
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from bamjax.data import resize
+from bamjax.data import sources
+from bamjax.errors import UserError
+
+SCALE = 2
+
+
+def picture(seed, height=24, width=32):
+  rng = np.random.default_rng(seed)
+  small = rng.integers(0, 256, (height // 4, width // 4, 3))
+  return np.kron(small, np.ones((4, 4, 1))).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def div2k(tmp_path_factory):
+  """A folder in DIV2K's layout: three training pictures, one to validate."""
+  root = tmp_path_factory.mktemp("div2k")
+  for split, numbers in (("train", (1, 2, 3)), ("valid", (801,))):
+    hr_dir = root / f"DIV2K_{split}_HR"
+    lr_dir = root / f"DIV2K_{split}_LR_bicubic" / f"X{SCALE}"
+    hr_dir.mkdir()
+    lr_dir.mkdir(parents=True)
+    for n in numbers:
+      hr = picture(n)
+      Image.fromarray(hr).save(hr_dir / f"{n:04}.png")
+      lr = resize.downscale(hr, SCALE)
+      Image.fromarray(lr).save(lr_dir / f"{n:04}x{SCALE}.png")
+  return root
+
+
+def test_div2k_folder_reads_its_own_lr(div2k):
+  path = div2k / "DIV2K_train_LR_bicubic" / "X2" / "0002x2.png"
+  marked = np.full((12, 16, 3), 9, np.uint8)
+  original = path.read_bytes()
+  Image.fromarray(marked).save(path)
+  source = sources.make_source("div2k", SCALE, data_dir=str(div2k))
+  lr, hr = source.train[1].load()
+  path.write_bytes(original)
+  assert [p.name for p in source.train] == ["0001", "0002", "0003"]
+  assert [p.name for p in source.val] == ["0801"]
+  np.testing.assert_array_equal(lr, marked)
+  np.testing.assert_array_equal(hr, picture(2))
+
+
+def test_div2k_pairs_that_do_not_fit_are_named(div2k):
+  path = div2k / "DIV2K_train_LR_bicubic" / "X2" / "0003x2.png"
+  original = path.read_bytes()
+  Image.fromarray(np.zeros((5, 5, 3), np.uint8)).save(path)
+  source = sources.make_source("div2k", SCALE, data_dir=str(div2k))
+  with pytest.raises(UserError, match="0003.*do not fit"):
+    source.train[2].load()
+  path.write_bytes(original)
+
+
+def test_tfds_builder_reads_zips_already_downloaded(div2k, tmp_path):
+  tfds = pytest.importorskip("tensorflow_datasets")
+  from tensorflow_datasets.core.download import checksums
+  from tensorflow_datasets.datasets.div2k import div2k_dataset_builder
+
+  zips = tmp_path / "zips"
+  zips.mkdir()
+  folders = {
+    "DIV2K_train_HR": "DIV2K_train_HR.zip",
+    "DIV2K_valid_HR": "DIV2K_valid_HR.zip",
+    "DIV2K_train_LR_bicubic": "DIV2K_train_LR_bicubic_X2.zip",
+    "DIV2K_valid_LR_bicubic": "DIV2K_valid_LR_bicubic_X2.zip",
+  }
+  for folder, name in folders.items():
+    with zipfile.ZipFile(zips / name, "w") as archive:
+      for file in sorted((div2k / folder).rglob("*.png")):
+        archive.write(file, file.relative_to(div2k))
+
+  real = tfds.builder("div2k/bicubic_x2", data_dir=tmp_path / "real")
+  small = {
+    url: checksums.compute_url_info(zips / url.rpartition("/")[2])
+    for url in real.url_infos
+    if url.rpartition("/")[2] in folders.values()
+  }
+
+  class Div2kMini(div2k_dataset_builder.Builder):
+    """The real builder, with the checksums of these small archives."""
+
+    pkg_dir_path = div2k_dataset_builder.Builder.pkg_dir_path
+    url_infos = small
+
+  builder = Div2kMini(config="bicubic_x2", data_dir=tmp_path / "tfds")
+  source = sources.from_builder(builder, manual_dir=str(zips))
+  assert (len(source.train), len(source.val)) == (3, 1)
+  found = {p.load()[1].tobytes() for p in source.train}
+  assert found == {picture(n).tobytes() for n in (1, 2, 3)}
+  lr, hr = source.val[0].load()
+  np.testing.assert_array_equal(hr, picture(801))
+  np.testing.assert_array_equal(lr, resize.downscale(hr, SCALE))
+
+
+def test_folder_holds_some_pictures_out(tmp_path):
+  for n in range(4):
+    Image.fromarray(picture(n, 26, 33)).save(tmp_path / f"{n}.png")
+  source = sources.make_source("folder", SCALE, data_dir=str(tmp_path))
+  assert [p.name for p in source.val] == ["0"]
+  assert [p.name for p in source.train] == ["1", "2", "3"]
+  lr, hr = source.train[0].load()
+  assert hr.shape == (24, 32, 3) and lr.shape == (12, 16, 3)
+
+
+def test_folder_needs_pictures(tmp_path):
+  with pytest.raises(UserError, match="--data_dir"):
+    sources.make_source("folder", SCALE)
+  Image.fromarray(picture(0)).save(tmp_path / "only.png")
+  with pytest.raises(UserError, match="one picture only"):
+    sources.make_source("folder", SCALE, data_dir=str(tmp_path))
+
+
+def test_folder_names_bad_pictures_and_goes_on(tmp_path, caplog):
+  for n in range(3):
+    Image.fromarray(picture(n)).save(tmp_path / f"{n}.png")
+  (tmp_path / "val").mkdir()
+  Image.fromarray(picture(9)).save(tmp_path / "val" / "good.png")
+  (tmp_path / "val" / "text.png").write_text("not a picture")
+  options = {"data_dir": str(tmp_path), "val_dir": str(tmp_path / "val")}
+  with caplog.at_level(logging.WARNING):
+    source = sources.make_source("folder", SCALE, **options)
+  assert [p.name for p in source.train] == ["0", "1", "2"]
+  assert [p.name for p in source.val] == ["good"]
+  assert "text.png" in caplog.text
+  (tmp_path / "val" / "good.png").write_bytes(b"")
+  with pytest.raises(UserError, match="--val_dir"):
+    sources.make_source("folder", SCALE, **options)
+
+
+def test_kinds_and_folders_that_do_not_exist(tmp_path):
+  with pytest.raises(UserError, match="sample, folder, div2k"):
+    sources.make_source("set5", SCALE)
+  with pytest.raises(UserError, match="no folder"):
+    sources.make_source("folder", SCALE, data_dir=str(tmp_path / "absent"))
+  with pytest.raises(UserError, match="holds no picture"):
+    sources.make_source("folder", SCALE, data_dir=str(tmp_path))
+
+
+def test_div2k_at_a_scale_that_is_not_published(tmp_path):
+  with pytest.raises(UserError, match="×5.*--data=folder"):
+    sources.make_source("div2k", 5, data_dir=str(tmp_path))
+
+
+def test_div2k_out_of_reach_is_told_within_seconds(tmp_path, monkeypatch):
+  pytest.importorskip("tensorflow")  # its import is not what is timed
+  pytest.importorskip("tensorflow_datasets")
+
+  def hang(request, timeout):
+    assert request.get_method() == "HEAD"
+    time.sleep(30)  # as a name look-up does, whatever the timeout
+
+  monkeypatch.setattr(urllib.request, "urlopen", hang)
+  start = time.monotonic()
+  with pytest.raises(UserError) as caught:
+    sources.make_source("div2k", SCALE, data_dir=str(tmp_path))
+  assert time.monotonic() - start < 15
+  message = str(caught.value)
+  assert "\n" not in message
+  for flag in ("--data_dir", "--data=folder", "--config=configs/quickstart.py"):
+    assert flag in message
+
+
+def test_a_damaged_zip_is_told_in_one_line(tmp_path):
+  tfds = pytest.importorskip("tensorflow_datasets")
+  zips = tmp_path / "zips"
+  zips.mkdir()
+  builder = tfds.builder("div2k/bicubic_x2", data_dir=tmp_path / "tfds")
+  for url in builder.url_infos:
+    (zips / url.rpartition("/")[2]).write_bytes(b"cut short")
+  with pytest.raises(UserError, match="DIV2K_.*zip") as caught:
+    sources.from_builder(builder, manual_dir=str(zips))
+  assert "\n" not in str(caught.value)
+
+
+def test_tensorflow_waits_until_it_is_needed():
+  code = (
+    "import sys, bamjax.data.pipeline, bamjax.data.sources, bamjax.metrics;"
+    " print([m for m in sys.modules if m.startswith('tensorflow')])"
+  )
+  found = subprocess.run(
+    [sys.executable, "-c", code],
+    capture_output=True,
+    text=True,
+    check=True,
+    env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+  )
+  assert found.stdout.strip() == "[]"
