@@ -1,0 +1,19 @@
+"""Single-image super-resolution in JAX with balanced attention (BAM)."""
+
+from bamjax.errors import UserError
+from bamjax.inference import Upscaler
+from bamjax.layers import BAM
+from bamjax.models import create_model
+from bamjax.models import list_models
+from bamjax.weights import load_weights
+
+__version__ = "0.1.0"
+
+__all__ = [
+  "BAM",
+  "Upscaler",
+  "UserError",
+  "create_model",
+  "list_models",
+  "load_weights",
+]

@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+from shared import needs_shared
+from shared import SHARED
+import skimage.color
+import skimage.data
+import skimage.metrics
+
+from bamjax import metrics
+from bamjax.data import images
+from bamjax.data import resize
+
+
+def noisy(name, amplitude=12, seed=0):
+  hr = getattr(skimage.data, name)()
+  noise = np.random.default_rng(seed).normal(0, amplitude, hr.shape)
+  return np.clip(hr + noise, 0, 255).round().astype(np.uint8), hr
+
+
+def unit(image):
+  return image[None] / np.float32(255)
+
+
+def skimage_luma(image):
+  return skimage.color.rgb2ycbcr(image)[..., 0]
+
+
+def skimage_scores(a, b):
+  psnr = skimage.metrics.peak_signal_noise_ratio(b, a, data_range=255)
+  ssim = skimage.metrics.structural_similarity(
+    b,
+    a,
+    data_range=255,
+    gaussian_weights=True,
+    sigma=1.5,
+    use_sample_covariance=False,
+    win_size=11,
+  )
+  return psnr, ssim
+
+
+def test_luma_of_known_colours():
+  colours = np.array([[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]])
+  expected = [16, 235, 81.481, 144.553, 40.966]
+  np.testing.assert_allclose(metrics.luma(colours), expected, rtol=1e-6)
+
+
+def test_the_bam_luma_keeps_the_released_slip():
+  # 16 + (64.738·255 + 129.057·255 + 25.064·255) / 256, by hand.
+  white = metrics.luma(np.ones((1, 3)), "bam")
+  np.testing.assert_allclose(white, 16 + 218.859 * 255 / 256, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee"])
+@pytest.mark.parametrize("border", [2, 4])
+@pytest.mark.parametrize("amplitude", [1, 12])
+def test_equals_scikit_image_on_real_pictures(name, border, amplitude):
+  sr, hr = noisy(name, amplitude)
+  inner = slice(border, -border)
+  a, b = (skimage_luma(x)[inner, inner] for x in (sr, hr))
+  psnr, ssim = skimage_scores(a, b)
+  found = metrics.scores(unit(sr), unit(hr), border)
+  assert float(found["psnr_y"][0]) == pytest.approx(psnr, abs=1e-3)
+  assert float(found["ssim_y"][0]) == pytest.approx(ssim, abs=1e-5)
+
+
+@needs_shared
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_equals_scikit_image_on_set5(scale):
+  folder = SHARED / "benchmarks" / "Set5"
+  inner = slice(scale, -scale)
+  for path in images.list_pictures(folder / "HR"):
+    hr = resize.mod_crop(images.read_rgb(path), scale)
+    lr = folder / "LR_bicubic" / f"X{scale}" / f"{path.stem}x{scale}.png"
+    sr = resize.upscale(images.read_rgb(lr), scale)
+    found = metrics.scores(unit(sr), unit(hr), scale)
+    psnr, ssim = skimage_scores(
+      *(skimage_luma(x)[inner, inner] for x in (sr, hr))
+    )
+    assert float(found["psnr_y"][0]) == pytest.approx(psnr, abs=1e-3)
+    assert float(found["ssim_y"][0]) == pytest.approx(ssim, abs=1e-5)
+
+
+@needs_shared
+@pytest.mark.parametrize(
+  ("scale", "psnr", "ssim"),
+  [(2, 33.66, 0.9299), (3, 30.39, 0.8682), (4, 28.42, 0.8104)],
+)
+def test_gives_the_literatures_bicubic_row_of_set5(scale, psnr, ssim):
+  # The field's first row was made from the 8-bit luma alone, with LR left
+  # unrounded: it checks imresize, luma, PSNR, SSIM and border together.
+  rows = []
+  for path in images.list_pictures(SHARED / "benchmarks" / "Set5" / "HR"):
+    hr = unit(resize.mod_crop(images.read_rgb(path), scale))
+    y = np.floor(np.asarray(metrics.luma(hr)[0], np.float64) + 0.5)
+    sr = resize.upscale(resize.downscale(y, scale), scale)
+    sr = np.floor(np.clip(sr, 0, 255) + 0.5)
+    a, b = (metrics.shave(x[None].astype(np.float32), scale) for x in (sr, y))
+    rows.append((float(metrics.psnr(a, b)[0]), float(metrics.ssim(a, b)[0])))
+  mean_psnr, mean_ssim = np.mean(rows, axis=0)
+  assert round(mean_psnr, 2) == psnr
+  assert round(mean_ssim, 4) == ssim
+
+
+def test_psnr_by_hand():
+  a = np.zeros((1, 12, 12), np.float32)
+  assert float(metrics.psnr(a, a + 255)[0]) == pytest.approx(0)
+  assert float(metrics.psnr(a, a + 25.5)[0]) == pytest.approx(20, abs=1e-4)
+  assert np.isinf(metrics.psnr(a, a)[0])
+  assert float(metrics.ssim(a + 7, a + 7)[0]) == pytest.approx(1)
+
+
+def test_quantize_clips_and_rounds_half_up():
+  x = np.array([-0.1, 0.4 / 255, 0.5 / 255, 1.49 / 255, 1.2], np.float32)
+  np.testing.assert_allclose(
+    np.asarray(metrics.quantize(x)) * 255, [0, 0, 1, 1, 255], atol=1e-4
+  )
+
+
+def test_the_border_is_left_out():
+  sr, hr = noisy("chelsea", 0)
+  sr = sr.copy()
+  sr[:2], sr[-2:], sr[:, :2], sr[:, -2:] = 0, 0, 0, 0
+  assert np.isinf(metrics.scores(unit(sr), unit(hr), 2)["psnr_y"][0])
+  assert np.isfinite(metrics.scores(unit(sr), unit(hr), 1)["psnr_y"][0])
+
+
+def test_each_picture_of_a_batch_has_its_own_score():
+  (a, hr), (b, _) = noisy("chelsea", 2), noisy("chelsea", 20)
+  sr = np.concatenate([unit(a), unit(b)])
+  both = metrics.scores(sr, np.concatenate([unit(hr)] * 2), 2)
+  alone = metrics.scores(unit(b), unit(hr), 2)
+  np.testing.assert_allclose(both["psnr_y"][1], alone["psnr_y"][0], rtol=1e-5)
+  assert both["psnr_y"][0] > both["psnr_y"][1] + 10
+
+
+def test_unrounded_scores_differ_from_rounded_ones():
+  sr, hr = noisy("chelsea", 3)
+  soft = unit(sr) + np.float32(0.4 / 255)
+  rounded = metrics.luma_scores(soft, unit(hr), 2)
+  plain = metrics.luma_scores(unit(sr), unit(hr), 2)
+  raw = metrics.luma_scores(soft, unit(hr), 2, rounded=False)
+  # Clipping aside, rounding gives the 8-bit picture back.
+  np.testing.assert_allclose(rounded["psnr_y"], plain["psnr_y"], rtol=1e-6)
+  assert abs(float(raw["psnr_y"][0] - plain["psnr_y"][0])) > 1e-3
