@@ -1,0 +1,86 @@
+"""How every script starts: flags are read, mistakes are told in one line."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
+import sys
+from typing import Any
+from typing import NoReturn
+
+from absl import app
+from absl import flags
+from absl import logging
+
+from bamjax.errors import UserError
+
+
+def _fail(message: str) -> NoReturn:
+  """Writes one line to stderr and exits with status 2."""
+  script = Path(sys.argv[0]).name
+  print(f"{script}: error: {' '.join(message.split())}", file=sys.stderr)
+  sys.exit(2)
+
+
+def define_config(default: str, help_text: str) -> flags.FlagHolder:
+  """Defines --config, a file of ml_collections, and --config.FIELD=VALUE.
+
+  Args:
+    default: path of the default configuration file.
+    help_text: what --help says of the flag.
+
+  Returns:
+    The flag; its `.value` is the resolved `ConfigDict`.
+  """
+  # Imported here: the other scripts do without it.
+  from ml_collections import config_flags
+
+  try:
+    return config_flags.DEFINE_config_file("config", default, help_text)
+  except AttributeError as error:
+    # --config.FIELD is looked up in the file here, before flags are parsed.
+    # An AttributeError around a KeyError around "'FIELD'\nDid you mean …?".
+    cause = error.args[0] if error.args else error
+    told = cause.args[0] if isinstance(cause, KeyError) else cause
+    _fail(f"the configuration has no field {told}")
+
+
+def _check_config() -> None:
+  """Ends the script if the file of --config could not be read."""
+  if "config" in flags.FLAGS:
+    try:
+      # ml_collections puts a stand-in, which raises at every access.
+      getattr(flags.FLAGS["config"].value, "to_dict", None)
+    except OSError as error:
+      while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__
+      _fail(f"--config could not be read: {error}")
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+  try:
+    rest = flags.FLAGS(argv)
+  except (flags.Error, UserError) as error:
+    _fail(f"{error} (--help lists the flags)")
+  _check_config()
+  if len(rest) > 1:
+    _fail(f"unexpected argument {rest[1]!r} (--help lists the flags)")
+  return rest
+
+
+def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
+  """Runs a script's `main(argv)` by `absl.app.run`.
+
+  A `UserError`, an unknown flag or a flag's bad value ends the script with one
+  line, `SCRIPT: error: MESSAGE`, on stderr and exit status 2. Any other
+  exception is a bug and keeps its traceback.
+  """
+
+  def guarded(argv):
+    # Orbax tells every step of every save.
+    logging.set_verbosity(logging.WARNING)
+    try:
+      return main(argv)
+    except UserError as error:
+      _fail(str(error))
+
+  app.run(guarded, flags_parser=_parse_flags)

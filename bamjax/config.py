@@ -1,0 +1,149 @@
+"""A run's configuration: short flags, files, comparison and the network."""
+
+import ast
+from collections.abc import Iterable
+import json
+from pathlib import Path
+from typing import Any
+
+from flax import linen as nn
+import jax.numpy as jnp
+import ml_collections
+
+from bamjax.errors import UserError
+from bamjax.models import create_model
+
+# Short names of train.py's flags, and the fields they fill.
+SHORT_NAMES = {
+  "model": "model",
+  "attn": "attn",
+  "scale": "scale",
+  "data": "data.source",
+  "data_dir": "data.data_dir",
+  "val_dir": "data.val_dir",
+  "manual_dir": "data.manual_dir",
+  "steps": "steps",
+  "batch_size": "batch_size",
+  "seed": "seed",
+}
+
+# What may differ between a run and its resumption: where things lie and how
+# much is said, never what is computed.
+_FREE = ("data.data_dir", "data.val_dir", "data.manual_dir", "keep_last")
+
+
+def build_model(config: ml_collections.ConfigDict) -> nn.Module:
+  """The network that a configuration names.
+
+  Raises:
+    UserError: a name, the scale, the dtype or a hyper-parameter is unknown.
+  """
+  if config.dtype not in ("float32", "bfloat16"):
+    raise UserError(
+      f"unknown dtype {config.dtype!r}; choose from float32, bfloat16"
+    )
+  return create_model(
+    config.model,
+    config.attn,
+    config.scale,
+    normalization=config.normalization,
+    dtype=jnp.dtype(config.dtype),
+    **config.model_options,
+  )
+
+
+def parse_options(texts: Iterable[str]) -> dict[str, Any]:
+  """Hyper-parameters of a backbone from "FIELD=VALUE" texts.
+
+  Raises:
+    UserError: a text is not of that form, or its value no Python literal.
+  """
+  options = {}
+  for text in texts:
+    name, found, value = text.partition("=")
+    try:
+      options[name] = ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+      found = ""
+    if not found:
+      raise UserError(
+        f"cannot read the option {text!r}; give FIELD=VALUE, e.g. features=64"
+      )
+  return options
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+  """Raises UserError for a number that no run can have."""
+  for name in (
+    "steps",
+    "batch_size",
+    "log_every",
+    "eval_every",
+    "checkpoint_every",
+    "keep_last",
+    "data.patch",
+    "optim.decay_every",
+  ):
+    if _get(config, name) < 1:
+      raise UserError(f"{name} must be at least 1; got {_get(config, name)}")
+  if config.optim.learning_rate <= 0:
+    raise UserError(
+      f"optim.learning_rate must be above 0; got {config.optim.learning_rate}"
+    )
+
+
+def default_run_dir(config: ml_collections.ConfigDict) -> Path:
+  """Where a run lies unless told, the same for the same command."""
+  return Path("runs") / (
+    f"{config.model}-{config.attn}-x{config.scale}-{config.data.source}"
+  )
+
+
+def save(config: ml_collections.ConfigDict, path: Path) -> None:
+  """Writes a resolved configuration as JSON."""
+  path.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+
+
+def load(path: Path) -> ml_collections.ConfigDict:
+  """Reads a configuration that `save` wrote.
+
+  Raises:
+    UserError: the file is absent or not such a configuration.
+  """
+  try:
+    return ml_collections.ConfigDict(json.loads(path.read_text()))
+  except FileNotFoundError:
+    raise UserError(
+      f"{path.parent} is no run folder: it has no {path.name}"
+    ) from None
+  except (OSError, ValueError) as error:
+    raise UserError(f"{path} cannot be read: {error}") from None
+
+
+def differences(
+  old: ml_collections.ConfigDict, new: ml_collections.ConfigDict
+) -> list[str]:
+  """What forbids to resume a run of `old` as `new`, a line a field."""
+  old, new = _flatten(old.to_dict()), _flatten(new.to_dict())
+  return [
+    f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now"
+    for key in sorted(old.keys() | new.keys())
+    if key not in _FREE and old.get(key) != new.get(key)
+  ]
+
+
+def _get(config, name: str) -> Any:
+  for part in name.split("."):
+    config = config[part]
+  return config
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
+  flat = {}
+  for key, value in tree.items():
+    name = f"{prefix}{key}"
+    if isinstance(value, dict):
+      flat.update(_flatten(value, f"{name}."))
+    else:
+      flat[name] = list(value) if isinstance(value, tuple) else value
+  return flat

@@ -1,0 +1,1 @@
+"""Training: state, schedule, step, devices, checkpoints and the loop."""

@@ -1,0 +1,135 @@
+"""Checkpoints of a run. Every call of Orbax stands here."""
+
+import logging
+from pathlib import Path
+import shutil
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from bamjax.errors import UserError
+from bamjax.training.state import TrainState
+
+
+class Checkpoints:
+  """The last few checkpoints of a run, and the best by PSNR-Y.
+
+  Saves are asynchronous and atomic: a checkpoint that was being written when
+  the process died does not count.
+  """
+
+  def __init__(self, run_dir: str | Path, keep_last: int = 2):
+    """Opens, or creates, `run_dir`/checkpoints."""
+    self._directory = Path(run_dir).absolute() / "checkpoints"
+    self._manager = ocp.CheckpointManager(
+      self._directory,
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=policies.AnyPreservationPolicy(
+          [
+            policies.LatestN(keep_last),
+            policies.BestN(
+              n=1,
+              get_metric_fn=_psnr,
+              keep_checkpoints_without_metrics=False,
+            ),
+          ]
+        ),
+        # Metrics are written only where there is a best_fn.
+        best_fn=_psnr,
+        cleanup_tmp_directories=True,
+      ),
+    )
+
+  def save(
+    self,
+    step: int,
+    state: TrainState,
+    metrics: dict[str, float] | None = None,
+  ) -> None:
+    """Starts to save the state, with validation's metrics where there are."""
+    self._manager.save(
+      step, args=ocp.args.StandardSave(_tree(state)), metrics=metrics
+    )
+
+  def steps(self) -> list[int]:
+    """Steps of all checkpoints, ascending."""
+    return sorted(self._manager.all_steps())
+
+  def latest(self) -> int | None:
+    """Step of the newest checkpoint; None where there is none."""
+    return self._manager.latest_step()
+
+  def best(self) -> int | None:
+    """Step of the checkpoint of highest PSNR-Y; the newest if none has one."""
+    scored = [
+      (_psnr(metrics), step)
+      for step in self.steps()
+      if (metrics := self._manager.metrics(step))
+    ]
+    return max(scored)[1] if scored else self.latest()
+
+  def restore(self, state: TrainState) -> tuple[TrainState, int]:
+    """Restores the newest checkpoint that can be read.
+
+    Args:
+      state: a fresh state of the same shapes.
+
+    Returns:
+      The restored state and its step; `state` and 0 where there is none. One
+      that cannot be read is set aside, with a warning, for the one before it.
+
+    Raises:
+      UserError: there are checkpoints and none can be read.
+    """
+    steps = self.steps()[::-1]
+    for step in steps:
+      try:
+        return self.restore_step(state, step), step
+      except Exception as error:
+        logging.warning(
+          "checkpoint %d cannot be read (%s); trying the one before it",
+          step,
+          " ".join(str(error).split())[:120],
+        )
+        self._set_aside(step)
+    if steps:
+      raise UserError(
+        f"no checkpoint in {self._directory} can be read; remove the folder to"
+        " start anew, or give another --run_dir"
+      )
+    return state, 0
+
+  def restore_step(self, state: TrainState, step: int) -> TrainState:
+    """Restores the checkpoint of one step into a state of the same shapes."""
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _tree(state))
+    tree = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+    return state.replace(**tree)
+
+  def wait(self) -> None:
+    """Waits until the saves under way are on disk."""
+    self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits for the saves under way and lets the folder go."""
+    self._manager.close()
+
+  def _set_aside(self, step: int) -> None:
+    broken = self._directory.parent / "broken" / str(step)
+    shutil.rmtree(broken, ignore_errors=True)
+    broken.parent.mkdir(exist_ok=True)
+    shutil.move(self._directory / str(step), broken)
+    self._manager.reload()
+
+
+def _psnr(metrics) -> float:
+  return metrics["psnr_y"]
+
+
+def _tree(state: TrainState) -> dict:
+  return {
+    "step": state.step,
+    "params": state.params,
+    "opt_state": state.opt_state,
+    "loss_sum": state.loss_sum,
+  }

@@ -1,0 +1,35 @@
+"""A small network on embedded photographs, in minutes on a CPU.
+
+  python train.py --config=configs/quickstart.py
+
+Trains PAN-BAM ×2 on the photographs that ship inside scikit-image's wheel, and
+validates on two that it does not train on (astronaut, chelsea).
+"""
+
+import importlib.util
+from pathlib import Path
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Returns the configuration of a run."""
+  path = Path(__file__).with_name("default.py")
+  spec = importlib.util.spec_from_file_location("default", path)
+  default = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(default)
+  c = default.get_config()
+
+  c.model = "pan"
+  c.attn = "bam"
+  c.scale = 2
+  c.data.source = "sample"
+  c.data.patch = 32
+  c.batch_size = 8
+  c.steps = 300
+  c.optim.learning_rate = 1e-3
+  c.optim.schedule = "cosine"
+  c.log_every = 50
+  c.eval_every = 100
+  c.checkpoint_every = 100
+  return c

@@ -1,0 +1,108 @@
+"""Users' mistakes: one line on stderr and exit status 2; bugs keep a trace."""
+
+from pathlib import Path
+import subprocess
+import sys
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+SCRIPT = """
+from absl import flags
+from bamjax import cli
+from bamjax.errors import UserError
+
+flags.DEFINE_string("fail", None, "how to fail")
+flags.DEFINE_integer("number", 1, "a number")
+if CONFIG:
+  config = cli.define_config(CONFIG, "the configuration")
+
+def main(argv):
+  if flags.FLAGS.fail == "user":
+    raise UserError("no such thing:\\n  really")
+  if flags.FLAGS.fail == "bug":
+    raise RuntimeError("a bug")
+  print("number", flags.FLAGS.number)
+  if CONFIG:
+    print("steps", config.value.steps)
+
+cli.run(main)
+"""
+
+CONFIG = """
+import ml_collections
+
+def get_config():
+  return ml_collections.ConfigDict({"steps": 3})
+"""
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch):
+  monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+  def call(*flags, config=False):
+    config_file = tmp_path / "config.py"
+    config_file.write_text(CONFIG)
+    path = tmp_path / "tool.py"
+    value = repr(str(config_file)) if config else "None"
+    path.write_text(f"CONFIG = {value}\n{SCRIPT}")
+    return subprocess.run(
+      [sys.executable, str(path), *flags],
+      cwd=tmp_path,
+      capture_output=True,
+      text=True,
+      timeout=120,
+    )
+
+  return call
+
+
+def test_runs_main(call):
+  done = call("--number=7")
+  assert (done.returncode, done.stdout, done.stderr) == (0, "number 7\n", "")
+
+
+@pytest.mark.parametrize(
+  "flag, message",
+  [
+    ("--fail=user", "no such thing: really"),
+    ("--nubmer=3", "Unknown command line flag 'nubmer'"),
+    ("--number=three", "flag --number=three: invalid literal"),
+    ("--number", "Missing value for flag --number"),
+    ("stray", "unexpected argument 'stray'"),
+  ],
+)
+def test_a_mistake_is_one_line(call, flag, message):
+  done = call(flag)
+  assert done.returncode == 2
+  assert done.stdout == ""
+  assert done.stderr.startswith(f"tool.py: error: {message}")
+  assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+  "flag, message",
+  [
+    ("--config=nowhere.py", "--config could not be read: "),
+    ("--config.stesp=3", "the configuration has no field 'stesp'"),
+    ("--config.steps=three", "flag --config.steps=three: invalid literal"),
+  ],
+)
+def test_a_mistake_in_the_configuration_is_one_line(call, flag, message):
+  done = call(flag, config=True)
+  assert done.returncode == 2
+  assert done.stderr.startswith(f"tool.py: error: {message}")
+  assert done.stderr.count("\n") == 1
+
+
+def test_configuration_takes_values(call):
+  done = call("--config.steps=5", config=True)
+  assert done.stdout == "number 1\nsteps 5\n"
+
+
+def test_a_bug_keeps_its_traceback(call):
+  done = call("--fail=bug")
+  assert done.returncode not in (0, 2)
+  assert "Traceback" in done.stderr and "a bug" in done.stderr
