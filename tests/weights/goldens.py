@@ -45,6 +45,13 @@ def mean_shift(name, model):
   return (-factor if name.startswith("sub") else factor) * _MEAN
 
 
+def tensor(name, shape, model, seed):
+  """A tensor of a network: drawn, or one of its fixed mean-shift layers."""
+  if name.startswith(("sub_mean", "add_mean")):
+    return mean_shift(name, model)
+  return weight(name, shape, seed)
+
+
 def image(seed, height, width):
   """RGB in [0, 1], 1×height×width×3, by the goldens' rule."""
   rng = np.random.default_rng([seed, 7])
@@ -60,29 +67,32 @@ def sample(output):
 
 
 class Goldens:
-  """The compact goldens.
+  """Compact goldens, those of `goldens.npz` or of a file like it.
 
   `cases` has a dictionary a network: model, attn, variant, scale, …; `outputs`
   the sample of its output.
   """
 
-  def __init__(self):
-    with np.load(FILE) as file:
-      text = zlib.decompress(file["description"].tobytes())
-      outputs = file["outputs"]
+  def __init__(self, file=FILE):
+    with np.load(file) as arrays:
+      text = zlib.decompress(arrays["description"].tobytes())
+      outputs = arrays["outputs"]
     description = json.loads(text)
     self.cases = description["cases"]
     self._shapes = description["state_dicts"]
     self.outputs = dict(zip(self.cases, outputs, strict=True))
 
+  def shapes(self, key):
+    """Shapes of a network's PyTorch tensors, by name."""
+    listed = self._shapes[self.cases[key]["state_dict"]]
+    return {name: tuple(shape) for name, shape in listed}
+
   def state_dict(self, key):
     """PyTorch's tensors of a network."""
     case = self.cases[key]
     return {
-      name: mean_shift(name, case["model"])
-      if name.startswith(("sub_mean", "add_mean"))
-      else weight(name, shape, case["seed"])
-      for name, shape in self._shapes[case["state_dict"]]
+      name: tensor(name, shape, case["model"], case["seed"])
+      for name, shape in self.shapes(key).items()
     }
 
   def input(self, key):
@@ -91,18 +101,23 @@ class Goldens:
     return image(case["input_seed"], *case["input_shape"][1:3])
 
 
-def main(folder):
-  """Writes the compact goldens from the full ones."""
-  folder = Path(folder)
-  text = (folder / "forward.json").read_text()
-  with np.load(folder / "forward.npz") as full:
-    outputs = [sample(full[key]) for key in json.loads(text)["cases"]]
-  packed = zlib.compress(json.dumps(json.loads(text)).encode(), 9)
+def write(file, description, outputs):
+  """Writes compact goldens: their description, and a sample an output."""
+  packed = zlib.compress(json.dumps(description).encode(), 9)
   np.savez(
-    FILE,
+    file,
     description=np.frombuffer(packed, np.uint8),
     outputs=np.float32(outputs),
   )
+
+
+def main(folder):
+  """Writes the compact goldens from the full ones."""
+  folder = Path(folder)
+  description = json.loads((folder / "forward.json").read_text())
+  with np.load(folder / "forward.npz") as full:
+    outputs = [sample(full[key]) for key in description["cases"]]
+  write(FILE, description, outputs)
 
 
 if __name__ == "__main__":
