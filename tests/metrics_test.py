@@ -1,3 +1,7 @@
+import contextlib
+import logging
+
+import jax
 import numpy as np
 import pytest
 from shared import needs_shared
@@ -95,7 +99,8 @@ def test_gives_the_literatures_bicubic_row_of_set5(scale, psnr, ssim):
     y = np.floor(np.asarray(metrics.luma(hr)[0], np.float64) + 0.5)
     sr = resize.upscale(resize.downscale(y, scale), scale)
     sr = np.floor(np.clip(sr, 0, 255) + 0.5)
-    a, b = (metrics.shave(x[None].astype(np.float32), scale) for x in (sr, y))
+    inner = slice(scale, -scale)
+    a, b = (x[None, inner, inner].astype(np.float32) for x in (sr, y))
     rows.append((float(metrics.psnr(a, b)[0]), float(metrics.ssim(a, b)[0])))
   mean_psnr, mean_ssim = np.mean(rows, axis=0)
   assert round(mean_psnr, 2) == psnr
@@ -137,9 +142,66 @@ def test_each_picture_of_a_batch_has_its_own_score():
 def test_unrounded_scores_differ_from_rounded_ones():
   sr, hr = noisy("chelsea", 3)
   soft = unit(sr) + np.float32(0.4 / 255)
-  rounded = metrics.luma_scores(soft, unit(hr), 2)
-  plain = metrics.luma_scores(unit(sr), unit(hr), 2)
-  raw = metrics.luma_scores(soft, unit(hr), 2, rounded=False)
+  rounded = metrics.scores(soft, unit(hr), 2)
+  plain = metrics.scores(unit(sr), unit(hr), 2)
+  raw = metrics.scores(soft, unit(hr), 2, rounded=False)
   # Clipping aside, rounding gives the 8-bit picture back.
   np.testing.assert_allclose(rounded["psnr_y"], plain["psnr_y"], rtol=1e-6)
   assert abs(float(raw["psnr_y"][0] - plain["psnr_y"][0])) > 1e-3
+
+
+@pytest.mark.parametrize("planes", ["matlab", "bam", "rgb"])
+@pytest.mark.parametrize("rounded", [True, False])
+def test_padding_changes_no_score(planes, rounded):
+  sr, hr = (x[:97, :141] for x in noisy("coffee", 6))
+  options = {"border": 3, "planes": planes, "rounded": rounded}
+  padded = metrics.picture_scores(sr, hr, **options)
+  plain = metrics.scores(unit(sr), unit(hr), **options)
+  assert padded.keys() == plain.keys()
+  for name, value in padded.items():
+    assert value == pytest.approx(float(plain[name][0]), rel=1e-6)
+
+
+def test_pictures_of_near_sizes_share_a_program():
+  sr, hr = noisy("coffee", 6)
+  with jax.log_compiles(), _counted() as compiled:
+    for height, width in ((130, 190), (190, 130), (129, 192), (180, 180)):
+      for border in (2, 3):
+        crop = np.s_[:height, :width]
+        metrics.picture_scores(sr[crop], hr[crop], border)
+  assert sum("jit(scores)" in line for line in compiled) == 1
+
+
+@contextlib.contextmanager
+def _counted():
+  """What JAX logs that it compiles."""
+  lines = []
+  handler = logging.Handler()
+  handler.emit = lambda record: lines.append(record.getMessage())
+  logger = logging.getLogger("jax._src.interpreters.pxla")
+  logger.addHandler(handler)
+  try:
+    yield lines
+  finally:
+    logger.removeHandler(handler)
+
+
+def test_rgb_scores_equal_scikit_images_mean_over_channels():
+  sr, hr = noisy("astronaut")
+  found = metrics.picture_scores(sr, hr, 10, planes="rgb")
+  a, b = (x[10:-10, 10:-10].astype(float) for x in (sr, hr))
+  psnr = skimage.metrics.peak_signal_noise_ratio(b, a, data_range=255)
+  ssim = np.mean([skimage_scores(a[..., c], b[..., c])[1] for c in range(3)])
+  assert found["psnr_rgb"] == pytest.approx(psnr, abs=1e-3)
+  assert found["ssim_rgb"] == pytest.approx(ssim, abs=1e-5)
+
+
+def test_too_small_pictures_and_unlike_shapes_are_refused():
+  image = np.zeros((14, 40, 3), np.uint8)
+  assert metrics.picture_scores(image, image, 1)["ssim_y"] == 1
+  with pytest.raises(ValueError, match="40×14 .* border of 2"):
+    metrics.picture_scores(image, image, 2)
+  assert np.isnan(metrics.scores(unit(image), unit(image), 2)["ssim_y"][0])
+  assert np.isnan(metrics.scores(unit(image), unit(image), 9)["psnr_y"][0])
+  with pytest.raises(ValueError, match="SR is .* and HR"):
+    metrics.picture_scores(image, image[:, 1:], 1)
