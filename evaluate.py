@@ -1,54 +1,47 @@
-"""Scores a run's best checkpoint on its validation pictures.
+"""Scores networks on pictures, beside bicubic and the paper's figures.
 
-python evaluate.py --run_dir=runs/pan-bam-x2-sample
+  python evaluate.py --run_dir=runs/pan-bam-x2-sample
+  python evaluate.py --weights=imdn_x2.safetensors --benchmarks=Set5,Set14 \
+      --protocol=matlab,bam --output=results
+  python evaluate.py --compare=A.safetensors,runs/B --benchmarks=Set5
+  python evaluate.py --tables --output=results
+
+Without --benchmarks a run is scored on its own validation pictures.
 """
-
-import json
-from pathlib import Path
 
 from absl import flags
 
 from bamjax import cli
 
-_RUN_DIR = flags.DEFINE_string("run_dir", None, "folder of a run of train.py")
-_STEP = flags.DEFINE_integer("step", None, "checkpoint (default: the best)")
-_OUTPUT = flags.DEFINE_string(
-  "output", None, "folder for results.json (default: the run's)"
+flags.DEFINE_list("run_dir", [], "folders of runs of train.py")
+flags.DEFINE_list("weights", [], "files of published weights")
+flags.DEFINE_integer("step", None, "checkpoint of the run (default: the best)")
+flags.DEFINE_string("model", None, "backbone, where the weights don't tell")
+flags.DEFINE_string("attn", None, "attention, where the weights don't tell")
+flags.DEFINE_list("scale", [], "scales, of weights that serve for several")
+flags.DEFINE_string("normalization", None, "paper, official or super_image")
+flags.DEFINE_list("benchmarks", [], "folders of pictures: Set5, Set14, …")
+flags.DEFINE_list("protocol", ["matlab"], "matlab, bam, ntire")
+flags.DEFINE_list("compare", [], "two runs or files: A,B")
+flags.DEFINE_bool("tables", False, "the paper's tables beside --output's")
+flags.DEFINE_bool("self_ensemble", False, "average over eight symmetries")
+flags.DEFINE_bool("save_images", False, "write the super-resolved pictures")
+flags.DEFINE_integer("tile", None, "side of tiles in LR pixels; 0: never tile")
+flags.DEFINE_string(
+  "output", None, "folder of the results (default: the run's, or results)"
 )
 
 
 def main(argv):
-  """Evaluates, prints a table and writes it as JSON."""
+  """Reads the flags and evaluates."""
   del argv
-  from bamjax import evaluation
-  from bamjax.errors import UserError
-  from bamjax.inference import Upscaler
-  from bamjax.training import loop
-  from bamjax.training import run_dir as run_dir_lib
+  # Imported here so that --help is immediate.
+  from bamjax.report import session
 
-  if not _RUN_DIR.value:
-    raise UserError("no run named; give --run_dir=DIR, a folder of train.py")
-  config, module, variables, step = run_dir_lib.load(
-    Path(_RUN_DIR.value), _STEP.value
+  options = session.Options(
+    **{name: flags.FLAGS[name].value for name in session.OPTIONS}
   )
-  result = evaluation.evaluate(
-    Upscaler(module, variables), loop.make_source(config).val, config.scale
-  )
-  title = f"{config.model} {config.attn} ×{config.scale}, step {step}"
-  print(evaluation.table(result, title))
-  output = Path(_OUTPUT.value or _RUN_DIR.value)
-  output.mkdir(parents=True, exist_ok=True)
-  row = {
-    "model": config.model,
-    "attn": config.attn,
-    "scale": config.scale,
-    "step": step,
-    "benchmark": f"{config.data.source} validation",
-    "protocol": "matlab",
-    **{k: v for k, v in result.items() if k != "pictures"},
-    "images": result["pictures"],
-  }
-  (output / "results.json").write_text(json.dumps([row], indent=2) + "\n")
+  session.run(options)
 
 
 if __name__ == "__main__":

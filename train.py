@@ -41,7 +41,7 @@ def main(argv):
   del argv
   # Imported here so that --help is immediate.
   from bamjax import config as config_lib
-  from bamjax import evaluation
+  from bamjax.report import results
   from bamjax.training import loop
 
   config = _CONFIG.value
@@ -53,8 +53,7 @@ def main(argv):
     config.model_options.update(config_lib.parse_options(_OPTIONS.value))
   run_dir = Path(_RUN_DIR.value or config_lib.default_run_dir(config))
   summary = loop.train_and_evaluate(config, run_dir)
-  title = f"{config.model} {config.attn} ×{config.scale}, {config.steps} steps"
-  print(evaluation.table(summary, title))
+  print(results.table(summary).text())
   print(f"the run, with summary.json, lies in {run_dir}")
 
 

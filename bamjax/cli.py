@@ -2,7 +2,11 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import hashlib
+import os
 from pathlib import Path
+import platform
+import re
 import sys
 from typing import Any
 from typing import NoReturn
@@ -67,6 +71,28 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
   return rest
 
 
+def _keep_compiled() -> None:
+  """Keeps compiled programs between runs, where JAX has no folder for it yet.
+
+  A folder for each kind of processor: XLA compiles for the one at hand, and a
+  home may be shared by several.
+  """
+  import jax
+
+  if jax.config.jax_compilation_cache_dir:
+    return
+  try:
+    processor = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+    processor = re.search(r"^flags.*$", processor, re.MULTILINE)[0]
+  except (OSError, TypeError):
+    processor = platform.processor()
+  kind = hashlib.sha256(f"{platform.machine()} {processor}".encode())
+  root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+  folder = Path(root) / "bamjax" / f"xla-{kind.hexdigest()[:12]}"
+  jax.config.update("jax_compilation_cache_dir", str(folder))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
 def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
   """Runs a script's `main(argv)` by `absl.app.run`.
 
@@ -78,6 +104,7 @@ def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
   def guarded(argv):
     # Orbax tells every step of every save.
     logging.set_verbosity(logging.WARNING)
+    _keep_compiled()
     try:
       return main(argv)
     except UserError as error:

@@ -14,8 +14,8 @@ from bamjax.layers import CBAM
 from bamjax.layers import Conv
 from bamjax.layers import LA
 from bamjax.layers.attention import PReLU
-from bamjax.models import list_models
 from bamjax.models.registry import backbone
+from bamjax.models.registry import identify
 
 # Attentions that pool over height and width with PyTorch's layers for it. CCA's
 # standard deviation is no layer there, and not counted.
@@ -78,19 +78,11 @@ def summary(
     jaxpr = jax.make_jaxpr(module.apply)(variables, lr)
   operations += sum(_elementwise(jaxpr.jaxpr).values())
   return {
-    "parameters": trainable + _fixed(module),
+    "parameters": trainable + backbone(identify(module)[0]).fixed,
     "trainable": trainable,
     "macs": macs,
     "paper_gflops": operations / 1e9,
   }
-
-
-def _fixed(module: nn.Module) -> int:
-  """Constants that Table 1 counts for this backbone."""
-  for name in list_models():
-    if type(module) is backbone(name).module:
-      return backbone(name).fixed
-  raise ValueError(f"{type(module).__name__} is not a registered backbone")
 
 
 def _elementwise(jaxpr, scope: str = "") -> dict[Any, int]:

@@ -10,6 +10,7 @@ from flax import linen as nn
 import jax.numpy as jnp
 import ml_collections
 
+from bamjax.data import sources
 from bamjax.errors import UserError
 from bamjax.models import create_model
 
@@ -49,6 +50,22 @@ def build_model(config: ml_collections.ConfigDict) -> nn.Module:
     normalization=config.normalization,
     dtype=jnp.dtype(config.dtype),
     **config.model_options,
+  )
+
+
+def make_source(config: ml_collections.ConfigDict) -> sources.Source:
+  """The pictures that a configuration names.
+
+  Raises:
+    UserError: they are not to be had.
+  """
+  data = config.data
+  return sources.make_source(
+    data.source,
+    config.scale,
+    data_dir=data.data_dir or None,
+    val_dir=data.val_dir or None,
+    manual_dir=data.manual_dir or None,
   )
 
 

@@ -1,89 +1,126 @@
-"""Scores of a network on pictures, beside those of bicubic upscaling."""
+"""Scores of networks on pictures, beside those of bicubic upscaling."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Sequence
+import logging
+import sys
+from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
-from bamjax import metrics
-from bamjax.data import resize
+from bamjax.errors import UserError
+from bamjax.protocols import MATLAB
+from bamjax.protocols import Protocol
 
-Pair = tuple[str, np.ndarray, np.ndarray]  # name, LR and HR as uint8 H×W×3
+Upscale = Callable[[np.ndarray], np.ndarray]
+# Name, LR and HR as uint8 H×W×3.
+Pair = tuple[str, np.ndarray, np.ndarray]
 
 
-def load_pictures(pictures: Iterable) -> list[Pair]:
-  """Reads pictures (`bamjax.data.sources.Picture`), LR and HR."""
+def load_pairs(pictures: Iterable) -> list[Pair]:
+  """Reads pictures, LR and HR (`bamjax.data.sources.Picture`)."""
   return [(p.name, *p.load()) for p in pictures]
 
 
-def score(sr: np.ndarray, hr: np.ndarray, scale: int) -> dict[str, float]:
-  """PSNR-Y and SSIM-Y of one picture under the `matlab` protocol.
-
-  Args:
-    sr: H×W×3 uint8.
-    hr: H×W×3 uint8.
-    scale: the border, in pixels, that is left out.
-  """
-  a, b = (x[None] / np.float32(255) for x in (sr, hr))
-  found = metrics.scores(a, b, scale)
-  return {name: float(values[0]) for name, values in found.items()}
-
-
 def mean_scores(
-  upscale: Callable[[np.ndarray], np.ndarray],
-  pairs: Iterable[Pair],
-  scale: int,
+  upscale: Upscale, pairs: Iterable[Pair], scale: int
 ) -> dict[str, float]:
-  """Mean PSNR-Y and SSIM-Y of `upscale` over pictures."""
-  return _mean([score(upscale(lr), hr, scale) for _, lr, hr in pairs])
+  """Mean `psnr_y` and `ssim_y` of `upscale` under the `matlab` protocol."""
+  return _means([MATLAB.score(upscale(lr), hr, scale) for _, lr, hr in pairs])
 
 
 def evaluate(
-  upscale: Callable[[np.ndarray], np.ndarray],
-  pictures: Iterable,
+  upscale: Upscale,
+  pictures: Sequence,
   scale: int,
-) -> dict:
+  protocols: Sequence[Protocol] = (MATLAB,),
+  save: Callable[[Protocol, str, np.ndarray], None] | None = None,
+) -> dict[str, dict[str, Any]]:
   """Scores a network and bicubic upscaling on the same pictures.
 
+  A picture that cannot be read is named in a warning and left out.
+
   Args:
-    upscale: maps uint8 H×W×3 to uint8 sH×sW×3.
-    pictures: `bamjax.data.sources.Picture`s; one is in memory at a time.
-    scale: upscaling factor.
+    upscale: maps float32 RGB in [0, 1], H×W×3, to sH×sW×3 (`Upscaler`).
+    pictures: have a `name` and a `load()` that returns LR and HR, uint8 (of
+      `bamjax.data`); one is in memory at a time. Where LR is None it is made;
+      where HR is None, nothing is scored.
+    scale: upscaling factor s.
+    protocols: how to make LR and to score. Those that make the same LR share
+      the network's pass.
+    save: called with each super-resolved picture, uint8, and its name, once for
+      each way to make LR, with the first protocol that has it.
 
   Returns:
-    `psnr_y`, `ssim_y`, `bicubic_psnr_y`, `bicubic_ssim_y` (means), and
-    `pictures`: a row each, with its `name`.
+    For each protocol, by name: `psnr_y`, `ssim_y`, `bicubic_psnr_y`,
+    `bicubic_ssim_y` (means over the pictures; the `ntire` protocol has `rgb`
+    for `y`), and `images`, a row each with its `name`. Scores are None where
+    there is no HR.
+
+  Raises:
+    UserError: no picture can be read.
   """
-  rows = []
-  for picture in pictures:
-    lr, hr = picture.load()
-    bicubic = score(resize.upscale(lr, scale), hr, scale)
-    rows.append(
-      {
-        "name": picture.name,
-        **score(upscale(lr), hr, scale),
-        **{f"bicubic_{name}": value for name, value in bicubic.items()},
-      }
-    )
-  means = _mean([{k: v for k, v in r.items() if k != "name"} for r in rows])
-  return {**means, "pictures": rows}
+  rows = {protocol.name: [] for protocol in protocols}
+  bar = tqdm(
+    pictures, unit="picture", disable=not sys.stderr.isatty(), leave=False
+  )
+  for picture in bar:
+    bar.set_postfix_str(picture.name)
+    try:
+      lr, hr = picture.load()
+      found = _scores(upscale, picture.name, lr, hr, scale, protocols, save)
+    except UserError as error:
+      logging.warning("left out: %s: %s", picture.name, error)
+      continue
+    for name, scores in found.items():
+      rows[name].append({"name": picture.name, **scores})
+  if not all(rows.values()):
+    raise UserError("none of the pictures can be used; see the warnings above")
+  return {
+    name: {
+      **_means([{k: v for k, v in r.items() if k != "name"} for r in found]),
+      "images": found,
+    }
+    for name, found in rows.items()
+  }
 
 
-def table(result: dict, title: str) -> str:
-  """A terminal table of what `evaluate` returns: bicubic, model, gain."""
-  rows = [*result["pictures"], {"name": "mean", **result}]
-  width = max(len(title), *(len(row["name"]) for row in rows))
-  lines = [f"{title:{width}}  {'bicubic':>14}  {'model':>14}  {'gain':>8}"]
-  lines.append("-" * len(lines[0]))
-  for row in rows:
-    lines.append(
-      f"{row['name']:{width}}"
-      f"  {row['bicubic_psnr_y']:6.2f}/{row['bicubic_ssim_y']:.4f} "
-      f"  {row['psnr_y']:6.2f}/{row['ssim_y']:.4f} "
-      f"  {row['psnr_y'] - row['bicubic_psnr_y']:+6.2f}dB"
-    )
-  return "\n".join(lines)
+def _scores(
+  upscale, name, lr_file, hr_file, scale, protocols, save
+) -> dict[str, dict[str, float | None]]:
+  """Scores of one picture, by protocol."""
+  found, passes = {}, {}
+  for protocol in protocols:
+    degradation = protocol.degradation
+    if degradation.name not in passes:
+      if hr_file is None:
+        lr, hr = lr_file, None
+      else:
+        lr, hr = degradation.pair(hr_file, lr_file, scale)
+      sr = upscale(lr / np.float32(255))
+      passes[degradation.name] = lr, hr, sr
+      if save:
+        save(protocol, name, np.floor(sr * 255 + 0.5).astype(np.uint8))
+    lr, hr, sr = passes[degradation.name]
+    if hr is None:
+      keys = [f"{k}_{protocol.suffix}" for k in ("psnr", "ssim")]
+      found[protocol.name] = dict.fromkeys(
+        [*keys, *(f"bicubic_{k}" for k in keys)]
+      )
+      continue
+    bicubic = protocol.score(degradation.upscale(lr, scale), hr, scale)
+    found[protocol.name] = {
+      **protocol.score(sr, hr, scale),
+      **{f"bicubic_{key}": value for key, value in bicubic.items()},
+    }
+  return found
 
 
-def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
-  return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+def _means(rows: list[dict[str, float | None]]) -> dict[str, float | None]:
+  """Means by key over the rows that have a value; None where none has."""
+  values = {
+    key: [row[key] for row in rows if row[key] is not None] for key in rows[0]
+  }
+  return {k: float(np.mean(v)) if v else None for k, v in values.items()}

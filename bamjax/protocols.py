@@ -140,6 +140,7 @@ _ALL = (
   ),
 )
 PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
+MATLAB = PROTOCOLS["matlab"]
 
 
 def find(names: Iterable[str]) -> list[Protocol]:

@@ -110,9 +110,9 @@ def test_a_run_leaves_its_scores_and_its_checkpoints(finished):
   summary = json.loads((run_dir / "summary.json").read_text())
   assert summary["steps"] == 8
   assert summary["parameters"] > 0
-  assert {p["name"] for p in summary["pictures"]} == {"coffee", "chelsea"}
+  assert {p["name"] for p in summary["images"]} == {"coffee", "chelsea"}
   for name in ("psnr_y", "ssim_y", "bicubic_psnr_y", "bicubic_ssim_y"):
-    values = [p[name] for p in summary["pictures"]]
+    values = [p[name] for p in summary["images"]]
     assert summary[name] == pytest.approx(np.mean(values))
   assert "bicubic" in out and "gain" in out
   assert json.loads((run_dir / "config.json").read_text())["model"] == "pan"

@@ -99,6 +99,25 @@ def backbone(name: str) -> Backbone:
   return _BACKBONES[name]
 
 
+def identify(module: nn.Module) -> tuple[str, str]:
+  """Names of a network's backbone and of its attention.
+
+  Raises:
+    ValueError: the module is not of a registered backbone.
+  """
+  _discover()
+  fitting = [
+    (len(entry.options), name)
+    for name, entry in _BACKBONES.items()
+    if type(module) is entry.module
+    and all(getattr(module, k) == v for k, v in entry.options.items())
+  ]
+  if not fitting:
+    raise ValueError(f"{type(module).__name__} is not a registered backbone")
+  # The name with the most published hyper-parameters: edsr_baseline over edsr.
+  return max(fitting)[1], module.attention.kind
+
+
 def create_model(
   name: str,
   attn: str = "native",

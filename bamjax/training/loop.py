@@ -16,9 +16,13 @@ from bamjax import config as config_lib
 from bamjax import evaluation
 from bamjax.data import crops
 from bamjax.data import pipeline
-from bamjax.data import sources
 from bamjax.errors import UserError
+from bamjax.files import write_atomically
 from bamjax.inference import Upscaler
+from bamjax.models.registry import identify
+from bamjax.networks import Network
+from bamjax.protocols import MATLAB
+from bamjax.report import results
 from bamjax.training import parallel
 from bamjax.training import run_dir as run_dir_lib
 from bamjax.training.checkpoints import Checkpoints
@@ -26,18 +30,6 @@ from bamjax.training.schedule import make_schedule
 from bamjax.training.state import create_state
 from bamjax.training.state import TrainState
 from bamjax.training.step import train_step
-
-
-def make_source(config: ml_collections.ConfigDict) -> sources.Source:
-  """The pictures that a configuration names."""
-  data = config.data
-  return sources.make_source(
-    data.source,
-    config.scale,
-    data_dir=data.data_dir or None,
-    val_dir=data.val_dir or None,
-    manual_dir=data.manual_dir or None,
-  )
 
 
 def train_and_evaluate(
@@ -51,8 +43,9 @@ def train_and_evaluate(
       metrics.jsonl and, at the end, summary.json.
 
   Returns:
-    What summary.json holds: mean PSNR-Y and SSIM-Y of model and bicubic over
-    the validation pictures, steps, trainable parameters, and a row a picture.
+    What summary.json holds: a row of results (`bamjax.report.results`) of the
+    best checkpoint on the validation pictures, with `steps` and trainable
+    `parameters`.
 
   Raises:
     UserError: the configuration, the data or the folder is at fault, or the
@@ -64,7 +57,7 @@ def train_and_evaluate(
   parallel.check_batch(config.batch_size)
   module = config_lib.build_model(config)
   schedule = make_schedule(config.optim, config.steps)
-  source = make_source(config)
+  source = config_lib.make_source(config)
   with run_dir_lib.opened(run_dir, config):
     checkpoints = Checkpoints(run_dir, config.keep_last)
     state = create_state(module, schedule, config.seed, config.data.patch)
@@ -81,21 +74,34 @@ def train_and_evaluate(
       checkpoints.wait()
       best = checkpoints.best()
       state = checkpoints.restore_step(state, best)
-    result = evaluation.evaluate(
-      Upscaler(module, {"params": state.params}), source.val, config.scale
-    )
     summary = {
-      "model": config.model,
-      "attn": config.attn,
-      "scale": config.scale,
+      **_score(config, module, state, best, source.val),
       "steps": config.steps,
-      "best_step": best,
       "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
-      **result,
     }
-    path = run_dir / run_dir_lib.SUMMARY
-    path.write_text(json.dumps(summary, indent=2) + "\n")
+    write_atomically(
+      run_dir / run_dir_lib.SUMMARY, json.dumps(summary, indent=2) + "\n"
+    )
   return summary
+
+
+def _score(config, module, state, step, pictures) -> results.Row:
+  """The row of one checkpoint, apart from where the run lies."""
+  variables = {"params": state.params}
+  found = evaluation.evaluate(
+    Upscaler(module, variables), pictures, config.scale
+  )
+  network = Network(
+    "", *identify(module), config.scale, module, variables, step
+  )
+  row = results.make_row(
+    network,
+    f"{config.data.source} validation",
+    MATLAB,
+    found[MATLAB.name],
+  )
+  del row["source"]
+  return row
 
 
 def _train(
@@ -103,7 +109,7 @@ def _train(
 ) -> TrainState:
   """Trains from step `start` to the last."""
   limit = config.data.max_val_pictures or None
-  val = evaluation.load_pictures(source.val[:limit])
+  val = evaluation.load_pairs(source.val[:limit])
   store = crops.CropStore(source.train, config.data.patch)
   step_fn = parallel.parallelize(train_step, config.parallel)
   batches = pipeline.train_batches(

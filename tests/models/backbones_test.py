@@ -77,7 +77,8 @@ def test_shapes(name, scale):
 def test_carn_holds_all_scales_and_runs_one(name):
   x = pictures(1)
   trees = [
-    small.create(name, scale=s).init(jax.random.key(0), x) for s in (2, 4)
+    small.create(name, groups=1, scale=s).init(jax.random.key(0), x)
+    for s in (2, 4)
   ]
   jax.tree.map(np.testing.assert_array_equal, *trees)
 

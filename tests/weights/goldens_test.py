@@ -42,7 +42,7 @@ def error(output, reference):
   return np.linalg.norm(output - reference) / np.linalg.norm(reference)
 
 
-@pytest.mark.parametrize("key", keys())
+@pytest.mark.parametrize("key", list(keys()))
 def test_output_is_the_reference(key):
   module, variables = load(key)
   y = np.asarray(jax.jit(module.apply)(variables, GOLDENS.input(key)))

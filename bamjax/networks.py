@@ -1,0 +1,99 @@
+"""Networks with their variables, by a file of weights or a run's folder."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from flax import linen as nn
+import ml_collections
+
+from bamjax.errors import UserError
+from bamjax.models.registry import identify
+from bamjax.weights import load_weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+  """A network that is ready to run.
+
+  Attributes:
+    source: the file or the folder that it comes from.
+    model: name of the backbone.
+    attn: kind of its attention, "none" included.
+    scale: upscaling factor.
+    module: the Linen module.
+    variables: its variables.
+    step: the checkpoint's step; None for a file.
+    config: the run's configuration; None for a file.
+  """
+
+  source: str
+  model: str
+  attn: str
+  scale: int
+  module: nn.Module
+  variables: dict[str, Any]
+  step: int | None = None
+  config: ml_collections.ConfigDict | None = None
+
+  @property
+  def title(self) -> str:
+    """For tables, "imdn cca ×2"."""
+    return f"{self.model} {self.attn} ×{self.scale}"
+
+
+def load_network(
+  source: str | Path,
+  *,
+  model: str | None = None,
+  attn: str | None = None,
+  scale: int | None = None,
+  normalization: str | None = None,
+  step: int | None = None,
+) -> Network:
+  """Loads a network.
+
+  Args:
+    source: a file of published weights, or the folder of a run.
+    model: see `load_weights`; where the file does not tell.
+    attn: as model.
+    scale: as model. Of a run it can only be what the run has.
+    normalization: as model.
+    step: of a run, the checkpoint's; None is the best by PSNR-Y.
+
+  Raises:
+    UserError: the file or the folder can't be read, or is of another network.
+  """
+  path = Path(source)
+  if not path.exists():
+    raise UserError(f"{path}: no such file, and no folder of a run")
+  if not path.is_dir():
+    if step is not None:
+      raise UserError(f"{path} is a file, which has no checkpoint {step}")
+    module, variables = load_weights(
+      path, model=model, attn=attn, scale=scale, normalization=normalization
+    )
+    return Network(
+      str(source), *identify(module), module.scale, module, variables
+    )
+  # Only here, since a file of weights needs neither Orbax nor TensorBoard.
+  from bamjax.training import run_dir
+
+  config, module, variables, step = run_dir.load(path, step)
+  for name, given in (
+    ("model", model),
+    ("attn", attn),
+    ("scale", scale),
+    ("normalization", normalization),
+  ):
+    if given not in (None, config[name]):
+      raise UserError(f"{path} is a run of {name} {config[name]}, not {given}")
+  return Network(
+    str(source),
+    *identify(module),
+    config.scale,
+    module,
+    variables,
+    step,
+    config,
+  )

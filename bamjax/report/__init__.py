@@ -1,0 +1,1 @@
+"""Tables: of what was measured, and of what the paper prints."""

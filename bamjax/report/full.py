@@ -1,0 +1,117 @@
+"""The paper's Tables 1 and 2 with what is counted and measured beside them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from bamjax import complexity
+from bamjax.models import create_model
+from bamjax.models.registry import backbone
+from bamjax.report import paper
+from bamjax.report.results import Row
+from bamjax.report.tables import pair
+from bamjax.report.tables import Table
+
+_PROTOCOLS = ("matlab", "bam")
+
+
+def compare(results: Iterable[Row]) -> list[dict[str, Any]]:
+  """The paper's rows, each with our counts and scores.
+
+  Args:
+    results: rows of results.json; of two of the same network, benchmark and
+      protocol, the later counts. Self-ensembles don't.
+
+  Returns:
+    For each row of the paper, in its order: `table`, `scale`, `model`, `attn`,
+    `protocol` (what its scores were made under), `parameters`, `macs` and
+    `gflops` (ours, the paper's way to count, for 240×360), `paper_parameters`
+    and `paper_gflops` (as printed), and `scores`: by benchmark, `paper` and
+    each protocol that was measured, PSNR and SSIM.
+  """
+  measured = {
+    (r["model"], r["attn"], r["scale"], r["benchmark"], r["protocol"]): (
+      r["psnr_y"],
+      r["ssim_y"],
+    )
+    for r in results
+    if r["protocol"] in _PROTOCOLS and not r["self_ensemble"]
+  }
+  return [_row(printed, measured) for printed in paper.rows()]
+
+
+def _row(printed: paper.PaperRow, measured) -> dict[str, Any]:
+  model, attn, scale = printed.model, printed.attn, printed.scale
+  kind = backbone(model).native if attn == "native" else attn
+  counts = complexity.summary(create_model(model, attn, scale))
+  scores = {}
+  for benchmark in paper.BENCHMARKS:
+    found = {
+      protocol: measured[key]
+      for protocol in _PROTOCOLS
+      if (key := (model, kind, scale, benchmark, protocol)) in measured
+    }
+    if benchmark in printed.scores:
+      found["paper"] = printed.scores[benchmark]
+    if found:
+      scores[benchmark] = found
+  return {
+    "table": printed.table,
+    "scale": scale,
+    "model": model,
+    "attn": kind,
+    "protocol": printed.protocol,
+    "parameters": counts["parameters"],
+    "macs": counts["macs"],
+    "gflops": counts["paper_gflops"],
+    "paper_parameters": 1000 * printed.kilo_parameters,
+    "paper_gflops": printed.gflops,
+    "scores": scores,
+  }
+
+
+def tables(rows: list[dict[str, Any]]) -> list[Table]:
+  """A table for each table and scale of the paper.
+
+  A score of ours stands under the paper's of the same protocol: `matlab` for
+  its control figures, `bam` for those that its authors measured.
+  """
+  return [
+    _table(number, scale, [r for r in rows if (r["table"], r["scale"]) == key])
+    for key in dict.fromkeys((r["table"], r["scale"]) for r in rows)
+    for number, scale in [key]
+  ]
+
+
+def _table(number: int, scale: int, rows: list[dict[str, Any]]) -> Table:
+  benchmarks = [
+    name for name in paper.BENCHMARKS if any(name in r["scores"] for r in rows)
+  ]
+  header = ["network", "", "parameters", "GFLOPs", "protocol", *benchmarks]
+  lines = []
+  for row in rows:
+    printed, ours = (
+      {name: found.get(kind) for name, found in row["scores"].items()}
+      for kind in ("paper", row["protocol"])
+    )
+    gflops = row["paper_gflops"]
+    lines.append(
+      [
+        f"{row['model']} {row['attn']}",
+        "paper",
+        f"{row['paper_parameters'] / 1000:.1f}K",
+        f"{gflops:.3f}" if gflops else "–",
+        row["protocol"],
+        *(pair(*(printed.get(b) or (None, None))) for b in benchmarks),
+      ]
+    )
+    lines.append(
+      [
+        "",
+        "bamjax",
+        f"{row['parameters'] / 1000:.1f}K",
+        f"{row['gflops']:.3f}",
+        row["protocol"] if any(ours.values()) else "–",
+        *(pair(*(ours.get(b) or (None, None))) for b in benchmarks),
+      ]
+    )
+  return Table(f"Table {number} of the paper, ×{scale}", header, lines)
