@@ -70,13 +70,14 @@ def load_weights(
     UserError: the file can't be read, the tensors are of no known network, or
       some are missing, left over or misshaped (all of which are listed).
   """
-  content = source if isinstance(source, Mapping) else files.read(source)
-  tensors = files.unwrap(content)
+  if isinstance(source, Mapping):
+    tensors = files.unwrap(source)
+    return from_tensors(tensors, model, attn, scale, normalization)
+  content = files.read(source)
   try:
+    tensors = files.unwrap(content)
     return from_tensors(tensors, model, attn, scale, normalization)
   except UserError as error:
-    if isinstance(source, Mapping):
-      raise
     raise UserError(f"{os.fspath(source)}: {error}") from error
 
 
@@ -88,12 +89,14 @@ def from_tensors(
   normalization: str | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
   """As `load_weights`, of plain PyTorch names to float32 arrays."""
-  if attn == "native":
-    attn = backbone(model).native if model else None
   network = recognise(tensors, model=model, attn=attn)
   module = _create(network, scale, normalization)
-  form, problems = mean_shift.check(tensors, module.normalization)
-  params, faults = convert(tensors, module, network)
+  shifts = {}
+  if backbone(network.model).fixed:
+    shifts = {n: t for n, t in tensors.items() if mean_shift.is_mean_shift(n)}
+  form, problems = mean_shift.check(shifts, module.normalization)
+  learned = {n: t for n, t in tensors.items() if n not in shifts}
+  params, faults = convert(learned, module, network)
   if problems or faults:
     name = network.model
     if network.attn != "none":
@@ -124,7 +127,7 @@ def _create(
   module = create_model(
     network.model,
     network.attn,
-    scale or network.scale or 2,
+    (network.scale or 2) if scale is None else scale,
     normalization="official" if normalization == "official" else "paper",
     **options,
   )
@@ -142,16 +145,25 @@ def convert(
   """PyTorch's tensors as a tree of our parameters.
 
   Args:
-    tensors: plain PyTorch names to arrays.
+    tensors: plain PyTorch names to arrays, without the mean shift's.
     module: the network.
     network: what `recognise` tells of the tensors.
 
   Returns:
     The parameters, and what doesn't fit: missing, left over and misshaped
     tensors, a phrase each kind, no phrase where all fits.
+
+  Raises:
+    UserError: there is no such network.
   """
   example = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
-  tree = jax.eval_shape(module.init, jax.random.key(0), example)["params"]
+  try:
+    tree = jax.eval_shape(module.init, jax.random.key(0), example)["params"]
+  except (TypeError, ValueError, ZeroDivisionError) as error:
+    reason = " ".join(str(error).split())
+    raise UserError(
+      f"the tensors' shapes make no {network.model}: {reason}"
+    ) from error
   shapes = {
     path: leaf.shape
     for path, leaf in traverse_util.flatten_dict(tree, sep="/").items()
@@ -164,7 +176,7 @@ def convert(
     if field in fields
   }
   params, missing, misshaped = {}, [], []
-  left_over = {n: None for n in tensors if not mean_shift.is_mean_shift(n)}
+  left_over = dict.fromkeys(tensors)
   for path, shape in shapes.items():
     layer, _, leaf = path.rpartition("/")
     name = torch_name(path, table, values, f"{layer}/gain" in shapes)

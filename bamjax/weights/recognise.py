@@ -1,5 +1,7 @@
 """Which network a set of PyTorch tensors is, by their names and shapes."""
 
+import collections
+from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
 import math
@@ -10,14 +12,17 @@ import numpy as np
 
 from bamjax.errors import UserError
 from bamjax.layers import Attention
+from bamjax.layers import ATTENTIONS
 from bamjax.models.registry import backbone
+from bamjax.models.registry import SCALES
 from bamjax.weights.mean_shift import is_mean_shift
 from bamjax.weights.names import Naming
 from bamjax.weights.names import NAMINGS
 from bamjax.weights.names import our_layer
 
 Tensors = Mapping[str, np.ndarray]
-# Our name of a conv → its shape in PyTorch, out × in/groups × k × k.
+# Our name of a layer → the shape of its conv's weight in PyTorch, out ×
+# in/groups × k × k; () where it has none.
 Shapes = Mapping[str, tuple[int, ...]]
 
 # Maps that the spatial attention's conv sees.
@@ -30,6 +35,8 @@ _SPATIAL_INPUTS = {
 }
 # Attentions whose convs have biases.
 _BIASED = ("ca", "cca", "pa", "la")
+# Layers that put out as many channels as the backbone has.
+_MAIN = r"head|(.*/)?(body|fuse(_\d+)?)|.*(block|unit)_\d+/conv_1"
 # Members of EDSR's family share its namings.
 _FAMILY = {"edsr_baseline": "edsr"}
 
@@ -61,24 +68,38 @@ def recognise(
   Args:
     tensors: plain PyTorch names to arrays.
     model: the backbone, where the caller knows it.
-    attn: the attention, where the caller knows it; not "native".
+    attn: the attention, where the caller knows it; "native" is the backbone's
+      own.
 
   Raises:
-    UserError: the tensors are of no known network, or not of `model`.
+    UserError: the tensors are of no known network, or not of `model`; or there
+      is no such model or attention.
   """
+  if attn not in (None, "native", *ATTENTIONS):
+    raise UserError(
+      f"unknown attention {attn!r}; choose from"
+      f" {', '.join(('native', *ATTENTIONS))}"
+    )
   layers = {_layer(name) for name in tensors if not is_mean_shift(name)}
   naming = _naming_of(layers, model)
   if attn is None:
     attn = _attention_of(tensors, layers, naming)
+  elif attn == "native":
+    attn = backbone(naming.model).native
   table = naming.table(attn)
-  shapes = {
+  # A layer counts though its conv's weight is missing.
+  shapes = {our_layer(_layer(name), table): () for name in tensors}
+  shapes |= {
     our_layer(_layer(name), table): tensor.shape
     for name, tensor in tensors.items()
     if tensor.ndim == 4 and not name.endswith("weight_g")
   }
+  shapes.pop(None, None)
   read = _read(naming.model, shapes)
   options = {key: value for key, value in read.items() if value is not None}
   scale = options.pop("scale", None)
+  if scale not in SCALES:  # then the tensors that say so are misshaped
+    scale = None
   model = model or naming.model
   if model == "edsr" and (options.get("blocks"), options.get("features")) == (
     16,
@@ -120,7 +141,7 @@ def _attention_of(tensors: Tensors, layers: set[str], naming: Naming) -> str:
 
   def score(kind):
     if kind == "none":
-      return 0
+      return 0, 0
     rows = naming.inside(kind)
     hits = [{a for a in layers if our_layer(a, (row,))} for row in rows]
     found = set().union(*hits)
@@ -130,34 +151,56 @@ def _attention_of(tensors: Tensors, layers: set[str], naming: Naming) -> str:
       for layer in found
       if np.shape(tensors.get(f"{layer}.weight"))[2:] == (7, 7)
     }
-    if biased != (kind in _BIASED) or inputs - {_SPATIAL_INPUTS.get(kind)}:
-      return 0
+    fits = biased == (kind in _BIASED)
+    fits &= not inputs - {_SPATIAL_INPUTS.get(kind)}
     counts = [len(hit) for hit in hits]
-    return sum(counts) - 0.5 * max(counts) * counts.count(0)
+    names = sum(counts) - 0.5 * max(counts) * counts.count(0)
+    # Where shapes fit none, a tensor is missing or misshaped: names decide.
+    return names * fits, names
 
   return max(("none", *naming.kinds()), key=score)
 
 
+def _likeliest(values: Iterable[int]) -> int | None:
+  """The commonest value, so that one odd shape is told as the odd one."""
+  commonest = collections.Counter(filter(None, values)).most_common(1)
+  return commonest[0][0] if commonest else None
+
+
 def _reduction(shapes: Shapes) -> int | None:
   """Ratio of the attention's bottleneck, where it has one."""
-  for ours, (outputs, inputs, *_) in shapes.items():
-    if ours and re.search(r"/(squeeze|dilated_3)$", ours):
-      return inputs // outputs
-  return None
+  return _likeliest(
+    shape[1] // shape[0]
+    for layer, shape in shapes.items()
+    if re.search(r"/(squeeze|dilated_3)$", layer)
+    if shape and 0 < shape[0] <= shape[1]
+  )
 
 
-def _numbers(shapes: Shapes, layer: str) -> list[int]:
+def _channels(shapes: Shapes, layers: str) -> int | None:
+  """Channels that layers of a pattern put out, by most of them."""
+  return _likeliest(
+    shape[0]
+    for layer, shape in shapes.items()
+    if shape and re.fullmatch(layers, layer)
+  )
+
+
+def _numbers(shapes: Shapes, layer: str) -> set[int]:
   """The numbers at the place of the group in a pattern of our layers."""
-  matches = (re.fullmatch(layer, ours) for ours in shapes if ours)
-  return [int(match.group(1)) for match in matches if match]
+  matches = (re.fullmatch(layer, ours) for ours in shapes)
+  return {int(match.group(1)) for match in matches if match}
 
 
 def _count(shapes: Shapes, layer: str) -> int | None:
-  return max(_numbers(shapes, layer), default=-1) + 1 or None
+  numbers = _numbers(shapes, layer)
+  top = max(numbers, default=-1) + 1
+  # Some may be missing, but if most are, the last one's number is odd.
+  return (top if top <= 2 * len(numbers) else len(numbers)) or None
 
 
 def _outputs(shapes: Shapes, layer: str) -> int | None:
-  return shapes[layer][0] if layer in shapes else None
+  return shapes[layer][0] if shapes.get(layer) else None
 
 
 def _upsampler_scale(shapes: Shapes) -> int | None:
@@ -165,7 +208,7 @@ def _upsampler_scale(shapes: Shapes) -> int | None:
   steps = _count(shapes, r"upsampler/conv_(\d+)")
   if steps is None:
     return None
-  outputs, inputs, *_ = shapes.get("upsampler/conv_0", (4, 1))
+  outputs, inputs, *_ = shapes.get("upsampler/conv_0") or (4, 1)
   return 3 if outputs == 9 * inputs else 2**steps
 
 
@@ -179,7 +222,7 @@ def _read(model: str, shapes: Shapes) -> dict[str, Any]:
   """Hyper-parameters by the shapes of our layers; None where one is missing."""
   first = shapes.get("block_0/unit_0/conv_0")
   blocks = _count(shapes, r"block_(\d+)/.*")
-  options = {"features": _outputs(shapes, "head"), "blocks": blocks}
+  options = {"features": _channels(shapes, _MAIN), "blocks": blocks}
   match model:
     case "edsr" | "msrn":
       options["scale"] = _upsampler_scale(shapes)
@@ -196,18 +239,19 @@ def _read(model: str, shapes: Shapes) -> dict[str, Any]:
       del options["blocks"]
     case "carn" | "carn_m":
       options["units"] = _count(shapes, r"block_0/fuse_(\d+)")
-      options["groups"] = first and first[0] // first[1]
+      if first and first[1] and first[0] % first[1] == 0:
+        options["groups"] = first[0] // first[1]
     case "awsrn":
       options["scale"] = _shuffle_scale(shapes, "skip")
       options["units"] = _count(shapes, r"block_0/unit_(\d+)/.*")
-      options["wide_features"] = first and first[0]
-      sizes = sorted(_numbers(shapes, r"tail_(\d+)"))
+      options["wide_features"] = _outputs(shapes, "block_0/unit_0/conv_0")
+      sizes = sorted(_numbers(shapes, r"tail_(\d*[13579])"))
       options["tail_sizes"] = tuple(sizes) or None
     case "imdn":
       options["scale"] = _shuffle_scale(shapes, "tail")
       options["distilled"] = _outputs(shapes, "block_0/conv_3")
     case "pan":
-      options["up_features"] = _outputs(shapes, "up_0_conv_0")
+      options["up_features"] = _channels(shapes, r"up_\d+_conv_\d")
       # One step is ×2 or ×3, whose tensors are the same.
       steps = _count(shapes, r"up_(\d+)_conv_\d") or 1
       options["scale"] = 2**steps if steps > 1 else None
@@ -219,7 +263,7 @@ def _drln_groups(shapes: Shapes) -> tuple[int, ...] | None:
   count = _count(shapes, r"fuse_(\d+)") or 0
   sizes = []
   for i in range(count):
-    if (conv := shapes.get(f"fuse_{i}")) is None:
+    if not (conv := shapes.get(f"fuse_{i}")):
       return None  # leave the default, so that this one is told as missing
     if conv[1] == 2 * conv[0]:
       sizes.append(0)

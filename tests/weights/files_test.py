@@ -1,0 +1,326 @@
+"""Files and mappings of tensors, whole, wrapped, damaged or malicious."""
+
+from collections import OrderedDict
+import random
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from bamjax import load_weights
+from bamjax.errors import UserError
+from bamjax.weights import files
+
+TENSORS = {
+  "head.0.weight": np.arange(12, dtype=np.float32).reshape(2, 2, 3, 1),
+  "head.0.bias": np.float32([0.1, -2.5]),
+}
+
+
+@pytest.fixture
+def torch():
+  return pytest.importorskip("torch")
+
+
+def as_torch(torch, content):
+  if isinstance(content, dict):
+    return {key: as_torch(torch, value) for key, value in content.items()}
+  return torch.tensor(content) if isinstance(content, np.ndarray) else content
+
+
+def write(path, content):
+  if path.suffix == ".npz":
+    np.savez(path, **content)
+  elif path.suffix == ".safetensors":
+    safetensors.numpy.save_file(content, path)
+  else:
+    torch = pytest.importorskip("torch")
+    torch.save(as_torch(torch, content), path)
+  return path
+
+
+def assert_are_the_tensors(tensors):
+  assert set(tensors) == set(TENSORS)
+  for name, tensor in tensors.items():
+    assert type(tensor) is np.ndarray
+    assert tensor.dtype == np.float32
+    np.testing.assert_array_equal(tensor, TENSORS[name])
+
+
+def message(function, *args):
+  """The UserError's text, which must be one line."""
+  with pytest.raises(UserError) as caught:
+    function(*args)
+  assert "\n" not in str(caught.value)
+  return str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [*files.SUFFIXES, ".NPZ"])
+@pytest.mark.parametrize("as_string", [False, True])
+def test_every_suffix_is_read(tmp_path, suffix, as_string):
+  path = write(tmp_path / f"weights{suffix.lower()}", TENSORS)
+  path = path.rename(path.with_suffix(suffix))
+  content = files.read(str(path) if as_string else path)
+  assert_are_the_tensors(files.unwrap(content))
+
+
+def test_torch_files_of_before_2020_are_read(tmp_path, torch):
+  path = tmp_path / "old.pth"
+  content = as_torch(torch, TENSORS)
+  torch.save(content, path, _use_new_zipfile_serialization=False)
+  assert_are_the_tensors(files.unwrap(files.read(path)))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".PT"])
+def test_without_torch_the_error_says_how_to_get_it(
+  tmp_path, monkeypatch, suffix
+):
+  path = tmp_path / f"weights{suffix}"
+  path.write_bytes(b"anything")
+  monkeypatch.setitem(sys.modules, "torch", None)
+  text = message(load_weights, path)
+  assert str(path) in text
+  assert "pip install torch" in text
+
+
+def test_the_other_files_need_no_torch(tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, "torch", None)
+  for name in ("weights.npz", "weights.safetensors"):
+    path = write(tmp_path / name, TENSORS)
+    assert_are_the_tensors(files.unwrap(files.read(path)))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_code_in_a_torch_file_does_not_run(tmp_path, torch, legacy):
+  trace = tmp_path / "trace"
+
+  class Malicious:
+    def __reduce__(self):
+      return open, (str(trace), "w")
+
+  path = tmp_path / "weights.pth"
+  content = {**as_torch(torch, TENSORS), "extra": Malicious()}
+  torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+  text = message(load_weights, path)
+  assert not trace.exists()
+  assert str(path) in text
+  assert ".open besides tensors" in text
+  assert "weights_only" not in text  # no hint how to run it after all
+
+
+def test_a_whole_torch_module_is_refused_with_advice(tmp_path, torch):
+  path = tmp_path / "model.pt"
+  torch.save(torch.nn.Conv2d(3, 3, 1), path)
+  text = message(files.read, path)
+  assert "torch.nn.modules.conv.Conv2d" in text
+  assert "state_dict()" in text
+
+
+def test_a_torch_file_must_hold_names(tmp_path, torch):
+  path = tmp_path / "list.pth"
+  torch.save([torch.zeros(3)], path)
+  assert "holds a list, not named tensors" in message(files.read, path)
+
+
+def test_a_single_array_under_an_npz_name_is_refused(tmp_path):
+  path = tmp_path / "array.npz"
+  with open(path, "wb") as file:
+    np.save(file, np.zeros(3))
+  assert "holds a ndarray, not named tensors" in message(files.read, path)
+
+
+def test_pickled_objects_in_an_npz_are_refused(tmp_path):
+  path = tmp_path / "objects.npz"
+  np.savez(path, weight=np.array([{}, None]))
+  text = message(files.read, path)
+  assert "not a readable .npz file" in text
+
+
+@pytest.mark.parametrize("suffix", files.SUFFIXES)
+def test_damaged_files_are_told_in_one_line(tmp_path, suffix):
+  if suffix in (".pth", ".pt"):
+    pytest.importorskip("torch")
+  whole = write(tmp_path / f"whole{suffix}", TENSORS).read_bytes()
+  path = tmp_path / f"damaged{suffix}"
+  rng = random.Random(suffix)
+  cases = [
+    b"",
+    b"\0",
+    b"not weights at all",
+    whole[:-1],
+    whole[: -1 - len(whole) // 2],
+  ]
+  cases += [rng.randbytes(rng.randrange(200)) for _ in range(60)]
+  cases += [whole[: rng.randrange(len(whole))] for _ in range(60)]
+  for case in cases:
+    path.write_bytes(case)
+    text = message(load_weights, path)
+    assert text.startswith(f"{path}: ")
+    assert suffix in text
+
+
+@pytest.mark.parametrize("suffix", files.SUFFIXES)
+def test_altered_bytes_raise_no_other_error(tmp_path, suffix):
+  if suffix in (".pth", ".pt"):
+    pytest.importorskip("torch")
+  whole = write(tmp_path / f"whole{suffix}", TENSORS).read_bytes()
+  path = tmp_path / f"altered{suffix}"
+  rng = random.Random(suffix)
+  for _ in range(100):
+    data = bytearray(whole)
+    for _ in range(rng.randrange(1, 20)):
+      data[rng.randrange(len(data))] = rng.randrange(256)
+    path.write_bytes(data)
+    try:
+      files.unwrap(files.read(path))  # may be a value that changed
+    except UserError as error:
+      assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("name", ["weights.bin", "weights", "weights.pth.tar"])
+def test_unknown_kinds_are_told_before_missing_files(tmp_path, name):
+  text = message(load_weights, tmp_path / name)
+  assert "unknown kind of file" in text
+  assert all(suffix in text for suffix in files.SUFFIXES)
+
+
+@pytest.mark.parametrize("suffix", files.SUFFIXES)
+def test_missing_files_and_folders_are_told(tmp_path, suffix):
+  path = tmp_path / f"weights{suffix}"
+  assert message(load_weights, path) == f"{path}: no such file"
+  path.mkdir()
+  assert message(load_weights, path) == f"{path}: a folder, not a file"
+
+
+def prefixed(prefix):
+  return {f"{prefix}{name}": tensor for name, tensor in TENSORS.items()}
+
+
+OTHER = {name: tensor + 1 for name, tensor in TENSORS.items()}
+
+
+@pytest.mark.parametrize(
+  "content",
+  [
+    TENSORS,
+    OrderedDict(TENSORS),
+    {"params": TENSORS},
+    {"params_ema": TENSORS},
+    {"state_dict": TENSORS},
+    {"model_state_dict": TENSORS},
+    {"model": TENSORS},
+    {"state_dict": {"params": TENSORS}},
+    {"params": OTHER, "params_ema": TENSORS},
+    {"state_dict": {"params": OTHER, "params_ema": TENSORS}},
+    prefixed("module."),
+    prefixed("module.model."),
+    prefixed("params_ema."),
+    {"state_dict": prefixed("module.")},
+    {"params": prefixed("module.module.")},
+    # Not a wrapper, though named like one.
+    {"state_dict": TENSORS, "model": "edsr", "params": {"lr": 0.1}},
+    {"params_ema": {}, "state_dict": TENSORS},
+  ],
+  ids=lambda content: "+".join(content)[:50],
+)
+def test_wrappers_and_prefixes_are_stripped(content):
+  assert_are_the_tensors(files.unwrap(content))
+
+
+def test_wrapped_torch_files_are_read(tmp_path, torch):
+  optimizer = {
+    "state": {0: {"step": torch.tensor(5.0), "exp_avg": torch.zeros(3)}},
+    "param_groups": [{"lr": 1e-4, "params": [0]}],
+  }
+  content = {
+    "state_dict": as_torch(torch, prefixed("module.")),
+    "epoch": 7,
+    "arch": "EDSR",
+    "best": torch.tensor(33.2),
+    "rng_state": torch.get_rng_state(),
+    "scheduler": {"last_epoch": 7, "_last_lr": [1e-4]},
+    "optimizer": optimizer,
+  }
+  path = tmp_path / "checkpoint.pth"
+  torch.save(content, path)
+  assert_are_the_tensors(files.unwrap(files.read(path)))
+
+
+@pytest.mark.parametrize(
+  "content, named",
+  [
+    ({"state_dict": TENSORS, "extra.weight": np.ones((2, 2))}, "extra.weight"),
+    ({"state_dict": TENSORS, "discriminator": OTHER}, "discriminator"),
+    ({"state_dict": TENSORS, "model": OTHER}, "model"),
+    ({"params": TENSORS, "net_d": {"params": OTHER}}, "net_d"),
+    ({"params": TENSORS, "params_ema": TENSORS, "best": OTHER}, "best"),
+  ],
+)
+def test_weights_beside_a_wrapper_are_not_dropped(content, named):
+  text = message(load_weights, content)
+  assert "beside it" in text
+  assert named in text
+
+
+@pytest.mark.parametrize(
+  "key, value, named",
+  [
+    ("optimizer", {"state": {}}, "optimizer is a dict"),
+    ("name", "edsr", "name is a str"),
+    ("nothing", None, "nothing is a NoneType"),
+    ("ragged", [[1.0], [1.0, 2.0]], "ragged is a list"),
+    ("wave", np.ones(3, np.complex64), "wave is a ndarray"),
+    ("when", np.array(["2020"], "datetime64[D]"), "when is a ndarray"),
+    (3, np.ones(3), "3 is not the name of a tensor"),
+  ],
+)
+def test_entries_that_are_no_tensors_are_named(key, value, named):
+  assert named in message(load_weights, {**TENSORS, key: value})
+
+
+def test_errors_of_a_files_content_name_the_file(tmp_path, torch):
+  path = tmp_path / "weights.pth"
+  content = as_torch(torch, TENSORS)
+  torch.save({**content, "optimizer": {"lr": 0.1}}, path)
+  text = message(load_weights, path)
+  assert text.startswith(f"{path}: optimizer is a dict")
+  torch.save(content, path)
+  assert message(load_weights, path).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("kind", ["torch", "parameter", "jax", "numpy", "file"])
+def test_every_float_becomes_float32(tmp_path, kind, dtype):
+  rounded = {
+    name: np.asarray(jnp.asarray(tensor, dtype).astype(np.float32))
+    for name, tensor in TENSORS.items()
+    if dtype != "float64"
+  } or TENSORS
+  if kind in ("torch", "parameter"):
+    torch = pytest.importorskip("torch")
+    content = as_torch(torch, TENSORS)
+    content = {n: t.to(getattr(torch, dtype)) for n, t in content.items()}
+    if kind == "parameter":
+      content = {n: torch.nn.Parameter(t) for n, t in content.items()}
+  elif kind == "jax":
+    if dtype == "float64":
+      pytest.skip("JAX has float32 unless told otherwise")
+    content = {n: jnp.asarray(t, dtype) for n, t in TENSORS.items()}
+  else:
+    kind_of = jnp.bfloat16 if dtype == "bfloat16" else dtype
+    content = {n: t.astype(kind_of) for n, t in TENSORS.items()}
+  if kind == "file":
+    content = files.read(write(tmp_path / "weights.safetensors", content))
+  for name, tensor in files.unwrap(content).items():
+    assert type(tensor) is np.ndarray
+    assert tensor.dtype == np.float32
+    np.testing.assert_array_equal(tensor, rounded[name])
+
+
+def test_integers_and_flags_are_numbers_too(torch):
+  content = {"steps": torch.tensor([3]), "flags": np.array([True, False])}
+  tensors = files.unwrap(content)
+  np.testing.assert_array_equal(tensors["steps"], np.float32([3]))
+  np.testing.assert_array_equal(tensors["flags"], np.float32([1, 0]))
