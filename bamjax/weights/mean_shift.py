@@ -99,8 +99,8 @@ def check(
     size = np.max(np.abs(values[key]))
     if not difference <= _DRIFT * size:
       problems.append(
-        f"{name} holds {np.round(tensor.ravel(), 4).tolist()} where this"
-        f" normalization has {np.round(values[key].ravel(), 4).tolist()}"
+        f"{name} holds {_rounded(tensor)} where this normalization has"
+        f" {_rounded(values[key])}"
       )
     drifted |= bool(difference > _ROUNDING * size)
     values[key] = tensor
@@ -117,3 +117,7 @@ def check(
       ),
     )
   return normalization, problems
+
+
+def _rounded(tensor: np.ndarray) -> list[float]:
+  return np.round(np.float64(tensor).ravel(), 4).tolist()

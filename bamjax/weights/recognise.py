@@ -209,7 +209,7 @@ def _upsampler_scale(shapes: Shapes) -> int | None:
   if steps is None:
     return None
   outputs, inputs, *_ = shapes.get("upsampler/conv_0") or (4, 1)
-  return 3 if outputs == 9 * inputs else 2**steps
+  return 3 if steps == 1 and outputs == 9 * inputs else 2**steps
 
 
 def _shuffle_scale(shapes: Shapes, layer: str) -> int | None:

@@ -1,0 +1,238 @@
+"""PyTorch's tensors become variables, or one error that lists what is wrong."""
+
+import jax
+import numpy as np
+import pytest
+from weights.goldens import FILE
+from weights.goldens import Goldens
+
+from bamjax import load_weights
+from bamjax.errors import UserError
+from bamjax.layers import Normalization
+from bamjax.models import list_models
+from bamjax.weights.pytorch import NORMALIZATIONS
+
+RECORDED = Goldens(FILE.with_name("recorded.npz"))
+EDSR = "basicsr-edsr-none-x2"
+RCAN = "super_image-rcan-bam-x2"
+AWSRN = "super_image-awsrn-bam-x3"
+
+
+def refusal(tensors, **options):
+  """The error's text, which must be one line."""
+  with pytest.raises(UserError) as caught:
+    load_weights(tensors, **options)
+  assert "\n" not in str(caught.value)
+  return str(caught.value)
+
+
+def test_variables_are_float32_arrays():
+  module, variables = load_weights(RECORDED.state_dict(EDSR))
+  assert list(variables) == ["params"]
+  leaves = jax.tree.leaves(variables)
+  assert all(isinstance(leaf, jax.Array) for leaf in leaves)
+  assert {leaf.dtype for leaf in leaves} == {np.dtype(np.float32)}
+  x = np.zeros((1, 8, 8, 3), np.float32)
+  tree = jax.eval_shape(module.init, jax.random.key(0), x)
+  assert jax.tree.map(np.shape, tree) == jax.tree.map(np.shape, variables)
+
+
+def test_all_faults_are_told_at_once():
+  tensors = RECORDED.state_dict(EDSR)
+  del tensors["body.1.conv1.weight"]
+  del tensors["conv_last.bias"]
+  tensors["body.0.conv2.bias"] = np.zeros(17, np.float32)
+  tensors["conv_first.weight"] = np.zeros((16, 1, 3, 3), np.float32)
+  tensors["body.0.bn.running_mean"] = np.zeros(16, np.float32)
+  tensors["step"] = np.float32(3)
+  missing, left_over, misshaped = refusal(tensors).split("; ")
+  assert missing == (
+    "weights of edsr ×2 don't fit: missing: body.1.conv1.weight, conv_last.bias"
+  )
+  assert left_over == "left over: body.0.bn.running_mean, step"
+  assert misshaped == (
+    "misshaped: body.0.conv2.bias is (17,), not (16,),"
+    " conv_first.weight is (16, 1, 3, 3), not (16, 3, 3, 3)"
+  )
+
+
+def test_what_is_wrong_with_the_mean_shift_is_told_along():
+  tensors = RECORDED.state_dict("super_image-carn-bam-x2")
+  tensors["sub_mean.bias"] *= 255
+  del tensors["exit.bias"]
+  text = refusal(tensors)
+  assert "weights of carn with bam ×2" in text
+  assert "missing: exit.bias; sub_mean.bias holds [-114.444" in text
+
+
+def test_long_lists_are_counted():
+  tensors = RECORDED.state_dict(EDSR)
+  tensors |= {f"more.{i}": np.zeros(1) for i in range(100)}
+  assert refusal(tensors).endswith(", more.39 and 60 more")
+
+
+@pytest.mark.parametrize("key", [EDSR, RCAN, AWSRN])
+@pytest.mark.parametrize("fault", ["missing", "left over", "misshaped"])
+def test_faulty_tensors_are_named(key, fault):
+  whole = RECORDED.state_dict(key)
+  # A few of them; which, depends on the fault.
+  for name in list(whole)[len(fault) % 7 :: 7]:
+    if name.startswith(("sub_mean", "add_mean")) and fault == "missing":
+      continue  # constants: they need not be there
+    if fault == "missing":
+      tensors = {n: t for n, t in whole.items() if n != name}
+    elif fault == "left over":
+      tensors = {**whole, f"{name}_old": whole[name]}
+    else:
+      tensors = {**whole, name: np.append(whole[name], 0)}
+    options = {"normalization": RECORDED.cases[key]["variant"]}
+    assert name in refusal(tensors, **options), name
+
+
+@pytest.mark.parametrize("key", ["imdn-cca-x2", "pan-pa-x2", "awsrn-none-x2"])
+def test_mean_shifts_of_networks_without_them_are_left_over(key):
+  tensors = Goldens().state_dict(key)
+  tensors["sub_mean.weight"] = np.eye(3, dtype=np.float32)[..., None, None]
+  assert "left over: sub_mean.weight" in refusal(tensors)
+
+
+def test_convs_are_transposed_and_not_flipped():
+  # Every width differs, so that no other order of the axes would fit.
+  tensors = RECORDED.state_dict(AWSRN)
+  name, ours = "body.1.lfl.2.body.0", ("block_1", "unit_2", "conv_0")
+  _, variables = load_weights(tensors)
+  leaf = variables["params"]
+  for part in ours:
+    leaf = leaf[part]
+  theirs = tensors[f"{name}.weight_v"]
+  assert theirs.shape == (64, 16, 3, 3)
+  assert leaf["kernel"].shape == (3, 3, 16, 64)
+  assert leaf["kernel"][2, 0, 5, 60] == theirs[60, 5, 2, 0]
+  np.testing.assert_array_equal(
+    leaf["gain"], tensors[f"{name}.weight_g"].ravel()
+  )
+  np.testing.assert_array_equal(leaf["bias"], tensors[f"{name}.bias"])
+
+
+def test_widths_other_than_published_are_taken():
+  module, _ = load_weights(RECORDED.state_dict(AWSRN))
+  assert (module.features, module.wide_features) == (16, 64)
+  assert (module.blocks, module.units) == (2, 3)
+  assert module.attention.reduction == 8
+  module, _ = load_weights(RECORDED.state_dict(RCAN), normalization="paper")
+  assert module.attention.reduction == 4
+
+
+@pytest.mark.parametrize(
+  "options, named",
+  [
+    ({"model": "esdr"}, list_models()),
+    ({"model": ""}, list_models()),
+    ({"attn": "spam"}, ["'spam'", "native", "bam"]),
+    ({"scale": 5}, ["5", "2, 3, 4, 8"]),
+    ({"scale": 0}, ["0", "2, 3, 4, 8"]),
+    ({"scale": "2"}, ["'2'", "2, 3, 4, 8"]),
+    ({"normalization": "papers"}, ["'papers'", *NORMALIZATIONS]),
+    ({"model": "pan"}, ["are not pan's"]),
+    ({"scale": 3}, ["upsample.0.weight is (64, 16, 3, 3), not (144,"]),
+    ({"scale": 4}, ["missing: upsample.2.bias, upsample.2.weight"]),
+    (
+      {"attn": "bam"},
+      ["edsr with bam", "missing", "attention.sa.conv1.weight"],
+    ),
+  ],
+  ids=str,
+)
+def test_wrong_overrides_are_told(options, named):
+  text = refusal(RECORDED.state_dict(EDSR), **options)
+  for part in named:
+    assert part in text
+
+
+def test_attention_can_be_overridden_where_names_fit_several():
+  tensors = RECORDED.state_dict("super_image-rcan-ca-x2")
+  assert load_weights(tensors)[0].attention.kind == "ca"
+  assert load_weights(tensors, attn="cca")[0].attention.kind == "cca"
+  assert load_weights(tensors, attn="native")[0].attention.kind == "ca"
+  # Not the one that is there: its tensors are left over, not dropped.
+  text = refusal(tensors, attn="none")
+  assert "left over: body.0.body.0.body.3.conv_du.0.weight" in text
+
+
+def test_native_refuses_another_attentions_tensors():
+  tensors = RECORDED.state_dict(RCAN)
+  assert "body.3.ca.fc1.weight" in refusal(tensors, attn="native")
+
+
+def test_models_of_a_family_can_be_told():
+  tensors = RECORDED.state_dict(EDSR)
+  for model in ("edsr", "edsr_baseline"):
+    assert load_weights(tensors, model=model)[0].features == 16
+  # CARN's blocks hold more than CARN-M's shared unit.
+  tensors = RECORDED.state_dict("super_image-carn-none-x2")
+  assert "left over: b1.b2.body.0.weight" in refusal(tensors, model="carn_m")
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("kind", ["carn-bam", "pan-pa"])
+def test_scales_that_shapes_do_not_tell_can_be_told(kind, scale):
+  tensors = RECORDED.state_dict(f"super_image-{kind}-x2")
+  if kind == "pan-pa" and scale == 4:
+    assert "missing: att2.conv" in refusal(tensors, scale=scale).replace(
+      "HRconv2.bias, HRconv2.weight, ", ""
+    )
+    return
+  assert load_weights(tensors, scale=scale)[0].scale == scale
+  assert load_weights(tensors)[0].scale == 2
+
+
+def test_carn_has_no_eighth_scale():
+  tensors = RECORDED.state_dict("super_image-carn-none-x2")
+  assert "2, 3 or 4" in refusal(tensors, scale=8)
+
+
+@pytest.mark.parametrize(
+  "key, normalization, expected",
+  [
+    (EDSR, None, Normalization(255, 255)),
+    (EDSR, "paper", Normalization()),
+    (EDSR, "super_image", Normalization()),
+    (RCAN, None, Normalization()),
+    (RCAN, "super_image", Normalization(1, 255)),
+    (AWSRN, None, Normalization()),
+    (AWSRN, "super_image", Normalization()),
+    ("super_image-awsrn-none-x2", None, Normalization(2, 2)),
+    ("super_image-awsrn-none-x2", "super_image", Normalization(1 / 127.5, 2)),
+    ("super_image-drln-la-x2", "super_image", Normalization(1, 1)),
+  ],
+)
+def test_normalizations(key, normalization, expected):
+  tensors = RECORDED.state_dict(key)
+  module, _ = load_weights(tensors, normalization=normalization)
+  assert module.normalization == expected
+
+
+@pytest.mark.parametrize(
+  "key, normalization, expected",
+  [
+    ("basicsr-edsr-wide-none-x2", None, 0.1),
+    ("basicsr-edsr-wide-none-x2", "paper", 1.0),
+    ("super_image-edsr-wide-none-x2", "super_image", 1.0),
+    (EDSR, None, 1.0),
+  ],
+)
+def test_residuals_of_the_wide_official_edsr_are_scaled(
+  key, normalization, expected
+):
+  tensors = RECORDED.state_dict(key)
+  module, _ = load_weights(tensors, normalization=normalization)
+  assert module.res_scale == expected
+
+
+def test_torch_tensors_can_be_given():
+  torch = pytest.importorskip("torch")
+  tensors = RECORDED.state_dict(EDSR)
+  given = {f"module.{n}": torch.tensor(t) for n, t in tensors.items()}
+  ours, theirs = load_weights(tensors), load_weights({"state_dict": given})
+  assert ours[0] == theirs[0]
+  jax.tree.map(np.testing.assert_array_equal, ours[1], theirs[1])
