@@ -24,6 +24,27 @@ _POOLING = (ACAM, CA, CBAM, LA)
 _ACTIVATIONS = {"relu": 1, "leaky_relu": 1, "logistic": 3}
 
 
+def parameters(module: nn.Module, variables: Any) -> int:
+  """Parameters of a network as the BAM paper's Table 1 counts them.
+
+  Args:
+    module: a network made by `create_model` or `load_weights`.
+    variables: its variables, or their shapes.
+
+  Returns:
+    The numbers that are trained, and the constants that released networks hold
+    in mean-shift convs.
+
+  Raises:
+    ValueError: the module is not of a registered backbone.
+  """
+  return _trainable(variables) + backbone(identify(module)[0]).fixed
+
+
+def _trainable(variables: Any) -> int:
+  return sum(a.size for a in jax.tree.leaves(variables["params"]))
+
+
 def summary(
   module: nn.Module, height: int = 240, width: int = 360
 ) -> dict[str, Any]:
@@ -36,8 +57,7 @@ def summary(
 
   Returns:
     A dictionary of
-      `parameters`: as the BAM paper's Table 1 counts them: `trainable` and the
-        constants that released networks hold in mean-shift convs;
+      `parameters`: as the BAM paper's Table 1 counts them (`parameters`);
       `trainable`: numbers that are trained;
       `macs`: multiply-accumulates of all convolutions for one RGB picture;
       `paper_gflops`: what the paper's Table 2 prints as GFLOPs, a float. It
@@ -52,7 +72,6 @@ def summary(
   """
   lr = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
   variables = jax.eval_shape(module.init, jax.random.key(0), lr)
-  trainable = sum(a.size for a in jax.tree.leaves(variables["params"]))
   macs = operations = 0
 
   def count(next_fun, args, kwargs, context):
@@ -78,8 +97,8 @@ def summary(
     jaxpr = jax.make_jaxpr(module.apply)(variables, lr)
   operations += sum(_elementwise(jaxpr.jaxpr).values())
   return {
-    "parameters": trainable + backbone(identify(module)[0]).fixed,
-    "trainable": trainable,
+    "parameters": parameters(module, variables),
+    "trainable": _trainable(variables),
     "macs": macs,
     "paper_gflops": operations / 1e9,
   }

@@ -1,7 +1,11 @@
-"""Slow tests run with --slow, and wherever CI is set."""
+"""Slow tests run with --slow, and wherever CI is set; shared fixtures."""
 
+import importlib.util
 import os
+from pathlib import Path
 
+import numpy as np
+from PIL import Image
 import pytest
 
 
@@ -20,3 +24,38 @@ def pytest_collection_modifyitems(config, items):
   for item in items:
     if "slow" in item.keywords:
       item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+  """The folder of a run of two steps of a very small PAN-BAM ×2."""
+  from bamjax.training import loop
+
+  pictures = tmp_path_factory.mktemp("pictures")
+  rng = np.random.default_rng(0)
+  for name in ("a", "b"):
+    small = rng.integers(0, 256, (12, 14, 3), dtype=np.uint8)
+    picture = Image.fromarray(small).resize((56, 48), Image.BICUBIC)
+    picture.save(pictures / f"{name}.png")
+  path = Path(__file__).parents[1] / "configs" / "default.py"
+  spec = importlib.util.spec_from_file_location("default_config", path)
+  default = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(default)
+  config = default.get_config()
+  config.update(
+    {
+      "model": "pan",
+      "steps": 2,
+      "batch_size": 2,
+      "model_options": {"blocks": 1, "features": 8, "up_features": 8},
+      "data": {
+        "source": "folder",
+        "data_dir": str(pictures),
+        "val_dir": str(pictures),
+        "patch": 8,
+      },
+    }
+  )
+  run_dir = tmp_path_factory.mktemp("run")
+  loop.train_and_evaluate(config, run_dir)
+  return run_dir

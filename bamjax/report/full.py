@@ -1,7 +1,10 @@
 """The paper's Tables 1 and 2 with what is counted and measured beside them."""
 
 from collections.abc import Iterable
+import sys
 from typing import Any
+
+from tqdm import tqdm
 
 from bamjax import complexity
 from bamjax.models import create_model
@@ -25,33 +28,34 @@ def compare(results: Iterable[Row]) -> list[dict[str, Any]]:
     For each row of the paper, in its order: `table`, `scale`, `model`, `attn`,
     `protocol` (what its scores were made under), `parameters`, `macs` and
     `gflops` (ours, the paper's way to count, for 240×360), `paper_parameters`
-    and `paper_gflops` (as printed), and `scores`: by benchmark, `paper` and
-    each protocol that was measured, PSNR and SSIM.
+    and `paper_gflops` (as printed), `scores`: by benchmark, `paper` and each
+    protocol that was measured, PSNR and SSIM; and `measured_parameters`, those
+    of measured networks of another form, as CARN-M with groups.
   """
   measured = {
-    (r["model"], r["attn"], r["scale"], r["benchmark"], r["protocol"]): (
-      r["psnr_y"],
-      r["ssim_y"],
-    )
+    (r["model"], r["attn"], r["scale"], r["benchmark"], r["protocol"]): r
     for r in results
     if r["protocol"] in _PROTOCOLS and not r["self_ensemble"]
   }
-  return [_row(printed, measured) for printed in paper.rows()]
+  bar = tqdm(
+    paper.rows(), unit="row", disable=not sys.stderr.isatty(), leave=False
+  )
+  return [_row(printed, measured) for printed in bar]
 
 
-def _row(printed: paper.PaperRow, measured) -> dict[str, Any]:
+def _row(printed: paper.PaperRow, measured: dict[tuple, Row]) -> dict[str, Any]:
   model, attn, scale = printed.model, printed.attn, printed.scale
   kind = backbone(model).native if attn == "native" else attn
   counts = complexity.summary(create_model(model, attn, scale))
-  scores = {}
+  scores, others = {}, set()
   for benchmark in paper.BENCHMARKS:
-    found = {
-      protocol: measured[key]
-      for protocol in _PROTOCOLS
-      if (key := (model, kind, scale, benchmark, protocol)) in measured
-    }
+    found = {}
     if benchmark in printed.scores:
       found["paper"] = printed.scores[benchmark]
+    for protocol in _PROTOCOLS:
+      if row := measured.get((model, kind, scale, benchmark, protocol)):
+        found[protocol] = row["psnr_y"], row["ssim_y"]
+        others.add(row["parameters"])
     if found:
       scores[benchmark] = found
   return {
@@ -65,6 +69,7 @@ def _row(printed: paper.PaperRow, measured) -> dict[str, Any]:
     "gflops": counts["paper_gflops"],
     "paper_parameters": 1000 * printed.kilo_parameters,
     "paper_gflops": printed.gflops,
+    "measured_parameters": sorted(others - {counts["parameters"]}),
     "scores": scores,
   }
 
@@ -87,8 +92,14 @@ def _table(number: int, scale: int, rows: list[dict[str, Any]]) -> Table:
     name for name in paper.BENCHMARKS if any(name in r["scores"] for r in rows)
   ]
   header = ["network", "", "parameters", "GFLOPs", "protocol", *benchmarks]
-  lines = []
+  lines, notes = [], []
   for row in rows:
+    if row["measured_parameters"]:
+      sizes = [f"{n / 1000:.1f}K" for n in row["measured_parameters"]]
+      notes.append(
+        f"{row['model']} {row['attn']}: the weights measured are of another"
+        f" form, with {', '.join(sizes)} parameters"
+      )
     printed, ours = (
       {name: found.get(kind) for name, found in row["scores"].items()}
       for kind in ("paper", row["protocol"])
@@ -114,4 +125,4 @@ def _table(number: int, scale: int, rows: list[dict[str, Any]]) -> Table:
         *(pair(*(ours.get(b) or (None, None))) for b in benchmarks),
       ]
     )
-  return Table(f"Table {number} of the paper, ×{scale}", header, lines)
+  return Table(f"Table {number} of the paper, ×{scale}", header, lines, notes)

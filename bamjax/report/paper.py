@@ -51,7 +51,8 @@ class PaperRow:
 def rows() -> tuple[PaperRow, ...]:
   """All rows, in the paper's order."""
   file = importlib.resources.files(__package__) / "paper.csv"
-  return tuple(_parse(row) for row in csv.DictReader(file.open()))
+  lines = file.read_text(encoding="utf-8").splitlines()
+  return tuple(_parse(row) for row in csv.DictReader(lines))
 
 
 def _parse(row: dict[str, str]) -> PaperRow:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bamjax import complexity
 from bamjax.errors import UserError
 from bamjax.files import write_atomically
 from bamjax.networks import Network
@@ -50,7 +51,8 @@ def make_row(
     self_ensemble: whether the outputs were averaged over eight symmetries.
 
   Returns:
-    The network, `benchmark`, `protocol` and `protocol_version`; the means
+    The network, its `parameters` as the paper's Table 1 counts them,
+    `benchmark`, `protocol` and `protocol_version`; the means
     `psnr_y`, `ssim_y`, `bicubic_psnr_y`, `bicubic_ssim_y` (None under `ntire`,
     which has them with `rgb` for `y`, and where there is no HR); `paper`, what
     the paper prints for the control and for BAM, PSNR and SSIM; and `images`,
@@ -66,6 +68,7 @@ def make_row(
     "scale": network.scale,
     "source": network.source,
     "step": network.step,
+    "parameters": complexity.parameters(network.module, network.variables),
     "self_ensemble": self_ensemble,
     "benchmark": benchmark,
     "protocol": protocol.name,

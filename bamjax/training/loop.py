@@ -44,8 +44,7 @@ def train_and_evaluate(
 
   Returns:
     What summary.json holds: a row of results (`bamjax.report.results`) of the
-    best checkpoint on the validation pictures, with `steps` and trainable
-    `parameters`.
+    best checkpoint on the validation pictures, with the run's `steps`.
 
   Raises:
     UserError: the configuration, the data or the folder is at fault, or the
@@ -77,7 +76,6 @@ def train_and_evaluate(
     summary = {
       **_score(config, module, state, best, source.val),
       "steps": config.steps,
-      "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
     }
     write_atomically(
       run_dir / run_dir_lib.SUMMARY, json.dumps(summary, indent=2) + "\n"

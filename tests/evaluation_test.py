@@ -1,0 +1,129 @@
+import logging
+
+import numpy as np
+import pytest
+import skimage.data
+
+from bamjax import evaluation
+from bamjax import protocols
+from bamjax.data import resize
+from bamjax.data.sources import Picture
+from bamjax.errors import UserError
+
+ALL = protocols.find(["matlab", "bam", "ntire"])
+SCALE = 2
+
+
+def picture(name, lr=None, rows=64):
+  hr = getattr(skimage.data, name)()[:rows, :80]
+  return Picture(name, lambda: (lr, hr))
+
+
+class Nearest:
+  """Upscales by repetition and counts its calls."""
+
+  def __init__(self):
+    self.seen = []
+
+  def __call__(self, lr):
+    assert lr.dtype == np.float32 and lr.max() <= 1
+    self.seen.append(lr)
+    return np.kron(lr, np.ones((SCALE, SCALE, 1), np.float32))
+
+
+def test_means_are_over_the_pictures():
+  pictures = [picture("chelsea"), picture("coffee")]
+  found = evaluation.evaluate(Nearest(), pictures, SCALE)["matlab"]
+  assert [image["name"] for image in found["images"]] == ["chelsea", "coffee"]
+  for key in ("psnr_y", "ssim_y", "bicubic_psnr_y", "bicubic_ssim_y"):
+    values = [image[key] for image in found["images"]]
+    assert found[key] == pytest.approx(np.mean(values))
+  hr = pictures[0].load()[1]
+  lr = resize.downscale(hr, SCALE)
+  sr = np.repeat(np.repeat(lr, SCALE, 0), SCALE, 1)
+  want = protocols.MATLAB.score(sr, hr, SCALE)
+  assert found["images"][0]["psnr_y"] == pytest.approx(want["psnr_y"], rel=1e-6)
+
+
+def test_protocols_of_the_same_lr_share_a_pass_and_a_saved_picture():
+  upscale, saved = Nearest(), []
+  found = evaluation.evaluate(
+    upscale,
+    [picture("chelsea", rows=65)],
+    SCALE,
+    ALL,
+    lambda protocol, name, sr: saved.append((protocol.name, name, sr)),
+  )
+  assert list(found) == ["matlab", "bam", "ntire"]
+  assert len(upscale.seen) == 2
+  assert [(p, n) for p, n, _ in saved] == [
+    ("matlab", "chelsea"),
+    ("bam", "chelsea"),
+  ]
+  assert saved[0][2].dtype == np.uint8 and saved[0][2].shape == (64, 80, 3)
+  assert found["ntire"].keys() == {
+    "psnr_rgb",
+    "ssim_rgb",
+    "bicubic_psnr_rgb",
+    "bicubic_ssim_rgb",
+    "images",
+  }
+
+
+def test_the_lr_file_is_what_the_network_sees():
+  marked = np.full((32, 40, 3), 51, np.uint8)
+  upscale = Nearest()
+  evaluation.evaluate(upscale, [picture("chelsea", marked)], SCALE)
+  np.testing.assert_allclose(upscale.seen[0], 0.2, rtol=1e-6)
+
+
+def test_pictures_without_hr_are_upscaled_and_not_scored():
+  lr = skimage.data.chelsea()[:20, :30]
+  saved = []
+  found = evaluation.evaluate(
+    Nearest(),
+    [Picture("real", lambda: (lr, None))],
+    SCALE,
+    ALL,
+    lambda *args: saved.append(args[2].shape),
+  )
+  assert saved == [(40, 60, 3)] * 2
+  assert found["matlab"]["psnr_y"] is None
+  assert found["ntire"]["images"] == [
+    {
+      "name": "real",
+      "psnr_rgb": None,
+      "ssim_rgb": None,
+      "bicubic_psnr_rgb": None,
+      "bicubic_ssim_rgb": None,
+    }
+  ]
+
+
+def test_bad_pictures_are_named_and_left_out(caplog):
+  def broken():
+    raise UserError("broken.png cannot be read")
+
+  bad = [Picture("broken", broken), picture("coffee", rows=14)]
+  with caplog.at_level(logging.WARNING):
+    found = evaluation.evaluate(Nearest(), [*bad, picture("chelsea")], SCALE)
+  assert [image["name"] for image in found["matlab"]["images"]] == ["chelsea"]
+  assert "broken.png" in caplog.text
+  assert "coffee: too small" in caplog.text
+  with pytest.raises(UserError, match="none of the pictures"):
+    evaluation.evaluate(Nearest(), bad, SCALE)
+
+
+def test_mean_scores_are_those_of_evaluate():
+  pictures = [picture("chelsea"), picture("coffee")]
+  pairs = []
+  for p in pictures:
+    hr = p.load()[1]
+    pairs.append((p.name, resize.downscale(hr, SCALE), hr))
+
+  def upscale(lr):
+    return np.kron(lr, np.ones((SCALE, SCALE, 1), lr.dtype))
+
+  found = evaluation.evaluate(upscale, pictures, SCALE)["matlab"]
+  means = evaluation.mean_scores(upscale, pairs, SCALE)
+  assert means == pytest.approx({k: found[k] for k in ("psnr_y", "ssim_y")})

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+import safetensors.numpy
+from weights.goldens import Goldens
+
+from bamjax.errors import UserError
+from bamjax.models import create_model
+from bamjax.models.registry import identify
+from bamjax.networks import load_network
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+  path = tmp_path_factory.mktemp("weights") / "carn_m.safetensors"
+  key = next(k for k in Goldens().cases if k.startswith("carn_m"))
+  safetensors.numpy.save_file(Goldens().state_dict(key), path)
+  return path
+
+
+def test_a_file_tells_its_network(file):
+  network = load_network(file)
+  assert (network.model, network.attn, network.scale) == ("carn_m", "none", 2)
+  assert network.title == "carn_m none ×2"
+  assert network.step is None and network.config is None
+  assert load_network(file, scale=3).module.scale == 3
+
+
+def test_mistakes_are_told(file, tmp_path):
+  with pytest.raises(UserError, match="no such file"):
+    load_network(tmp_path / "absent")
+  with pytest.raises(UserError, match="is no run folder"):
+    load_network(tmp_path)
+  with pytest.raises(UserError, match="has no checkpoint 3"):
+    load_network(file, step=3)
+  with pytest.raises(UserError, match="not pan's"):
+    load_network(file, model="pan")
+
+
+@pytest.mark.parametrize(
+  ("name", "attn", "kind"),
+  [
+    ("edsr", "native", "none"),
+    ("edsr_baseline", "bam", "bam"),
+    ("carn", "none", "none"),
+    ("carn_m", "se", "se"),
+    ("imdn", "native", "cca"),
+    ("rcan", "native", "ca"),
+  ],
+)
+def test_modules_know_their_names(name, attn, kind):
+  assert identify(create_model(name, attn)) == (name, kind)
+
+
+def test_odd_widths_are_of_the_plain_name():
+  assert identify(create_model("edsr_baseline", features=48))[0] == "edsr"
+
+
+def test_a_run_is_what_it_was_trained_as(finished_run):
+  network = load_network(finished_run)
+  assert (network.model, network.attn, network.scale) == ("pan", "bam", 2)
+  assert network.step == 2
+  assert network.config.model == "pan"
+  for options, message in (
+    ({"scale": 4}, "a run of scale 2, not 4"),
+    ({"model": "edsr"}, "a run of model pan, not edsr"),
+    ({"step": 7}, "no checkpoint of step 7"),
+  ):
+    with pytest.raises(UserError, match=message):
+      load_network(finished_run, **options)
+  lr = np.zeros((1, 8, 8, 3), np.float32)
+  assert network.module.apply(network.variables, lr).shape == (1, 16, 16, 3)
