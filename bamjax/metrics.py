@@ -25,11 +25,6 @@ _WINDOW = 11  # side of SSIM's window
 _PAD = 64  # pictures are padded to multiples of it
 
 
-def quantize(x: jax.Array) -> jax.Array:
-  """Clips to [0, 1] and rounds half up to multiples of 1/255."""
-  return jnp.floor(jnp.clip(x, 0, 1) * 255 + 0.5) / 255
-
-
 def luma(rgb: jax.Array, standard: str = "matlab") -> jax.Array:
   """Luma Y of YCbCr.
 
@@ -80,7 +75,7 @@ def scores(
   The default is the field's standard, where `border` is the scale.
 
   Args:
-    sr: N×H×W×3 in [0, 1]; clipped.
+    sr: N×H×W×3, floating in [0, 1] (it is clipped), or uint8.
     hr: as sr.
     border: pixels left out on each side.
     planes: the luma of standard "matlab" or "bam", or "rgb" for all three
@@ -97,11 +92,11 @@ def scores(
   """
   # HR is rounded too, which leaves its 8 bits as they are: two ways to compute
   # k/255 may differ in the last digit, and equal pictures shall score inf.
-  sr, hr = (quantize(sr), quantize(hr)) if rounded else (jnp.clip(sr, 0, 1), hr)
+  sr, hr = (_levels(x, rounded) for x in (sr, hr))
   if planes == "rgb":
-    a, b = (255 * jnp.moveaxis(x, -1, 1) for x in (sr, hr))
+    a, b = (jnp.moveaxis(x, -1, 1) for x in (sr, hr))
   else:
-    a, b = (luma(x, planes)[:, None] for x in (sr, hr))
+    a, b = (luma(x / 255, planes)[:, None] for x in (sr, hr))
   height, width = sr.shape[1:3] if size is None else size
   error = _mean((a - b) ** 2, border, height - border, width - border)
   similarity = _mean(
@@ -145,16 +140,17 @@ def picture_scores(
       f" {_WINDOW}×{_WINDOW} window"
     )
   pad = [(0, -n % _PAD) for n in size] + [(0, 0)]
-  a, b = (np.pad(_unit(x), pad)[None] for x in (sr, hr))
+  a, b = (np.pad(x, pad)[None] if np.any(pad) else x[None] for x in (sr, hr))
   found = scores(a, b, border, planes, rounded, size)
   return {name: float(value[0]) for name, value in found.items()}
 
 
-def _unit(image: np.ndarray) -> np.ndarray:
-  """H×W×3 as float32 in [0, 1]."""
-  if image.dtype == np.uint8:
-    return image / np.float32(255)
-  return image.astype(np.float32)
+def _levels(image: jax.Array, rounded: bool) -> jax.Array:
+  """A picture, floating in [0, 1] or uint8, as float32 in [0, 255]."""
+  if image.dtype == jnp.uint8:
+    return image.astype(jnp.float32)
+  levels = 255 * jnp.clip(image.astype(jnp.float32), 0, 1)
+  return jnp.floor(levels + 0.5) if rounded else levels
 
 
 def _decibel(error: jax.Array, peak: float = 255.0) -> jax.Array:

@@ -1,7 +1,7 @@
 """How long XLA compiles each backbone: forward and training step, at ×2.
 
-  python benchmarks/compile_time.py
-  python benchmarks/compile_time.py --models rcan,drln --output compile.json
+  python -m benchmarks.compile_time
+  python -m benchmarks.compile_time --models rcan,drln --output compile.json
 
 The forward pass sees 1×64×64, the training step (L1, Adam) 4×48×48. Tracing is
 not counted; nothing is run.

@@ -115,11 +115,21 @@ def test_psnr_by_hand():
   assert float(metrics.ssim(a + 7, a + 7)[0]) == pytest.approx(1)
 
 
-def test_quantize_clips_and_rounds_half_up():
-  x = np.array([-0.1, 0.4 / 255, 0.5 / 255, 1.49 / 255, 1.2], np.float32)
-  np.testing.assert_allclose(
-    np.asarray(metrics.quantize(x)) * 255, [0, 0, 1, 1, 255], atol=1e-4
-  )
+def test_rounding_is_half_up_and_clipped():
+  soft = np.float32([-0.1, 0.4, 0.5, 1.49, 260]) / 255
+  hard = np.uint8([0, 0, 1, 1, 255])
+  soft, hard = (np.resize(x, (1, 15, 15, 3)) for x in (soft, hard))
+  assert np.isinf(metrics.scores(soft, hard, 0)["psnr_y"][0])
+  assert np.isfinite(metrics.scores(soft, hard, 0, rounded=False)["psnr_y"][0])
+
+
+def test_bytes_score_as_their_unit_range():
+  sr, hr = noisy("chelsea", 5)
+  for planes in ("matlab", "bam", "rgb"):
+    found = metrics.scores(sr[None], hr[None], 2, planes)
+    want = metrics.scores(unit(sr), unit(hr), 2, planes)
+    for name, value in found.items():
+      np.testing.assert_allclose(value, want[name], rtol=1e-6)
 
 
 def test_the_border_is_left_out():
