@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
+from bamjax.data import tensorflow
 from bamjax.data.crops import CropStore
 from bamjax.data.sampling import Plan
 from bamjax.data.sampling import plan
@@ -108,9 +109,7 @@ def train_batches(
       f"a batch of {batch_size} cannot be shared by {shard[1]} processes; make"
       " --batch_size a multiple of it"
     )
-  import tensorflow as tf
-
-  tf.config.set_visible_devices([], "GPU")
+  tf = tensorflow.load()
 
   def fetch(step):
     batch = sample_batch(

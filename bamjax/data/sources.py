@@ -13,6 +13,7 @@ import numpy as np
 
 from bamjax.data import images
 from bamjax.data import resize
+from bamjax.data import tensorflow
 from bamjax.errors import UserError
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -172,8 +173,8 @@ def _div2k(scale: int, data_dir: str | None, manual_dir: str | None) -> Source:
       f"DIV2K is published at {', '.join(f'×{s}' for s in _DIV2K_SCALES)}, not"
       f" at ×{scale}; take its HR pictures with --data=folder --data_dir=DIR"
     )
-  with _tfds() as tfds:
-    builder = tfds.builder(f"div2k/bicubic_x{scale}", data_dir=data_dir)
+  tfds = tensorflow.load_datasets()
+  builder = tfds.builder(f"div2k/bicubic_x{scale}", data_dir=data_dir)
   return from_builder(builder, manual_dir)
 
 
@@ -206,16 +207,6 @@ def _check_pair(name, lr: np.ndarray, hr: np.ndarray, scale: int) -> Pair:
   return lr, hr
 
 
-@contextlib.contextmanager
-def _tfds():
-  """TensorFlow Datasets, with TensorFlow kept off the GPUs."""
-  import tensorflow as tf
-  import tensorflow_datasets as tfds
-
-  tf.config.set_visible_devices([], "GPU")
-  yield tfds
-
-
 def from_builder(builder, manual_dir: str | None = None) -> Source:
   """The pictures of a TensorFlow Datasets builder like `div2k/bicubic_x2`.
 
@@ -244,42 +235,42 @@ def _from_split(builder, split: str, index: int, scale: int) -> Picture:
   name = f"{split} {index}"
 
   def load() -> Pair:
-    with _tfds() as tfds:
-      instruction = f"{split}[{index}:{index + 1}]"
-      data = builder.as_dataset(split=instruction, shuffle_files=False)
-      example = next(iter(tfds.as_numpy(data)))
+    tfds = tensorflow.load_datasets()
+    instruction = f"{split}[{index}:{index + 1}]"
+    data = builder.as_dataset(split=instruction, shuffle_files=False)
+    example = next(iter(tfds.as_numpy(data)))
     return _check_pair(name, example["lr"], example["hr"], scale)
 
   return Picture(name, load)
 
 
 def _prepare(builder, manual_dir: str | None) -> None:
-  with _tfds() as tfds:
-    # A name of the library's inside: it has no public one for this error.
-    from tensorflow_datasets.core.download import download_manager
+  tfds = tensorflow.load_datasets()
+  # A name of the library's inside: it has no public one for this error.
+  from tensorflow_datasets.core.download import download_manager
 
-    missing = [
-      url
-      for url in _archives(builder)
-      if not manual_dir
-      or not (Path(manual_dir) / url.rpartition("/")[2]).exists()
-    ]
-    if missing and not _reachable(missing[0]):
-      raise UserError(
-        "DIV2K is neither on disk nor within reach of the network; give"
-        " --data_dir=DIR (a folder with DIV2K_train_HR/ …), train on your own"
-        " pictures with --data=folder --data_dir=DIR, or on the embedded sample"
-        " with --config=configs/quickstart.py"
-      )
-    config = tfds.download.DownloadConfig(manual_dir=manual_dir)
-    try:
-      builder.download_and_prepare(download_config=config)
-    except (OSError, download_manager.NonMatchingChecksumError) as error:
-      raise UserError(
-        f"DIV2K could not be prepared ({' '.join(str(error).split())}); mend or"
-        " remove the archive named, or give --data_dir=DIR (a folder with"
-        " DIV2K_train_HR/ …)"
-      ) from error
+  missing = [
+    url
+    for url in _archives(builder)
+    if not manual_dir
+    or not (Path(manual_dir) / url.rpartition("/")[2]).exists()
+  ]
+  if missing and not _reachable(missing[0]):
+    raise UserError(
+      "DIV2K is neither on disk nor within reach of the network; give"
+      " --data_dir=DIR (a folder with DIV2K_train_HR/ …), train on your own"
+      " pictures with --data=folder --data_dir=DIR, or on the embedded sample"
+      " with --config=configs/quickstart.py"
+    )
+  config = tfds.download.DownloadConfig(manual_dir=manual_dir)
+  try:
+    builder.download_and_prepare(download_config=config)
+  except (OSError, download_manager.NonMatchingChecksumError) as error:
+    raise UserError(
+      f"DIV2K could not be prepared ({' '.join(str(error).split())}); mend or"
+      " remove the archive named, or give --data_dir=DIR (a folder with"
+      " DIV2K_train_HR/ …)"
+    ) from error
 
 
 def _archives(builder) -> list[str]:

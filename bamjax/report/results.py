@@ -120,10 +120,10 @@ def _notes(row: Row, protocol: Protocol) -> Iterable[str]:
       f"paper: {row['model']} with BAM {pair(*printed['bam'])} (measured there,"
       " protocol bam)"
     )
-  if row["bicubic_psnr_y"] is not None and protocol.name == "matlab":
+  if row["benchmark"] == "Set5" and protocol.name == "matlab":
     yield (
-      "bicubic upscales the RGB picture to 8 bits; the literature's rows (Set5:"
-      " 33.66/.9299, 30.39/.8682, 28.42/.8104) upscale the luma plane alone"
+      "bicubic upscales the RGB picture to 8 bits; the literature's rows"
+      " (33.66/.9299, 30.39/.8682, 28.42/.8104) upscale the luma plane alone"
     )
   if row[f"psnr_{protocol.suffix}"] is None:
     yield "not scored: there are no HR pictures"

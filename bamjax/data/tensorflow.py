@@ -1,0 +1,21 @@
+"""TensorFlow, imported where it is needed, quietly and off the GPUs."""
+
+import os
+
+
+def load():
+  """Imports TensorFlow, which reads data and leaves the devices to JAX."""
+  # It announces oneDNN at length; nothing is computed with it here.
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  import tensorflow as tf
+
+  tf.config.set_visible_devices([], "GPU")
+  return tf
+
+
+def load_datasets():
+  """Imports TensorFlow Datasets, likewise."""
+  load()
+  import tensorflow_datasets as tfds
+
+  return tfds
