@@ -1,8 +1,7 @@
 """Scores networks on pictures, beside bicubic and the paper's figures.
 
   python evaluate.py --run_dir=runs/pan-bam-x2-sample
-  python evaluate.py --weights=imdn_x2.safetensors --benchmarks=Set5,Set14 \
-      --protocol=matlab,bam --output=results
+  python evaluate.py --weights=imdn_x2.safetensors --benchmarks=Set5,Set14
   python evaluate.py --compare=A.safetensors,runs/B --benchmarks=Set5
   python evaluate.py --tables --output=results
 

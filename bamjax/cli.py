@@ -39,13 +39,16 @@ def define_config(default: str, help_text: str) -> flags.FlagHolder:
   from ml_collections import config_flags
 
   try:
-    return config_flags.DEFINE_config_file("config", default, help_text)
+    holder = config_flags.DEFINE_config_file("config", default, help_text)
   except AttributeError as error:
     # --config.FIELD is looked up in the file here, before flags are parsed.
     # An AttributeError around a KeyError around "'FIELD'\nDid you mean …?".
     cause = error.args[0] if error.args else error
     told = cause.args[0] if isinstance(cause, KeyError) else cause
     _fail(f"the configuration has no field {told}")
+  # So that --help lists it among the script's own.
+  flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["config"])
+  return holder
 
 
 def _check_config() -> None:
