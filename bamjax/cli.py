@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import errno
 import hashlib
+import logging as std_logging
 import os
 from pathlib import Path
 import platform
@@ -16,6 +18,9 @@ from absl import flags
 from absl import logging
 
 from bamjax.errors import UserError
+
+# What ails a disk, not a program.
+_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 
 def _fail(message: str) -> NoReturn:
@@ -96,6 +101,13 @@ def _keep_compiled() -> None:
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
+class _Plain(std_logging.Formatter):
+  """ "warning: …", without the thread and the line of code."""
+
+  def format(self, record: std_logging.LogRecord) -> str:
+    return f"{record.levelname.lower()}: {record.getMessage()}"
+
+
 def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
   """Runs a script's `main(argv)` by `absl.app.run`.
 
@@ -105,12 +117,22 @@ def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
   """
 
   def guarded(argv):
-    # Orbax tells every step of every save.
     logging.set_verbosity(logging.WARNING)
+    handler = logging.get_absl_handler()
+    handler.setFormatter(_Plain())
+    # Its errors come again as exceptions, and are told then.
+    handler.addFilter(lambda record: "orbax" not in record.pathname)
     _keep_compiled()
     try:
       return main(argv)
     except UserError as error:
       _fail(str(error))
+    except OSError as error:
+      if error.errno not in _STORAGE:
+        raise
+      where = f"{error.filename}: " if error.filename else ""
+      _fail(
+        f"{where}{error.strerror}; mend that, then give the same command again"
+      )
 
   app.run(guarded, flags_parser=_parse_flags)

@@ -70,12 +70,15 @@ def evaluate(
     bar.set_postfix_str(picture.name)
     try:
       lr, hr = picture.load()
-      found = _scores(upscale, picture.name, lr, hr, scale, protocols, save)
+      found, outputs = _scores(upscale, lr, hr, scale, protocols)
     except UserError as error:
       logging.warning("left out: %s: %s", picture.name, error)
       continue
     for name, scores in found.items():
       rows[name].append({"name": picture.name, **scores})
+    for protocol, sr in outputs if save else ():
+      sr = np.floor(sr * 255 + 0.5).astype(np.uint8)
+      save(protocol, picture.name, sr)
   if not all(rows.values()):
     raise UserError("none of the pictures can be used; see the warnings above")
   return {
@@ -87,22 +90,18 @@ def evaluate(
   }
 
 
-def _scores(
-  upscale, name, lr_file, hr_file, scale, protocols, save
-) -> dict[str, dict[str, float | None]]:
-  """Scores of one picture, by protocol."""
-  found, passes = {}, {}
+def _scores(upscale, lr_file, hr_file, scale, protocols):
+  """Scores of one picture by protocol, and SR by the first that made it."""
+  found, passes, outputs = {}, {}, []
   for protocol in protocols:
     degradation = protocol.degradation
     if degradation.name not in passes:
-      if hr_file is None:
-        lr, hr = lr_file, None
-      else:
+      lr, hr = lr_file, None
+      if hr_file is not None:
         lr, hr = degradation.pair(hr_file, lr_file, scale)
       sr = upscale(lr / np.float32(255))
       passes[degradation.name] = lr, hr, sr
-      if save:
-        save(protocol, name, np.floor(sr * 255 + 0.5).astype(np.uint8))
+      outputs.append((protocol, sr))
     lr, hr, sr = passes[degradation.name]
     if hr is None:
       keys = [f"{k}_{protocol.suffix}" for k in ("psnr", "ssim")]
@@ -115,7 +114,7 @@ def _scores(
       **protocol.score(sr, hr, scale),
       **{f"bicubic_{key}": value for key, value in bicubic.items()},
     }
-  return found
+  return found, outputs
 
 
 def _means(rows: list[dict[str, float | None]]) -> dict[str, float | None]:

@@ -9,6 +9,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 SCRIPT = """
+import logging
+
 from absl import flags
 from bamjax import cli
 from bamjax.errors import UserError
@@ -21,6 +23,11 @@ if CONFIG:
 def main(argv):
   if flags.FLAGS.fail == "user":
     raise UserError("no such thing:\\n  really")
+  if flags.FLAGS.fail == "disk":
+    raise OSError(28, "No space left on device", "log.txt")
+  if flags.FLAGS.fail == "log":
+    logging.warning("left out: %s", "a.png")
+    return
   if flags.FLAGS.fail == "bug":
     raise RuntimeError("a bug")
   print("number", flags.FLAGS.number)
@@ -68,6 +75,7 @@ def test_runs_main(call):
   "flag, message",
   [
     ("--fail=user", "no such thing: really"),
+    ("--fail=disk", "log.txt: No space left on device; "),
     ("--nubmer=3", "Unknown command line flag 'nubmer'"),
     ("--number=three", "flag --number=three: invalid literal"),
     ("--number", "Missing value for flag --number"),
@@ -100,6 +108,11 @@ def test_a_mistake_in_the_configuration_is_one_line(call, flag, message):
 def test_configuration_takes_values(call):
   done = call("--config.steps=5", config=True)
   assert done.stdout == "number 1\nsteps 5\n"
+
+
+def test_warnings_are_plain_lines(call):
+  done = call("--fail=log")
+  assert (done.returncode, done.stderr) == (0, "warning: left out: a.png\n")
 
 
 def test_a_bug_keeps_its_traceback(call):

@@ -127,3 +127,13 @@ def test_mean_scores_are_those_of_evaluate():
   found = evaluation.evaluate(upscale, pictures, SCALE)["matlab"]
   means = evaluation.mean_scores(upscale, pairs, SCALE)
   assert means == pytest.approx({k: found[k] for k in ("psnr_y", "ssim_y")})
+
+
+def test_a_picture_that_cannot_be_saved_ends_the_evaluation():
+  def save(*args):
+    raise UserError("the disk is full")
+
+  with pytest.raises(UserError, match="the disk is full"):
+    evaluation.evaluate(
+      Nearest(), [picture("chelsea"), picture("coffee")], SCALE, save=save
+    )

@@ -1,5 +1,6 @@
 """Checkpoints of a run. Every call of Orbax stands here."""
 
+import contextlib
 import logging
 from pathlib import Path
 import shutil
@@ -47,10 +48,15 @@ class Checkpoints:
     state: TrainState,
     metrics: dict[str, float] | None = None,
   ) -> None:
-    """Starts to save the state, with validation's metrics where there are."""
-    self._manager.save(
-      step, args=ocp.args.StandardSave(_tree(state)), metrics=metrics
-    )
+    """Starts to save the state, with validation's metrics where there are.
+
+    Raises:
+      UserError: this or an earlier one cannot be written.
+    """
+    with self._writing():
+      self._manager.save(
+        step, args=ocp.args.StandardSave(_tree(state)), metrics=metrics
+      )
 
   def steps(self) -> list[int]:
     """Steps of all checkpoints, ascending."""
@@ -107,12 +113,40 @@ class Checkpoints:
     return state.replace(**tree)
 
   def wait(self) -> None:
-    """Waits until the saves under way are on disk."""
-    self._manager.wait_until_finished()
+    """Waits until the saves under way are on disk.
+
+    Raises:
+      UserError: one cannot be written.
+    """
+    with self._writing():
+      self._manager.wait_until_finished()
 
   def close(self) -> None:
-    """Waits for the saves under way and lets the folder go."""
-    self._manager.close()
+    """Waits for the saves under way and lets the folder go.
+
+    Raises:
+      UserError: one cannot be written.
+    """
+    with self._writing():
+      self._manager.close()
+
+  @contextlib.contextmanager
+  def _writing(self):
+    """Tells a full disk and the like, which Orbax meets in many ways."""
+    try:
+      yield
+    except Exception as error:
+      # "… file "/run/…": Failed to write 9 bytes: No space left [source …".
+      reason = " ".join(str(error).split()).partition(" [")[0]
+      steps = [
+        int(p.name) for p in self._directory.iterdir() if p.name.isdigit()
+      ]
+      kept = f"that of step {max(steps)} is kept" if steps else "there is none"
+      raise UserError(
+        f"a checkpoint cannot be written to {self._directory}:"
+        f" {reason.rpartition(': ')[2]}; {kept}. Free some space, then give the"
+        " same command again"
+      ) from error
 
   def _set_aside(self, step: int) -> None:
     broken = self._directory.parent / "broken" / str(step)

@@ -92,3 +92,28 @@ def test_all_broken_is_an_error_that_loses_nothing(tmp_path, states):
     with pytest.raises(UserError, match="no checkpoint .* can be read"):
       checkpoints.restore(tiny.state())
   assert (tmp_path / "broken" / "4").exists()
+
+
+@pytest.mark.parametrize("call", ["save", "wait_until_finished", "close"])
+def test_a_full_disk_is_told_in_one_line(tmp_path, states, monkeypatch, call):
+  save(tmp_path, states, {3: None})
+
+  def full(*args, **kwargs):
+    # As TensorStore has it.
+    raise ValueError(
+      'RESOURCE_EXHAUSTED: Error writing "params.a/0" in OCDBT database: Failed'
+      ' writing: "/run/d/a7": Failed to write 156211 bytes to file 8: No space'
+      " left on device [os_error_code='28']\n [source locations='a.cc']"
+    )
+
+  checkpoints = Checkpoints(tmp_path)
+  with monkeypatch.context() as patch:
+    patch.setattr(checkpoints._manager, call, full)
+    with pytest.raises(UserError) as caught:
+      checkpoints.save(4, states[4])
+      checkpoints.wait()
+      checkpoints.close()
+  checkpoints.close()
+  message = str(caught.value)
+  assert "checkpoints: No space left on device; that of step" in message
+  assert "\n" not in message
