@@ -5,20 +5,24 @@ from typing import Any
 from flax import linen as nn
 import jax
 
+from bamjax.layers.attention import Attention
 from bamjax.layers.convolution import Conv
 
 
 class ResidualBlock(nn.Module):
-  """x + res_scale · conv(ReLU(conv(x))), EDSR's block without batch norm.
+  """x + res_scale · attention(conv(ReLU(conv(x)))).
 
-  Maps N×H×W×C to N×H×W×C.
+  EDSR's block without batch norm, and with an attention RCAN's RCAB. Maps
+  N×H×W×C to N×H×W×C.
 
   Attributes:
     res_scale: factor of the residual.
+    attention: factory of the attention.
     dtype: dtype of the computation.
   """
 
   res_scale: float = 1.0
+  attention: Attention = Attention()
   dtype: Any = None
 
   @nn.compact
@@ -27,4 +31,4 @@ class ResidualBlock(nn.Module):
     features = x.shape[-1]
     y = nn.relu(Conv(features, dtype=self.dtype, name="conv_0")(x))
     y = Conv(features, dtype=self.dtype, name="conv_1")(y)
-    return x + self.res_scale * y
+    return x + self.res_scale * self.attention()(y)

@@ -50,7 +50,7 @@ class EDSR(nn.Module):
     x = self.normalization.enter(lr)
     head = x = Conv(self.features, dtype=self.dtype, name="head")(x)
     for i in range(self.blocks):
-      x = block(self.res_scale, self.dtype, name=f"block_{i}")(x)
+      x = block(self.res_scale, dtype=self.dtype, name=f"block_{i}")(x)
     x = Conv(self.features, dtype=self.dtype, name="body")(x)
     x = self.attention()(x) + head
     x = Upsampler(self.scale, dtype=self.dtype, name="upsampler")(x)

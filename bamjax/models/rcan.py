@@ -9,33 +9,12 @@ from bamjax.layers import Attention
 from bamjax.layers import Conv
 from bamjax.layers import Normalization
 from bamjax.layers import Upsampler
+from bamjax.layers.blocks import ResidualBlock
 from bamjax.models.registry import register
 
 
-class RCAB(nn.Module):
-  """Residual channel attention block (RCAN, figure 4).
-
-  Maps N×H×W×C to N×H×W×C.
-
-  Attributes:
-    attention: factory of the attention.
-    dtype: dtype of the computation.
-  """
-
-  attention: Attention = Attention()
-  dtype: Any = None
-
-  @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """Refines x, N×H×W×C."""
-    features = x.shape[-1]
-    y = nn.relu(Conv(features, dtype=self.dtype, name="conv_0")(x))
-    y = Conv(features, dtype=self.dtype, name="conv_1")(y)
-    return x + self.attention()(y)
-
-
 class ResidualGroup(nn.Module):
-  """Blocks and a conv inside one skip (RCAN, figure 2).
+  """Residual channel attention blocks and a conv in one skip (RCAN, figure 2).
 
   Maps N×H×W×C to N×H×W×C.
 
@@ -54,10 +33,10 @@ class ResidualGroup(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Refines x, N×H×W×C."""
-    block = nn.remat(RCAB) if self.remat else RCAB
+    block = nn.remat(ResidualBlock) if self.remat else ResidualBlock
     y = x
     for i in range(self.blocks):
-      y = block(self.attention, self.dtype, name=f"block_{i}")(y)
+      y = block(1.0, self.attention, self.dtype, name=f"block_{i}")(y)
     return x + Conv(x.shape[-1], dtype=self.dtype, name="body")(y)
 
 
