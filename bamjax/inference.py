@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import functools
+import logging
 import math
 import os
 
@@ -62,6 +63,7 @@ class Upscaler:
     self._variables = variables
     self._self_ensemble = self_ensemble
     self._tile = _auto_tile(module, halo) if tile is None else tile
+    self._tells = tile is None
     self._halo = halo
 
   def tiles(self, height: int, width: int) -> int:
@@ -100,8 +102,16 @@ class Upscaler:
   def _pass(self, lr: np.ndarray) -> np.ndarray:
     """The network on N×H×W×3 float32, in tiles if need be, not clipped."""
     run = functools.partial(_super_resolve, self._module, self._variables)
-    if self.tiles(*lr.shape[1:3]) == 1:
+    count = self.tiles(*lr.shape[1:3])
+    if count == 1:
       return np.asarray(run(lr))
+    if self._tells:
+      logging.warning(
+        "%d×%d LR pixels would not fit into memory: done in %d tiles, which"
+        " differs a little from the whole",
+        *lr.shape[2:0:-1],
+        count,
+      )
     return _tiled(run, lr, self._module.scale, self._tile, self._halo)
 
 

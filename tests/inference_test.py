@@ -66,12 +66,18 @@ def test_tiles_without_a_halo_show_their_seams(network):
   assert np.abs(seamy - whole).max() > 4 * np.abs(near - whole).max()
 
 
-def test_large_pictures_are_tiled_by_themselves(network, monkeypatch):
+def test_large_pictures_are_tiled_by_themselves(network, monkeypatch, caplog):
   assert bamjax.Upscaler(*network).tiles(500, 500) == 1
   monkeypatch.setattr(inference, "_memory", lambda: 50e6)
   upscale = bamjax.Upscaler(*network)
   assert 1 < upscale.tiles(1000, 1000) < 100
   assert upscale.tiles(64, 64) == 1
+  lr = random_picture(400, 130)
+  monkeypatch.setattr(inference, "_memory", lambda: 1e6)
+  few = bamjax.Upscaler(*network)(lr)
+  assert "130×400 LR pixels would not fit into memory" in caplog.text
+  whole = bamjax.Upscaler(*network, tile=0)(lr)
+  assert np.abs(few - whole).mean() < 0.01
 
 
 @pytest.mark.parametrize("name", ["imdn", "pan", "carn"])
