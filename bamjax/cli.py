@@ -127,6 +127,9 @@ def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
       return main(argv)
     except UserError as error:
       _fail(str(error))
+    except KeyboardInterrupt:
+      print("interrupted", file=sys.stderr)
+      sys.exit(130)
     except OSError as error:
       if error.errno not in _STORAGE:
         raise

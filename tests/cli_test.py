@@ -25,6 +25,8 @@ def main(argv):
     raise UserError("no such thing:\\n  really")
   if flags.FLAGS.fail == "disk":
     raise OSError(28, "No space left on device", "log.txt")
+  if flags.FLAGS.fail == "interrupt":
+    raise KeyboardInterrupt
   if flags.FLAGS.fail == "log":
     logging.warning("left out: %s", "a.png")
     return
@@ -113,6 +115,11 @@ def test_configuration_takes_values(call):
 def test_warnings_are_plain_lines(call):
   done = call("--fail=log")
   assert (done.returncode, done.stderr) == (0, "warning: left out: a.png\n")
+
+
+def test_an_interrupted_script_says_so(call):
+  done = call("--fail=interrupt")
+  assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
 def test_a_bug_keeps_its_traceback(call):

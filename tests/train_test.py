@@ -117,7 +117,9 @@ def test_a_run_leaves_its_scores_and_its_checkpoints(finished):
   assert "bicubic" in out and "gain" in out
   assert json.loads((run_dir / "config.json").read_text())["model"] == "pan"
   assert [r["step"] for r in rows(run_dir)] == [2, 4, 6, 8, 8]
-  assert list((run_dir / "tensorboard").iterdir())
+  (events,) = (run_dir / "tensorboard").iterdir()
+  for tag in (b"loss", b"psnr_y", b"validation/chelsea", b"PNG"):
+    assert tag in events.read_bytes()
 
 
 def test_evaluate_prints_the_runs_own_scores(finished, script):

@@ -148,6 +148,8 @@ def _train(
         upscaler = Upscaler(module, {"params": state.params})
         metrics = evaluation.mean_scores(upscaler, val, config.scale)
         logs.write(step, **metrics)
+        name, lr, _ = val[0]
+        logs.show(step, f"validation/{name}", upscaler(lr))
         progress.tell(step, f"PSNR-Y {metrics['psnr_y']:.3f} dB on validation")
       if saving:
         checkpoints.save(step, state, metrics)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import ml_collections
+import numpy as np
 import tensorboardX
 
 from bamjax import config as config_lib
@@ -85,7 +86,7 @@ def load(path: Path, step: int | None = None):
 
 
 class Logs:
-  """metrics.jsonl and TensorBoard scalars of a run.
+  """metrics.jsonl, and TensorBoard's scalars and pictures, of a run.
 
   Rows hold what was computed and no wall-clock time, so that a resumed run's
   file equals that of an uninterrupted one.
@@ -113,6 +114,10 @@ class Logs:
       file.write(json.dumps({"step": step, **scalars}) + "\n")
     for name, value in scalars.items():
       self._board.add_scalar(name, value, step)
+
+  def show(self, step: int, name: str, picture: np.ndarray) -> None:
+    """Shows a picture, H×W×3 uint8, in TensorBoard."""
+    self._board.add_image(name, picture, step, dataformats="HWC")
 
   def close(self) -> None:
     """Flushes TensorBoard's file."""
