@@ -98,7 +98,8 @@ def _keep_compiled() -> None:
   root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
   folder = Path(root) / "bamjax" / f"xla-{kind.hexdigest()[:12]}"
   jax.config.update("jax_compilation_cache_dir", str(folder))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+  # All of them: a benchmark compiles many programs that are quick each.
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 class _Plain(std_logging.Formatter):

@@ -141,11 +141,17 @@ def read(folder: str | Path) -> list[Row]:
   try:
     rows = json.loads(path.read_text())
     for row in rows:
-      _key(row)
-  except (OSError, ValueError, TypeError, AttributeError) as error:
+      table(row)  # needs what a row has
+  except (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+  ) as error:
     raise UserError(
-      f"{path} cannot be read as results ({error}); remove it, or give another"
-      " folder"
+      f"{path} cannot be read as results ({error!r}); remove it, or give"
+      " another folder"
     ) from None
   return rows
 

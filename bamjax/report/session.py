@@ -93,7 +93,7 @@ def run(options: Options) -> None:
   if options.compare:
     _compare(rows.values(), output)
   if options.tables:
-    _tables(options)
+    return _tables(options)
   print(f"written to {output}")
 
 
