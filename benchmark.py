@@ -2,9 +2,11 @@
 
   python benchmark.py
   python benchmark.py --models=imdn --attn=native,bam --scales=2,4 --sizes=200
+  python benchmark.py --train
+  python benchmark.py --rival=super-image
 
 On an accelerator the default is the paper's figure 6; on a CPU it is a small
-part of that.
+part of that. Writes a JSON file and, beside it, a PNG figure.
 """
 
 import dataclasses
@@ -19,7 +21,13 @@ _ATTN = flags.DEFINE_list("attn", None, "attentions: native, none, bam, …")
 _SCALES = flags.DEFINE_list("scales", None, "upscaling factors: 2, 3, 4")
 _SIZES = flags.DEFINE_list("sizes", None, "sides of the inputs, in pixels")
 _FRAMES = flags.DEFINE_integer("frames", None, "frames per configuration")
+_ROUNDS = flags.DEFINE_integer("rounds", None, "turns that they are timed in")
 _DTYPE = flags.DEFINE_string("dtype", None, "float32 or bfloat16")
+_BATCH = flags.DEFINE_integer("batch_size", None, "pictures of a frame or step")
+_TRAIN = flags.DEFINE_bool("train", False, "time training steps")
+_RIVAL = flags.DEFINE_enum(
+  "rival", None, ["super-image"], "a PyTorch package to time beside"
+)
 _OUTPUT = flags.DEFINE_string("output", "benchmark.json", "the JSON file")
 
 
@@ -40,6 +48,7 @@ def main(argv):
   del argv
   # Imported here so that --help is immediate.
   from bamjax import benchmarking
+  from bamjax.benchmarking.machine import environment
 
   given = {
     "models": _MODELS.value,
@@ -47,17 +56,26 @@ def main(argv):
     "scales": None if _SCALES.value is None else _integers(_SCALES),
     "sizes": None if _SIZES.value is None else _integers(_SIZES),
     "frames": _FRAMES.value,
+    "rounds": _ROUNDS.value,
     "dtype": _DTYPE.value,
+    "batch_size": _BATCH.value,
   }
   given = {k: v for k, v in given.items() if v is not None}
-  plan = dataclasses.replace(benchmarking.default_plan(), **given)
+  plan = benchmarking.default_plan(train=_TRAIN.value)
+  plan = dataclasses.replace(plan, **given)
   plan.check()
-  env = benchmarking.environment()
+  rival = None
+  if _RIVAL.value:
+    from benchmarks.rival import SuperImage
+
+    rival = SuperImage()
+  env = environment()
   print(f"{env['device']} ({env['platform']}), jax {env['jax']}")
   if env["platform"] == "cpu":
     print("on a CPU the defaults are small; all of figure 6 needs a GPU")
-  benchmarking.run(plan, Path(_OUTPUT.value))
-  print(f"written to {_OUTPUT.value}")
+  output = Path(_OUTPUT.value)
+  benchmarking.run(plan, output, rival=rival)
+  print(f"written to {output} and {output.with_suffix('.png')}")
 
 
 if __name__ == "__main__":

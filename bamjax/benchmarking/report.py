@@ -1,0 +1,113 @@
+"""A benchmark's table on the terminal, its JSON file and its figure."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+HEADER = (
+  f"{'model':<14} {'attention':<10} {'scale':>5} {'input':>8} {'FPS':>9}"
+  f" {'spread':>6} {'ms p50':>9} {'ms p90':>9} {'peak':>5} {'MB':>7}"
+  f" {'compile s':>9}"
+)
+
+
+def format_row(row: dict[str, Any]) -> str:
+  """The lines of the table under `HEADER` for a row: ours, and the rival's."""
+  memory = row["memory_bytes"]
+  line = (
+    f"{row['model']:<14} {row['attn']:<10} {'×' + str(row['scale']):>5}"
+    f" {row['size']:>4}×{row['size']:<3} {row['fps']:>9.2f}"
+    f" {row['fps_spread']:>6.0%} {row['ms_p50']:>9.2f} {row['ms_p90']:>9.2f}"
+    f" {row['peak_share']:>5.0%} {'' if memory is None else memory / 1e6:>7.0f}"
+    f" {row['compile_s']:>9.2f}"
+  )
+  rival = row.get("rival")
+  if not rival:
+    return line
+  for name, form in rival["forms"].items():
+    line += (
+      f"\n  {rival['name'] + ', ' + name:<38} {form['fps']:>9.2f}"
+      f" {form['fps_spread']:>6.0%} {form['ms_p50']:>9.2f}"
+      f" {form['ms_p90']:>9.2f}"
+    )
+  return (
+    f"{line}\n  ours / the best of them {row['rival_ratio']:.2f}"
+    f" (results differ by {rival['difference']:.1e})"
+  )
+
+
+def geomean(values: list[float]) -> float:
+  """Geometric mean."""
+  return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def write_json(result: dict[str, Any], path: Path) -> None:
+  """Writes a file whole or not at all."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  part = path.with_name(path.name + ".part")
+  part.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+  os.replace(part, path)
+
+
+def draw(result: dict[str, Any], path: Path) -> None:
+  """Draws the paper's figure 6: FPS over input size, a panel a model and scale.
+
+  Args:
+    result: what the JSON file holds.
+    path: the PNG file.
+  """
+  # Imported here: it takes half a second, and only the figure needs it.
+  from matplotlib.backends.backend_agg import FigureCanvasAgg
+  from matplotlib.figure import Figure
+
+  rows = result["rows"]
+  models = list(dict.fromkeys(row["model"] for row in rows))
+  scales = list(dict.fromkeys(row["scale"] for row in rows))
+  figure = Figure((4 * len(scales), 3 * len(models)), layout="constrained")
+  FigureCanvasAgg(figure)
+  panels = figure.subplots(len(models), len(scales), squeeze=False)
+  for i, model in enumerate(models):
+    for j, scale in enumerate(scales):
+      _panel(
+        panels[i][j],
+        [r for r in rows if (r["model"], r["scale"]) == (model, scale)],
+      )
+      panels[i][j].set_title(f"{model} ×{scale}")
+  unit = "steps/s" if result["flags"]["train"] else "FPS"
+  for line in panels:
+    line[0].set_ylabel(unit)
+  for panel in panels[-1]:
+    panel.set_xlabel("side of the input, LR pixels")
+  environment = result["environment"]
+  figure.suptitle(
+    f"{environment['device']}, {result['flags']['dtype']},"
+    f" batch {result['flags']['batch_size']}",
+    fontsize="medium",
+  )
+  path.parent.mkdir(parents=True, exist_ok=True)
+  figure.savefig(path, dpi=120)
+
+
+def _panel(panel, rows) -> None:
+  """Lines of one model at one scale: an attention each, the rival's dashed."""
+  for k, attn in enumerate(dict.fromkeys(row["attn"] for row in rows)):
+    own = [row for row in rows if row["attn"] == attn]
+    sizes = [row["size"] for row in own]
+    label = f"control ({own[0]['kind']})" if attn == "native" else attn
+    panel.plot(
+      sizes, [r["fps"] for r in own], "o-", color=f"C{k}", label=label
+    )
+    rival = [row for row in own if "rival" in row]
+    if rival:
+      panel.plot(
+        [row["size"] for row in rival],
+        [max(f["fps"] for f in r["rival"]["forms"].values()) for r in rival],
+        "x--",
+        color=f"C{k}",
+        label=f"{label}, {rival[0]['rival']['name']}",
+      )
+  panel.set_ylim(bottom=0)
+  panel.grid(alpha=0.3)
+  panel.legend(fontsize="small")
