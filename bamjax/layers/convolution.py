@@ -4,6 +4,7 @@ Every convolution of every backbone goes through `convolve`, so that the choice
 of an algorithm has one place.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -11,6 +12,8 @@ from flax import linen as nn
 import jax
 from jax import lax
 import jax.numpy as jnp
+
+from bamjax.layers import winograd
 
 Dtype = Any
 
@@ -55,6 +58,14 @@ def convolve(
   if kernel.shape[:2] == (1, 1) and groups == 1:
     # A 1×1 conv is a matrix product, which XLA runs faster on every backend.
     return lax.dot_general(x, kernel[0, 0], (((3,), (0,)), ((), ())))
+  if jax.default_backend() == "cpu" and groups == dilation == 1:
+    if _suits(x, kernel):
+      return _convolve_3x3(x, kernel)
+  return _direct(x, kernel, groups, dilation)
+
+
+def _direct(x, kernel, groups=1, dilation=1):
+  """XLA's own convolution."""
   pad = dilation * (kernel.shape[0] // 2)
   return lax.conv_general_dilated(
     x,
@@ -65,6 +76,65 @@ def convolve(
     dimension_numbers=("NHWC", "HWIO", "NHWC"),
     feature_group_count=groups,
   )
+
+
+def _suits(x, kernel) -> bool:
+  """Whether Winograd's algorithm was measured to be quicker on the CPU."""
+  return (
+    kernel.shape[:2] == (3, 3)
+    and min(kernel.shape[2:]) >= 16
+    and x.dtype == kernel.dtype == jnp.float32
+    and min(x.shape[1:3]) >= 8
+  )
+
+
+def _on_cpu(winograd_form, direct_form, *args):
+  """The first form in programs for the CPU, XLA's convolution in others.
+
+  The choice is made where the program is lowered: one exported on a CPU may be
+  for another platform.
+  """
+  return lax.platform_dependent(*args, cpu=winograd_form, default=direct_form)
+
+
+# Values of an input up to which few deep products beat many small ones.
+_SMALL = 600_000
+# Values of an input whose gradient's tiles fit into the cache.
+_CACHED = 600_000
+
+
+def _fast(x, kernel):
+  if kernel.shape[2] >= 32 and x.size <= _SMALL:
+    return winograd.striped(x, kernel)
+  return winograd.tiled(x, kernel)
+
+
+@jax.custom_vjp
+def _convolve_3x3(x, kernel):
+  return _on_cpu(_fast, _direct, x, kernel)
+
+
+def _forward(x, kernel):
+  return _convolve_3x3(x, kernel), (x, kernel)
+
+
+def _backward(saved, dy):
+  x, kernel = saved
+  # A convolution's transpose in x is one with the kernel turned by 180°.
+  turned = kernel[::-1, ::-1].swapaxes(2, 3)
+  dx = _convolve_3x3(dy, turned)
+  images = max(_CACHED * len(x) // x.size, 1)
+  images = next(i for i in range(min(images, len(x)), 0, -1) if len(x) % i == 0)
+
+  def direct(x, dy):
+    gradient = jax.linear_transpose(functools.partial(_direct, x), kernel)
+    return gradient(dy)[0]
+
+  fast = functools.partial(winograd.kernel_gradient, images=images)
+  return dx, _on_cpu(fast, direct, x, dy)
+
+
+_convolve_3x3.defvjp(_forward, _backward)
 
 
 class Conv(nn.Module):
