@@ -58,9 +58,9 @@ def convolve(
   if kernel.shape[:2] == (1, 1) and groups == 1:
     # A 1×1 conv is a matrix product, which XLA runs faster on every backend.
     return lax.dot_general(x, kernel[0, 0], (((3,), (0,)), ((), ())))
-  if jax.default_backend() == "cpu" and groups == dilation == 1:
-    if _suits(x, kernel):
-      return _convolve_3x3(x, kernel)
+  plain = groups == dilation == 1 and kernel.shape[:2] == (3, 3)
+  if plain and jax.default_backend() == "cpu" and _suits(x, kernel):
+    return _convolve_3x3(x, kernel)
   return _direct(x, kernel, groups, dilation)
 
 
@@ -78,11 +78,16 @@ def _direct(x, kernel, groups=1, dilation=1):
   )
 
 
+# Programs that are traced where this is True will run many times, so that four
+# times the compilation pays: video, a server, a benchmark. It is part of
+# `jax.jit`'s cache key. Training always counts as many.
+many_runs = jax.make_user_context(False)
+
+
 def _suits(x, kernel) -> bool:
   """Whether Winograd's algorithm was measured to be quicker on the CPU."""
   return (
-    kernel.shape[:2] == (3, 3)
-    and min(kernel.shape[2:]) >= 16
+    min(kernel.shape[2:]) >= 16
     and x.dtype == kernel.dtype == jnp.float32
     and min(x.shape[1:3]) >= 8
   )
@@ -109,29 +114,43 @@ def _fast(x, kernel):
   return winograd.tiled(x, kernel)
 
 
+# Values of a training step's input from which on it pays.
+_WORTH = 1_000_000
+
+
 @jax.custom_vjp
 def _convolve_3x3(x, kernel):
+  return (_either if many_runs.value else _direct)(x, kernel)
+
+
+def _either(x, kernel):
   return _on_cpu(_fast, _direct, x, kernel)
 
 
 def _forward(x, kernel):
-  return _convolve_3x3(x, kernel), (x, kernel)
+  worth = many_runs.value or x.size >= _WORTH
+  return (_either if worth else _direct)(x, kernel), (x, kernel)
 
 
 def _backward(saved, dy):
   x, kernel = saved
+  if not (many_runs.value or x.size >= _WORTH):
+    return _direct_gradients(x, kernel, dy)
   # A convolution's transpose in x is one with the kernel turned by 180°.
-  turned = kernel[::-1, ::-1].swapaxes(2, 3)
-  dx = _convolve_3x3(dy, turned)
+  dx = _either(dy, kernel[::-1, ::-1].swapaxes(2, 3))
   images = max(_CACHED * len(x) // x.size, 1)
   images = next(i for i in range(min(images, len(x)), 0, -1) if len(x) % i == 0)
+  dk = _on_cpu(
+    functools.partial(winograd.kernel_gradient, images=images),
+    lambda x, dy: _direct_gradients(x, kernel, dy)[1],
+    x,
+    dy,
+  )
+  return dx, dk
 
-  def direct(x, dy):
-    gradient = jax.linear_transpose(functools.partial(_direct, x), kernel)
-    return gradient(dy)[0]
 
-  fast = functools.partial(winograd.kernel_gradient, images=images)
-  return dx, _on_cpu(fast, direct, x, dy)
+def _direct_gradients(x, kernel, dy):
+  return jax.vjp(_direct, x, kernel)[1](dy)
 
 
 _convolve_3x3.defvjp(_forward, _backward)
