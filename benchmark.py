@@ -28,6 +28,9 @@ _TRAIN = flags.DEFINE_bool("train", False, "time training steps")
 _RIVAL = flags.DEFINE_enum(
   "rival", None, ["super-image"], "a PyTorch package to time beside"
 )
+_FORMS = flags.DEFINE_list(
+  "rival_forms", None, "of the rival, e.g. eager NCHW,compiled channels-last"
+)
 _OUTPUT = flags.DEFINE_string("output", "benchmark.json", "the JSON file")
 
 
@@ -66,9 +69,9 @@ def main(argv):
   plan.check()
   rival = None
   if _RIVAL.value:
-    from benchmarks.rival import SuperImage
+    from benchmarks.rival import make_rival
 
-    rival = SuperImage()
+    rival = make_rival(_FORMS.value)
   env = environment()
   print(f"{env['device']} ({env['platform']}), jax {env['jax']}")
   if env["platform"] == "cpu":

@@ -5,6 +5,7 @@ networks are imported: what it imports for data sets and downloads (torchvision,
 h5py, huggingface_hub) need not be there.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import functools
 import importlib
@@ -53,6 +54,12 @@ _KINDS = {
   "rcan": "rcan",
   "drln": "drln",
 }
+FORMS = (
+  "eager NCHW",
+  "compiled NCHW",
+  "eager channels-last",
+  "compiled channels-last",
+)
 
 
 @functools.cache
@@ -161,14 +168,13 @@ class SuperImage:
 
   name = "super-image"
 
-  def __init__(self, threads: int | None = None):
-    """Takes the number of CPU threads; None is the number of cores."""
+  def __init__(self, forms: Sequence[str] = FORMS):
+    """Takes the forms to time, of `FORMS`."""
+    self._forms = forms
     self._gpu = jax.default_backend() == "gpu"
     if self._gpu and not torch.cuda.is_available():
       raise UserError("--rival on a GPU needs PyTorch with CUDA")
     self._device = torch.device("cuda" if self._gpu else "cpu")
-    if threads:
-      torch.set_num_threads(threads)
     # JAX's default on a GPU is TF32.
     precision = jax.config.jax_default_matmul_precision
     tf32 = precision in (None, "default", "tensorfloat32")
@@ -205,17 +211,15 @@ class SuperImage:
     fields = {field.name for field in dataclasses.fields(module)}
     values = {f: getattr(module, f) for f in ("blocks", "groups") if f in fields}
     forms = {}
-    for layout, memory_format in (
-      ("NCHW", torch.contiguous_format),
-      ("channels-last", torch.channels_last),
-    ):
-      for compiled in (False, True):
-        network = _network(model, attn, scale)
-        _export(network, model, attn, variables, values)
-        network = network.to(self._device, memory_format=memory_format)
-        make = self._training if plan.train else self._inference
-        name = f"{'compiled' if compiled else 'eager'} {layout}"
-        forms[name] = make(plan, network, scale, size, memory_format, compiled)
+    for name in self._forms:
+      compiled = name.startswith("compiled")
+      last = name.endswith("channels-last")
+      layout = torch.channels_last if last else torch.contiguous_format
+      network = _network(model, attn, scale)
+      _export(network, model, attn, variables, values)
+      network = network.to(self._device, memory_format=layout)
+      make = self._training if plan.train else self._inference
+      forms[name] = make(plan, network, scale, size, layout, compiled)
     return forms
 
   def _tensor(self, picture: np.ndarray, memory_format) -> torch.Tensor:
@@ -281,3 +285,17 @@ class _Picture:
   def __array__(self, dtype=None, copy=None):
     array = self._tensor.float().permute(0, 2, 3, 1).cpu().numpy()
     return array.astype(dtype or array.dtype)
+
+
+def make_rival(forms: Sequence[str] | None) -> SuperImage:
+  """The rival in some of its `FORMS`; None is all.
+
+  Raises:
+    UserError: a form is unknown.
+  """
+  for form in forms or ():
+    if form not in FORMS:
+      raise UserError(
+        f"unknown form of the rival {form!r}; choose from {', '.join(FORMS)}"
+      )
+  return SuperImage(forms or FORMS)
