@@ -209,7 +209,9 @@ class SuperImage:
       return {}
     module = create_model(model, attn, scale)
     fields = {field.name for field in dataclasses.fields(module)}
-    values = {f: getattr(module, f) for f in ("blocks", "groups") if f in fields}
+    values = {
+      f: getattr(module, f) for f in ("blocks", "groups") if f in fields
+    }
     forms = {}
     for name in self._forms:
       compiled = name.startswith("compiled")

@@ -96,9 +96,7 @@ def _panel(panel, rows) -> None:
     own = [row for row in rows if row["attn"] == attn]
     sizes = [row["size"] for row in own]
     label = f"control ({own[0]['kind']})" if attn == "native" else attn
-    panel.plot(
-      sizes, [r["fps"] for r in own], "o-", color=f"C{k}", label=label
-    )
+    panel.plot(sizes, [r["fps"] for r in own], "o-", color=f"C{k}", label=label)
     rival = [row for row in own if "rival" in row]
     if rival:
       panel.plot(

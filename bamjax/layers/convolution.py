@@ -102,14 +102,15 @@ def _on_cpu(winograd_form, direct_form, *args):
   return lax.platform_dependent(*args, cpu=winograd_form, default=direct_form)
 
 
-# Values of an input up to which few deep products beat many small ones.
-_SMALL = 600_000
+# Values of an input up to which few deep products beat many small ones: of wide
+# layers, and of those with so few channels that small products starve.
+_SMALL, _NARROW = 600_000, 1_000_000
 # Values of an input whose gradient's tiles fit into the cache.
 _CACHED = 600_000
 
 
 def _fast(x, kernel):
-  if kernel.shape[2] >= 32 and x.size <= _SMALL:
+  if x.size <= (_SMALL if kernel.shape[2] >= 32 else _NARROW):
     return winograd.striped(x, kernel)
   return winograd.tiled(x, kernel)
 

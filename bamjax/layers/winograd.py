@@ -99,7 +99,9 @@ def _taps(x: jax.Array, tile: tuple[int, int], count: tuple[int, int]):
 
 
 def _tiles(x: jax.Array, tile: tuple[int, int]) -> tuple[int, int]:
-  return tuple(-(-side // m) for side, m in zip(x.shape[1:3], tile, strict=True))
+  return tuple(
+    -(-side // m) for side, m in zip(x.shape[1:3], tile, strict=True)
+  )
 
 
 def _halo(x, tile, count):
@@ -189,9 +191,7 @@ def striped(x: jax.Array, kernel: jax.Array) -> jax.Array:
     v = jnp.concatenate([v[:, :, j : j + w] for j in range(3)], axis=-1)
     product = v.reshape(-1, 3 * c) @ u[i]
     products.append(product.reshape(n, count, w * features))
-  y = [
-    _combine(row, products).reshape(n, count, 1, w, features) for row in a
-  ]
+  y = [_combine(row, products).reshape(n, count, 1, w, features) for row in a]
   return jnp.concatenate(y, axis=2).reshape(n, -1, w, features)[:, :h]
 
 

@@ -1,0 +1,86 @@
+"""benchmark.py as a user runs it, and its rival."""
+
+import importlib.util
+import json
+from pathlib import Path
+import subprocess
+import sys
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def script(*flags):
+  return subprocess.run(
+    [sys.executable, str(ROOT / "benchmark.py"), *flags],
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+
+
+def test_script_writes_the_table_the_json_and_the_figure(tmp_path):
+  output = tmp_path / "new" / "speed.json"
+  done = script("--models=pan", "--sizes=8", "--frames=2", f"--output={output}")
+  assert done.returncode == 0, done.stderr
+  result = json.loads(output.read_text())
+  assert {"device", "jax", "jaxlib", "flax"} <= set(result["environment"])
+  assert result["flags"]["models"] == ["pan"]
+  assert result["flags"]["frames"] == 2
+  assert [row["attn"] for row in result["rows"]] == ["native", "bam"]
+  for row in result["rows"]:
+    assert (row["model"], row["scale"], row["size"]) == ("pan", 2, 8)
+    assert f"{row['fps']:.2f}" in done.stdout
+  assert output.with_suffix(".png").is_file()
+
+
+@pytest.mark.parametrize(
+  "flag, message",
+  [
+    ("--models=pna", "unknown model 'pna'"),
+    ("--sizes=big", "--sizes takes whole numbers"),
+    ("--frams=3", "Unknown command line flag 'frams'"),
+    ("--rival=torch", "flag --rival=torch"),
+  ],
+)
+def test_script_tells_a_mistake_in_one_line(flag, message):
+  done = script(flag)
+  assert done.returncode == 2
+  assert "Traceback" not in done.stderr
+  last = done.stderr.splitlines()[-1]
+  assert last.startswith("benchmark.py: error: ") and message in last
+
+
+def test_imports_neither_tensorflow_nor_torch():
+  code = (
+    "import sys, benchmark, bamjax.benchmarking as b; b.default_plan();"
+    " print({'tensorflow', 'torch', 'matplotlib'} & set(sys.modules))"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+  )
+  assert done.stdout.strip() == "set()", done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("train", [False, True])
+def test_the_rival_computes_the_same(train, tmp_path):
+  for package in ("torch", "super_image"):
+    if importlib.util.find_spec(package) is None:
+      pytest.skip(f"{package} is not installed")
+  output = tmp_path / "speed.json"
+  done = script(
+    "--models=imdn,pan,edsr_baseline,carn,msrn,awsrn",
+    "--sizes=8",
+    "--frames=1",
+    "--rival=super-image",
+    "--rival_forms=eager NCHW",
+    f"--train={str(train).lower()}",
+    "--batch_size=1",
+    f"--output={output}",
+  )
+  assert done.returncode == 0, done.stderr
+  rows = json.loads(output.read_text())["rows"]
+  assert len(rows) == 12
+  assert all(row["rival"]["difference"] < 1e-4 for row in rows)
