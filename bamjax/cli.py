@@ -106,7 +106,7 @@ def _keep_compiled() -> None:
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
   """Lets glibc keep the memory that a program gives back.
 
   XLA's CPU client asks for a program's arrays anew at each run. What glibc maps
@@ -143,7 +143,7 @@ def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
     # Its errors come again as exceptions, and are told then.
     handler.addFilter(lambda record: "orbax" not in record.pathname)
     _keep_compiled()
-    _keep_memory()
+    keep_memory()
     try:
       return main(argv)
     except UserError as error:

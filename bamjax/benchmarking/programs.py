@@ -14,7 +14,7 @@ import numpy as np
 from bamjax import complexity
 from bamjax.benchmarking.plan import DTYPES
 from bamjax.benchmarking.plan import Plan
-from bamjax.layers.convolution import many_runs
+from bamjax.layers.cpu import many_runs
 from bamjax.models import registry
 
 # Frames that take turns, so that none finds its own result in a cache.

@@ -4,7 +4,6 @@ Every convolution of every backbone goes through `convolve`, so that the choice
 of an algorithm has one place.
 """
 
-import functools
 import math
 from typing import Any
 
@@ -13,7 +12,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from bamjax.layers import winograd
+from bamjax.layers import cpu
 
 Dtype = Any
 
@@ -58,103 +57,9 @@ def convolve(
   if kernel.shape[:2] == (1, 1) and groups == 1:
     # A 1×1 conv is a matrix product, which XLA runs faster on every backend.
     return lax.dot_general(x, kernel[0, 0], (((3,), (0,)), ((), ())))
-  plain = groups == dilation == 1 and kernel.shape[:2] == (3, 3)
-  if plain and jax.default_backend() == "cpu" and _suits(x, kernel):
-    return _convolve_3x3(x, kernel)
-  return _direct(x, kernel, groups, dilation)
-
-
-def _direct(x, kernel, groups=1, dilation=1):
-  """XLA's own convolution."""
-  pad = dilation * (kernel.shape[0] // 2)
-  return lax.conv_general_dilated(
-    x,
-    kernel,
-    window_strides=(1, 1),
-    padding=((pad, pad), (pad, pad)),
-    rhs_dilation=(dilation, dilation),
-    dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    feature_group_count=groups,
-  )
-
-
-# Programs that are traced where this is True will run many times, so that four
-# times the compilation pays: video, a server, a benchmark. It is part of
-# `jax.jit`'s cache key. Training always counts as many.
-many_runs = jax.make_user_context(False)
-
-
-def _suits(x, kernel) -> bool:
-  """Whether Winograd's algorithm was measured to be quicker on the CPU."""
-  return (
-    min(kernel.shape[2:]) >= 16
-    and x.dtype == kernel.dtype == jnp.float32
-    and min(x.shape[1:3]) >= 8
-  )
-
-
-def _on_cpu(winograd_form, direct_form, *args):
-  """The first form in programs for the CPU, XLA's convolution in others.
-
-  The choice is made where the program is lowered: one exported on a CPU may be
-  for another platform.
-  """
-  return lax.platform_dependent(*args, cpu=winograd_form, default=direct_form)
-
-
-# Values of an input up to which few deep products beat many small ones: of wide
-# layers, and of those with so few channels that small products starve.
-_SMALL, _NARROW = 600_000, 1_000_000
-# Values of an input whose gradient's tiles fit into the cache.
-_CACHED = 600_000
-
-
-def _fast(x, kernel):
-  if x.size <= (_SMALL if kernel.shape[2] >= 32 else _NARROW):
-    return winograd.striped(x, kernel)
-  return winograd.tiled(x, kernel)
-
-
-# Values of a training step's input from which on it pays.
-_WORTH = 1_000_000
-
-
-@jax.custom_vjp
-def _convolve_3x3(x, kernel):
-  return (_either if many_runs.value else _direct)(x, kernel)
-
-
-def _either(x, kernel):
-  return _on_cpu(_fast, _direct, x, kernel)
-
-
-def _forward(x, kernel):
-  worth = many_runs.value or x.size >= _WORTH
-  return (_either if worth else _direct)(x, kernel), (x, kernel)
-
-
-def _backward(saved, dy):
-  x, kernel = saved
-  if not (many_runs.value or x.size >= _WORTH):
-    return _direct_gradients(x, kernel, dy)
-  # A convolution's transpose in x is one with the kernel turned by 180°.
-  dx = _either(dy, kernel[::-1, ::-1].swapaxes(2, 3))
-  images = max(_CACHED * len(x) // x.size, 1)
-  images = next(i for i in range(min(images, len(x)), 0, -1) if len(x) % i == 0)
-  dk = _on_cpu(
-    functools.partial(winograd.kernel_gradient, images=images),
-    lambda x, dy: _direct_gradients(x, kernel, dy)[1],
-    x,
-    dy,
-  )
-  return dx, dk
-
-
-def _direct_gradients(x, kernel, dy):
-  return jax.vjp(_direct, x, kernel)[1](dy)
-
-
-_convolve_3x3.defvjp(_forward, _backward)
+  if groups == dilation == 1 and jax.default_backend() == "cpu":
+    return cpu.convolve(x, kernel)
+  return cpu.direct(x, kernel, groups, dilation)
 
 
 class Conv(nn.Module):
