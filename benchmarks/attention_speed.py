@@ -1,4 +1,4 @@
-"""How long an attention layer takes beside the time that moving its bytes takes.
+"""How long an attention layer takes beside the moving of its bytes.
 
   python -m benchmarks.attention_speed
   python -m benchmarks.attention_speed --attns bam,cca --size 200

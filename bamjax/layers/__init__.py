@@ -12,6 +12,7 @@ from bamjax.layers.attention import PA
 from bamjax.layers.convolution import Conv
 from bamjax.layers.convolution import pixel_shuffle
 from bamjax.layers.convolution import Upsampler
+from bamjax.layers.cpu import many_runs
 from bamjax.layers.normalization import Normalization
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
   "Conv",
   "Normalization",
   "Upsampler",
+  "many_runs",
   "pixel_shuffle",
 ]

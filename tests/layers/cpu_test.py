@@ -1,4 +1,4 @@
-"""The choice of the CPU's algorithm changes no result, and no other platform."""
+"""The choice of the CPU's algorithm changes no result and no other device."""
 
 import jax
 from jax import export
