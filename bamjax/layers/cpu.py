@@ -55,7 +55,7 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     kernel: k×k×C_in×C_out, k odd, same dtype as x.
   """
   size, _, depth, features = kernel.shape
-  if x.dtype == kernel.dtype == jnp.float32 and min(x.shape[1:3]) >= 8:
+  if x.dtype == kernel.dtype == jnp.float32 and min(x.shape[1:3]) >= 16:
     if size == 3 and min(depth, features) >= 16:
       return _wide(x, kernel)
     if size > 1 and depth <= 2 and features == 1:

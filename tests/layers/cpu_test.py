@@ -33,8 +33,8 @@ def test_a_wide_conv_that_runs_many_times_equals_one_that_runs_once(
   if not small:
     monkeypatch.setattr(cpu, "_SMALL", 0)
     monkeypatch.setattr(cpu, "_NARROW", 0)
-  x, kernel = draw(0, 2, 10, 12, 32), draw(1, 3, 3, 32, 16)
-  dy = draw(2, 2, 10, 12, 16)
+  x, kernel = draw(0, 2, 17, 20, 32), draw(1, 3, 3, 32, 16)
+  dy = draw(2, 2, 17, 20, 16)
   once = jax.jit(gradients)(x, kernel, dy)
   # A function of its own: what `small` changes is not in jit's cache key.
   with many_runs(True):
@@ -90,7 +90,7 @@ def test_training_picks_it_by_the_size_of_its_batch(monkeypatch):
 
 @pytest.mark.parametrize("transform", ["vmap", "scan", "remat"])
 def test_works_inside_transformations(transform):
-  x, kernel = draw(0, 3, 1, 10, 10, 16), draw(1, 3, 3, 16, 16)
+  x, kernel = draw(0, 3, 1, 16, 16, 16), draw(1, 3, 3, 16, 16)
   forms = {
     "vmap": lambda f: jax.vmap(f),
     "scan": lambda f: lambda x: jax.lax.map(f, x),
@@ -110,8 +110,8 @@ def test_works_inside_transformations(transform):
 
 @pytest.mark.parametrize("depth", [1, 2])
 def test_a_map_that_is_convolved_many_times_equals_one_that_is_once(depth):
-  x, kernel = draw(0, 2, 9, 11, depth), draw(1, 7, 7, depth, 1)
-  dy = draw(2, 2, 9, 11, 1)
+  x, kernel = draw(0, 2, 17, 19, depth), draw(1, 7, 7, depth, 1)
+  dy = draw(2, 2, 17, 19, 1)
   once = jax.jit(gradients)(x, kernel, dy)
   with many_runs(True):
     many = jax.jit(gradients)(x, kernel, dy)
