@@ -17,9 +17,10 @@ import jax.numpy as jnp
 from bamjax.layers import winograd
 
 # Programs that are traced where this is True will run many times, so that a
-# longer compilation pays: video, a server, a benchmark. It is part of
-# `jax.jit`'s cache key. Training steps with large batches always count as many.
-many_runs = jax.make_user_context(False)
+# longer compilation pays: video, a server, a benchmark. Where it is None, training
+# steps with large batches count as many, and inference doesn't; where False,
+# nothing does. It is part of `jax.jit`'s cache key.
+many_runs = jax.make_user_context(None)
 
 # Values of an input up to which few deep products beat many small ones: of wide
 # layers, and of those with so few channels that small products starve.
@@ -92,7 +93,8 @@ def _winograd(x, kernel):
 
 def _pays(x) -> bool:
   """Whether a training step's convolution of x is worth the compilation."""
-  return many_runs.value or x.size >= _WORTH
+  many = many_runs.value
+  return x.size >= _WORTH if many is None else many
 
 
 @jax.custom_vjp
@@ -145,7 +147,8 @@ def _tap_by_tap(x, kernel):
 
 
 def _map_pays(x) -> bool:
-  return many_runs.value or x.size >= _WORTH_MAP
+  many = many_runs.value
+  return x.size >= _WORTH_MAP if many is None else many
 
 
 @jax.custom_vjp

@@ -86,6 +86,8 @@ def test_training_picks_it_by_the_size_of_its_batch(monkeypatch):
   assert step().count("stablehlo.convolution") == 3
   monkeypatch.setattr(cpu, "_WORTH", 1)
   assert "stablehlo.convolution" not in step()
+  with many_runs(False):
+    assert step().count("stablehlo.convolution") == 3
 
 
 @pytest.mark.parametrize("transform", ["vmap", "scan", "remat"])
