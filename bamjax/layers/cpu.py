@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from bamjax.layers import winograd
 
 # Programs that are traced where this is True will run many times, so that a
-# longer compilation pays: video, a server, a benchmark. Where it is None, training
-# steps with large batches count as many, and inference doesn't; where False,
+# longer compilation pays: video, a server, a benchmark. Where it is None, steps
+# of training with large batches count as many, inference does not; where False,
 # nothing does. It is part of `jax.jit`'s cache key.
 many_runs = jax.make_user_context(None)
 
