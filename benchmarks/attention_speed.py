@@ -17,6 +17,7 @@ from bamjax import cli
 from bamjax.benchmarking import machine
 from bamjax.benchmarking import timing
 from bamjax.layers import Attention
+from bamjax.layers import many_runs
 
 
 def main():
@@ -34,7 +35,8 @@ def main():
   for attn in args.attns.split(","):
     module = Attention(attn)()
     variables = module.init(jax.random.key(1), x)
-    compiled = jax.jit(module.apply).lower(variables, x).compile()
+    with many_runs(True):
+      compiled = jax.jit(module.apply).lower(variables, x).compile()
     runs[attn] = lambda _, c=compiled, v=variables: jax.block_until_ready(
       c(v, x)
     )

@@ -142,7 +142,9 @@ def _export(
   ours = traverse_util.flatten_dict(variables["params"], sep="/")
   state = dict(network.state_dict())
   for naming in NAMINGS:
-    table = naming.table(attn) if naming.model == model else ()
+    # The baseline is a narrower EDSR.
+    same = naming.model == model.removesuffix("_baseline")
+    table = naming.table(attn) if same else ()
     names = {
       path: torch_name(
         path, table, values, f"{path.rpartition('/')[0]}/gain" in ours
