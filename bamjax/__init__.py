@@ -5,7 +5,7 @@ from bamjax.inference import Upscaler
 from bamjax.layers import BAM
 from bamjax.models import create_model
 from bamjax.models import list_models
-from bamjax.weights import load_weights
+from bamjax.networks import load_weights
 
 __version__ = "0.1.0"
 

@@ -165,7 +165,7 @@ def _auto_tile(module: nn.Module, halo: int) -> int:
 
 def _memory() -> float:
   """Bytes that a pass may take: of the device, or half of the machine's."""
-  stats = jax.devices()[0].memory_stats() or {}
+  stats = jax.local_devices()[0].memory_stats() or {}
   if "bytes_limit" in stats:
     return 0.9 * stats["bytes_limit"]
   return 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
