@@ -1,7 +1,6 @@
 """Scores of networks on pictures, beside those of bicubic upscaling."""
 
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Sequence
 import logging
 import sys

@@ -95,8 +95,8 @@ def _check_fits(needed: int) -> None:
   if needed > _SHARE * free:
     raise UserError(
       f"the pictures take {needed / 1e9:.1f} GB, too much for a device"
-      f" ({device.device_kind}) with {free / 1e9:.1f} GB free, of which training"
-      " needs some; give --data_mode=tfdata, which keeps them on the host"
+      f" ({device.device_kind}) with {free / 1e9:.1f} GB free, of which"
+      " training needs some; --data_mode=tfdata keeps them on the host"
     )
 
 
