@@ -10,6 +10,7 @@ from pathlib import Path
 import platform
 import re
 import sys
+import threading
 from typing import Any
 from typing import NoReturn
 
@@ -26,6 +27,9 @@ _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 def _fail(message: str) -> NoReturn:
   """Writes one line to stderr and exits with status 2."""
   script = Path(sys.argv[0]).name
+  # What others still try at exit, as to write to the same full disk, fails for
+  # the reason that is told here.
+  sys.unraisablehook = threading.excepthook = lambda _: None
   print(f"{script}: error: {' '.join(message.split())}", file=sys.stderr)
   sys.exit(2)
 
@@ -121,8 +125,10 @@ def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
     logging.set_verbosity(logging.WARNING)
     handler = logging.get_absl_handler()
     handler.setFormatter(_Plain())
-    # Its errors come again as exceptions, and are told then.
-    handler.addFilter(lambda record: "orbax" not in record.pathname)
+    # Their errors come again as exceptions, and are told then.
+    handler.addFilter(
+      lambda r: "orbax" not in r.pathname and r.name != "asyncio"
+    )
     _keep_compiled()
     try:
       return main(argv)

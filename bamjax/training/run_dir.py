@@ -168,8 +168,10 @@ class Logs:
     self._board.add_image(name, picture, step, dataformats="HWC")
 
   def close(self) -> None:
-    """Flushes TensorBoard's file."""
-    self._board.close()
+    """Flushes TensorBoard's file, as far as the disk has room."""
+    # An error here would hide the one that a run may be ending for.
+    with contextlib.suppress(OSError):
+      self._board.close()
 
 
 class NoLogs:

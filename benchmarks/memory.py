@@ -1,0 +1,79 @@
+"""Host memory of the paper's recipe on pictures of DIV2K's number and size.
+
+  python -m benchmarks.memory --data_dir PHOTOS
+  python -m benchmarks.memory --data_dir PHOTOS --cache_dir CACHE
+
+Tiles the photographs of a folder to 800 pictures of 2040×1356, decodes them
+into memory or into a mapped file as a run does, and draws the batches of the
+recipe (16 patches of 64×64, ×2). Prints the peak of the process's resident set,
+and how it grows from then on.
+"""
+
+import argparse
+import itertools
+from pathlib import Path
+import resource
+
+import numpy as np
+
+from bamjax.data import cache
+from bamjax.data import crops
+from bamjax.data import images
+from bamjax.data import pipeline
+from bamjax.data import resize
+from bamjax.data import sources
+
+_HEIGHT, _WIDTH, _SCALE = 1356, 2040, 2
+
+
+def tiled(path: Path, number: int) -> sources.Picture:
+  """A picture of DIV2K's size made of copies of a photograph."""
+
+  def load():
+    hr = images.read_rgb(path)
+    times = (-(-_HEIGHT // hr.shape[0]), -(-_WIDTH // hr.shape[1]), 1)
+    hr = np.tile(hr, times)[:_HEIGHT, :_WIDTH]
+    hr = np.roll(hr, 7 * number, axis=1)
+    # As large as LR by bicubic, and quicker made.
+    return resize.pillow_bicubic(hr, _HEIGHT // _SCALE, _WIDTH // _SCALE), hr
+
+  return sources.Picture(f"{number} {path.stem}", load, f"{path} {number}")
+
+
+def resident_gb() -> float:
+  """Resident set of this process now."""
+  for line in Path("/proc/self/status").read_text().splitlines():
+    if line.startswith("VmRSS:"):
+      return int(line.split()[1]) * 1024 / 1e9
+  raise OSError("/proc/self/status has no VmRSS")
+
+
+def main():
+  """Measures and prints."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--data_dir", required=True, help="folder of photographs")
+  parser.add_argument("--cache_dir", help="for the mapped file")
+  parser.add_argument("--pictures", type=int, default=800)
+  parser.add_argument("--steps", type=int, default=2000)
+  args = parser.parse_args()
+
+  paths = itertools.cycle(images.list_pictures(args.data_dir))
+  pictures = [tiled(next(paths), i) for i in range(args.pictures)]
+  decoded = cache.decode(pictures, cache_dir=args.cache_dir)
+  store = crops.CropStore(decoded, 64)
+  where = "mapped" if decoded.mapped else "in memory"
+  print(
+    f"{len(decoded.pairs)} pictures, {decoded.nbytes / 1e9:.2f} GB, {where}"
+  )
+  batches = pipeline.train_batches(
+    store, seed=0, batch_size=16, patch=64, start_step=0, num_steps=args.steps
+  )
+  for step, _ in enumerate(batches, 1):
+    if step in (1, 10, 100) or step % 500 == 0:
+      print(f"step {step:5}: {resident_gb():.2f} GB resident", flush=True)
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+  print(f"peak {peak:.2f} GB")
+
+
+if __name__ == "__main__":
+  main()
