@@ -113,6 +113,16 @@ class _Plain(std_logging.Formatter):
     return f"{record.levelname.lower()}: {record.getMessage()}"
 
 
+def _tell_unraisable(unraisable: Any) -> None:
+  """Python's own, without what follows from a checkpoint on a full disk.
+
+  The first write that fails ends Orbax's event loop, and each that was under
+  way tells so then, with a traceback; the failure itself is told by us.
+  """
+  if str(unraisable.exc_value) != "Event loop is closed":
+    sys.__unraisablehook__(unraisable)
+
+
 def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
   """Runs a script's `main(argv)` by `absl.app.run`.
 
@@ -129,6 +139,7 @@ def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
     handler.addFilter(
       lambda r: "orbax" not in r.pathname and r.name != "asyncio"
     )
+    sys.unraisablehook = _tell_unraisable
     _keep_compiled()
     try:
       return main(argv)

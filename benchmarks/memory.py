@@ -4,9 +4,9 @@
   python -m benchmarks.memory --data_dir PHOTOS --cache_dir CACHE
 
 Tiles the photographs of a folder to 800 pictures of 2040×1356, decodes them
-into memory or into a mapped file as a run does, and draws the batches of the
-recipe (16 patches of 64×64, ×2). Prints the peak of the process's resident set,
-and how it grows from then on.
+into memory or into a mapped file as a run does, trains PAN-BAM ×2 for a few
+steps (16 patches of 64×64), and then draws batches for the rest of --steps.
+Prints the process's resident set as it goes, and its peak.
 """
 
 import argparse
@@ -14,7 +14,9 @@ import itertools
 from pathlib import Path
 import resource
 
+import jax
 import numpy as np
+import optax
 
 from bamjax.data import cache
 from bamjax.data import crops
@@ -22,6 +24,10 @@ from bamjax.data import images
 from bamjax.data import pipeline
 from bamjax.data import resize
 from bamjax.data import sources
+from bamjax.models import create_model
+from bamjax.training import parallel
+from bamjax.training.state import create_state
+from bamjax.training.step import train_step
 
 _HEIGHT, _WIDTH, _SCALE = 1356, 2040, 2
 
@@ -55,6 +61,7 @@ def main():
   parser.add_argument("--cache_dir", help="for the mapped file")
   parser.add_argument("--pictures", type=int, default=800)
   parser.add_argument("--steps", type=int, default=2000)
+  parser.add_argument("--train_steps", type=int, default=20)
   args = parser.parse_args()
 
   paths = itertools.cycle(images.list_pictures(args.data_dir))
@@ -68,7 +75,12 @@ def main():
   batches = pipeline.train_batches(
     store, seed=0, batch_size=16, patch=64, start_step=0, num_steps=args.steps
   )
-  for step, _ in enumerate(batches, 1):
+  module = create_model("pan", "bam", _SCALE)
+  state = create_state(module, optax.constant_schedule(1e-4), 0, 64)
+  state, train = parallel.replicate(state), parallel.parallelize(train_step)
+  for step, batch in enumerate(batches, 1):
+    if step <= args.train_steps:
+      state = jax.block_until_ready(train(state, batch))
     if step in (1, 10, 100) or step % 500 == 0:
       print(f"step {step:5}: {resident_gb():.2f} GB resident", flush=True)
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

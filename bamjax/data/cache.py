@@ -37,7 +37,7 @@ _WORKERS = min(8, os.cpu_count() or 1)
 _SHARE = 0.5
 # Patches cut before mapped pages are let go. A patch touches the pages of all
 # its rows, about a megabyte in DIV2K.
-_RELEASE_EVERY = 512
+_RELEASE_EVERY = 256
 
 
 class Decoded:
