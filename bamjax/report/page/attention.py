@@ -1,0 +1,99 @@
+"""Attention weights as figures: maps over the picture, bars of channels."""
+
+import numpy as np
+
+from bamjax.inference import Upscaler
+from bamjax.maps import attention_maps
+from bamjax.networks import Network
+from bamjax.report.page import encode
+from bamjax.report.page.markup import join
+from bamjax.report.page.markup import Markup
+from bamjax.report.page.markup import tag
+
+_FEW = 16  # attentions that are shown large
+_SIDES = (320, 128)  # longer side of a map: where they are few, or many
+
+
+def figures(
+  images: encode.Images,
+  network: Network,
+  upscaler: Upscaler,
+  lr: np.ndarray,
+  picture: str,
+) -> Markup | None:
+  """What a network's attentions weigh; None where it has none.
+
+  Args:
+    images: of the page.
+    network: whose attentions are shown.
+    upscaler: of the network.
+    lr: H×W×3 uint8.
+    picture: key of the picture that lies under the maps.
+  """
+  if network.attn == "none":
+    return None
+  if upscaler.tiles(*lr.shape[:2]) > 1:
+    return tag("p", "Not shown: the picture does not fit into memory at once.")
+  maps = attention_maps(network.module, network.variables, lr)
+  side = _SIDES[len(maps) > _FEW]
+  found = [
+    _figure(images, path, weights, side, picture)
+    for path, weights in maps.items()
+  ]
+  grid = tag("div", *found, class_="maps" + (" many" * (len(maps) > _FEW)))
+  mix = tag(
+    "label",
+    "Map over picture ",
+    tag("input", type="range", min=0, max=100, value=70, class_="mix"),
+  )
+  spatial = any(set(w) - {"channel_weights"} for w in maps.values())
+  return join(tag("div", mix, class_="controls") if spatial else "", grid)
+
+
+def _figure(images, path, weights, side, picture) -> Markup:
+  """One attention: its map, if it has one, and its channels."""
+  parts, texts = [], []
+  for kind, array in weights.items():
+    values = np.asarray(array, np.float32)[0]
+    low, high = float(values.min()), float(values.max())
+    name = kind.removesuffix("_weights")
+    span = f"{low:.3f} to {high:.3f}"
+    if name == "channel":
+      text = f"{values.size} channels, {span}"
+      parts.append(_bars(values.ravel(), f"{path}: {text}"))
+    else:
+      text = "spatial" if name == "spatial" else "pixels, mean over channels"
+      plane = values.mean(axis=-1)
+      low, high = float(plane.min()), float(plane.max())
+      text = f"{text}, {low:.3f} to {high:.3f}"
+      colours = encode.colourise(plane, low, high, "viridis")
+      key = images.map(colours, side)
+      alt = f"{path}: {text}, bright where the weight is high"
+      over = tag(
+        "div",
+        tag("img", data_key=picture, alt=""),
+        tag("img", data_key=key, alt=alt, class_="over"),
+        class_="overlay",
+        style=f"aspect-ratio:{plane.shape[1]}/{plane.shape[0]}",
+      )
+      parts.insert(0, over)
+    texts.append(tag("span", text))
+  caption = tag("figcaption", tag("b", path), *texts)
+  return tag("figure", *parts, caption)
+
+
+def _bars(values: np.ndarray, title: str) -> Markup:
+  """Channel weights as bars from 0 to 1, in the channels' order."""
+  path = "".join(
+    f"M{i} 1V{1 - value:.3f}h.8V1z" for i, value in enumerate(values)
+  )
+  return tag(
+    "svg",
+    tag("title", title),
+    tag("path", d=path, class_="bar"),
+    tag("path", d=f"M0 .5H{len(values)}", class_="half"),
+    viewBox=f"0 0 {len(values)} 1",
+    preserveAspectRatio="none",
+    role="img",
+    class_="bars",
+  )
