@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from bamjax.inference import Upscaler
 from bamjax.maps import attention_maps
-from bamjax.networks import Network
 from bamjax.report.page import encode
+from bamjax.report.page.compare import Entry
 from bamjax.report.page.markup import join
 from bamjax.report.page.markup import Markup
 from bamjax.report.page.markup import tag
@@ -15,25 +14,21 @@ _SIDES = (320, 128)  # longer side of a map: where they are few, or many
 
 
 def figures(
-  images: encode.Images,
-  network: Network,
-  upscaler: Upscaler,
-  lr: np.ndarray,
-  picture: str,
+  images: encode.Images, entry: Entry, lr: np.ndarray, picture: str
 ) -> Markup | None:
   """What a network's attentions weigh; None where it has none.
 
   Args:
     images: of the page.
-    network: whose attentions are shown.
-    upscaler: of the network.
+    entry: the network.
     lr: H×W×3 uint8.
     picture: key of the picture that lies under the maps.
   """
+  network = entry.network
   if network.attn == "none":
     return None
-  if upscaler.tiles(*lr.shape[:2]) > 1:
-    return tag("p", "Not shown: the picture does not fit into memory at once.")
+  if entry.upscaler.tiles(*lr.shape[:2]) > 1:
+    return tag("p", "Not shown: the picture is done in tiles.")
   maps = attention_maps(network.module, network.variables, lr)
   side = _SIDES[len(maps) > _FEW]
   found = [

@@ -17,10 +17,27 @@ from bamjax.inference import Upscaler
 from bamjax.networks import Network
 from bamjax.protocols import MATLAB
 
-CROP = 96  # side of a crop in HR pixels
 CROPS = 3
+_SIDES = (32, 96)  # of a crop, in HR pixels
 
 Scores = dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """A network of the page.
+
+  Attributes:
+    network: it.
+    upscaler: of it.
+    label: its name on the page, which no other has.
+    colour: number of its colour.
+  """
+
+  network: Network
+  upscaler: Upscaler
+  label: str
+  colour: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +68,7 @@ class Comparison:
   Attributes:
     benchmark: its name.
     scale: upscaling factor.
-    networks: what was compared.
+    entries: what was compared.
     names: of all pictures.
     scores: of bicubic, then of each network, the scores of each picture; empty
       where there is no HR.
@@ -60,7 +77,7 @@ class Comparison:
 
   benchmark: str
   scale: int
-  networks: Sequence[Network]
+  entries: Sequence[Entry]
   names: list[str]
   scores: list[list[Scores]]
   shown: list[Picture]
@@ -75,16 +92,12 @@ class Comparison:
 
 
 def compare(
-  networks: Sequence[Network],
-  upscalers: Sequence[Upscaler],
-  benchmark: Benchmark,
-  count: int,
+  entries: Sequence[Entry], benchmark: Benchmark, count: int
 ) -> Comparison:
   """Runs networks of one scale on all pictures, and keeps `count` of them.
 
   Args:
-    networks: of one scale.
-    upscalers: of each network.
+    entries: the networks, of one scale.
     benchmark: the pictures.
     count: how many to keep, at most: those on which PSNR-Y differs most between
       the networks, or from bicubic where there is one network.
@@ -92,16 +105,16 @@ def compare(
   Raises:
     UserError: no picture can be used.
   """
-  scale = networks[0].scale
+  scale = entries[0].network.scale
   names, kept = [], []
-  scores = [[] for _ in range(len(networks) + 1)]
+  scores = [[] for _ in range(len(entries) + 1)]
   bar = tqdm(
     benchmark.pictures, unit="picture", disable=not sys.stderr.isatty()
   )
   for file in bar:
     bar.set_postfix_str(file.name)
     try:
-      picture = _run(upscalers, file, scale)
+      picture = _run(entries, file, scale)
     except UserError as error:
       logging.warning("left out: %s: %s", file.name, error)
       continue
@@ -115,15 +128,15 @@ def compare(
       f"none of the pictures of {benchmark.name} can be used; see the warnings"
       " above"
     )
-  return Comparison(benchmark.name, scale, networks, names, scores, kept)
+  return Comparison(benchmark.name, scale, entries, names, scores, kept)
 
 
-def _run(upscalers: Sequence[Upscaler], file: Any, scale: int) -> Picture:
+def _run(entries: Sequence[Entry], file: Any, scale: int) -> Picture:
   lr, hr = file.load()
   if hr is not None:
     lr, hr = MATLAB.degradation.pair(hr, lr, scale)
   outputs = [MATLAB.degradation.upscale(lr, scale)]
-  outputs += [upscale(lr) for upscale in upscalers]
+  outputs += [entry.upscaler(lr) for entry in entries]
   scores = None
   if hr is not None:
     scores = [MATLAB.score(sr, hr, scale) for sr in outputs]
@@ -157,20 +170,21 @@ def difference(outputs: list[np.ndarray]) -> np.ndarray:
 
 
 def crops(
-  outputs: list[np.ndarray], side: int = CROP, count: int = CROPS
+  outputs: list[np.ndarray], count: int = CROPS
 ) -> list[tuple[int, int, int, int]]:
   """Where the networks' pictures differ most.
 
   Args:
     outputs: bicubic's and each network's, H×W×3 uint8.
-    side: of the crops, in pixels; smaller where the picture is.
     count: how many, at most.
 
   Returns:
     Top, left, height and width of squares that do not overlap, the largest mean
-    squared difference in luma first.
+    squared difference in luma first. Their side is a quarter of the picture's
+    shorter one, within `_SIDES`.
   """
   squares = difference(outputs).astype(np.float64) ** 2
+  side = int(np.clip(min(squares.shape) // 4, *_SIDES))
   height, width = (min(side, n) for n in squares.shape)
   sums = np.pad(squares, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
   windows = (

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bamjax.errors import UserError
+from bamjax.report.page.compare import Entry
 from bamjax.report.page.markup import join
 from bamjax.report.page.markup import Markup
 from bamjax.report.page.markup import tag
@@ -19,7 +20,7 @@ _CHARTS = {
 _WIDTH, _HEIGHT = 560, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 42
 
-# Index of the network, label, and steps and values.
+# Number of the colour, label, and steps and values.
 Series = tuple[int, str, np.ndarray, np.ndarray]
 
 
@@ -53,19 +54,14 @@ def read(run_dir: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
   }
 
 
-def charts(runs: Sequence[tuple[int, str, str | Path]]) -> Markup | None:
-  """A chart of each measure; None where nothing was logged.
-
-  Args:
-    runs: index of the network, which picks the colour, its label and its
-      folder.
-  """
-  logged = [(index, label, read(folder)) for index, label, folder in runs]
+def charts(runs: Sequence[Entry]) -> Markup | None:
+  """A chart of each measure of runs; None where nothing was logged."""
+  logged = [(run.colour, run.label, read(run.network.source)) for run in runs]
   found = []
   for name, title in _CHARTS.items():
     series = [
-      (index, label, *rows[name])
-      for index, label, rows in logged
+      (colour, label, *rows[name])
+      for colour, label, rows in logged
       if name in rows
     ]
     if series:

@@ -1,88 +1,58 @@
 """The page: one file of HTML that needs no network."""
 
-from collections import Counter
 from collections.abc import Sequence
 import importlib.resources
 import json
-from pathlib import Path
 import re
 
+import numpy as np
+
 import bamjax
+from bamjax import comparison
 from bamjax import complexity
-from bamjax.inference import Upscaler
-from bamjax.networks import Network
+from bamjax.protocols import MATLAB
 from bamjax.report.page import curves
 from bamjax.report.page import encode
 from bamjax.report.page import pictures
 from bamjax.report.page.compare import Comparison
+from bamjax.report.page.compare import Entry
 from bamjax.report.page.markup import join
 from bamjax.report.page.markup import Markup
 from bamjax.report.page.markup import tag
 
-Found = Sequence[tuple[Comparison, Sequence[Upscaler]]]
 
-
-def page(networks: Sequence[Network], found: Found) -> str:
+def page(entries: Sequence[Entry], found: Sequence[Comparison]) -> str:
   """The whole page.
 
   Args:
-    networks: all that are compared.
-    found: comparisons, with the upscalers of their networks.
+    entries: all networks that are compared.
+    found: the comparisons.
   """
   images, data = encode.Images(), []
-  names = dict(zip(map(id, networks), labels(networks), strict=True))
-  index = {id(network): i for i, network in enumerate(networks)}
-  body = [
-    _header(networks, names),
-    *(_benchmark(images, data, names, index, *pair) for pair in found),
-    _training(networks, names),
-    _footer(),
-  ]
-  main = join(*body)
+  sections = [(_title(each), _benchmark(images, data, each)) for each in found]
+  if curves_of_runs := _training(entries):
+    sections.append(("Training", curves_of_runs))
+  main = tag("main", *(part for _, part in sections))
   payload = {"images": images.uris, "pictures": data}
   # In a script, only "</" and "<!--" would end or change the text.
   text = json.dumps(payload, separators=(",", ":")).replace("<", "\\u003c")
-  return "<!doctype html>\n" + tag(
-    "html",
-    tag(
-      "head",
-      tag("meta", charset="utf-8"),
-      tag(
-        "meta", name="viewport", content="width=device-width, initial-scale=1"
-      ),
-      tag("meta", name="color-scheme", content="light dark"),
-      tag("title", "Super-resolution, side by side"),
-      tag("style", Markup(_asset("page.css"))),
-    ),
-    tag(
-      "body",
-      tag("noscript", tag("p", "The pictures of this page need JavaScript.")),
-      main,
-      tag("script", Markup(text), type="application/json", id="data"),
-      tag("script", Markup(_asset("page.js"))),
-    ),
-    lang="en",
+  head = tag(
+    "head",
+    tag("meta", charset="utf-8"),
+    tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+    tag("title", "Super-resolution, side by side"),
+    tag("style", Markup(_asset("page.css"))),
   )
-
-
-def labels(networks: Sequence[Network]) -> list[str]:
-  """A short name of each network, no two alike.
-
-  "imdn cca ×2", with the name of its file or folder where that is shared, and a
-  number where that is too.
-  """
-  titles = [network.title for network in networks]
-  shared = Counter(titles)
-  names = [
-    title if shared[title] == 1 else f"{title} · {Path(network.source).name}"
-    for title, network in zip(titles, networks, strict=True)
-  ]
-  total, seen = Counter(names), Counter()
-  for i, name in enumerate(names):
-    seen[name] += 1
-    if total[name] > 1:
-      names[i] = f"{name} #{seen[name]}"
-  return names
+  body = tag(
+    "body",
+    tag("noscript", tag("p", "The pictures of this page need JavaScript.")),
+    _header(entries, [title for title, _ in sections]),
+    main,
+    _footer(),
+    tag("script", Markup(text), type="application/json", id="data"),
+    tag("script", Markup(_asset("page.js"))),
+  )
+  return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
 
 
 def _asset(name: str) -> str:
@@ -90,82 +60,89 @@ def _asset(name: str) -> str:
   return file.read_text(encoding="utf-8")
 
 
-def anchor(text: str) -> str:
+def _anchor(title: str) -> str:
   """An id for links, of letters, digits and hyphens."""
-  return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+  text = title.lower().replace("×", "x")
+  return re.sub(r"[^a-z0-9]+", "-", text).strip("-")
 
 
-def _header(networks, names) -> Markup:
+def _title(found: Comparison) -> str:
+  return f"{found.benchmark} ×{found.scale}"
+
+
+def _header(entries: Sequence[Entry], titles: Sequence[str]) -> Markup:
+  """What is compared, and where on the page."""
   rows = []
-  for i, network in enumerate(networks):
+  for entry in entries:
+    network = entry.network
     count = complexity.parameters(network.module, network.variables)
     step = "" if network.step is None else f", step {network.step:,}"
     rows.append(
       tag(
         "li",
-        tag("span", class_=f"swatch n{i % 6}"),
-        tag("b", names[id(network)]),
+        tag("span", class_=f"swatch n{entry.colour}"),
+        tag("b", entry.label),
         f" {count / 1000:,.1f}K parameters",
         tag("span", f"{network.source}{step}", class_="source"),
       )
     )
+  links = [tag("a", title, href=f"#{_anchor(title)}") for title in titles]
   return tag(
     "header",
     tag("h1", "Super-resolution, side by side"),
     tag("ul", *rows, class_="networks"),
+    tag("nav", *links, aria_label="Sections") if len(links) > 1 else "",
   )
 
 
-def _benchmark(images, data, names, index, found, upscalers) -> Markup:
+def _benchmark(images, data, found: Comparison) -> Markup:
   """A benchmark's scores and pictures."""
-  title = f"{found.benchmark} ×{found.scale}"
   shown, total = len(found.shown), len(found.names)
-  said = (
-    f"All {total} pictures are shown, "
-    if shown == total
-    else f"{shown} of {total} pictures are shown, "
+  many = "All pictures" if shown == total else f"{shown} of {total} pictures"
+  rival = (
+    "the networks differ"
+    if len(found.entries) > 1
+    else "the network differs from bicubic"
   )
-  order = (
-    "those first on which the networks differ most."
-    if len(found.networks) > 1
-    else "those first on which the network differs most from bicubic."
-  )
-  own = [names[id(n)] for n in found.networks]
-  colours = [index[id(n)] % 6 for n in found.networks]
   return tag(
     "section",
-    tag("h2", title),
-    _scores(found, own, colours),
-    tag("p", said + order, class_="note"),
-    *(
-      pictures.section(images, data, found, picture, upscalers, own, colours)
-      for picture in found.shown
+    tag("h2", _title(found)),
+    _scores(found),
+    tag(
+      "p",
+      f"{many} below, those first on which {rival} most. Crops are cut where"
+      f" {rival} most.",
+      class_="note",
     ),
-    class_="benchmark",
-    id=anchor(f"{found.benchmark} x{found.scale}"),
+    *(pictures.section(images, data, found, p) for p in found.shown),
+    id=_anchor(_title(found)),
   )
 
 
-def _scores(found: Comparison, own: list[str], colours: list[int]) -> Markup:
+def _scores(found: Comparison) -> Markup:
   """Mean scores, the best in bold."""
   means = found.means()
   if not means:
     return tag("p", "Not scored: there are no HR pictures.", class_="note")
-  best = {key: max(m[key] for m in means) for key in means[0]}
+  texts = [(f"{m['psnr_y']:.2f}", f"{m['ssim_y']:.4f}") for m in means]
+  best = [max(column, key=float) for column in zip(*texts, strict=True)]
   rows = []
-  for i, (name, mean) in enumerate(zip(["bicubic", *own], means, strict=True)):
-    texts = [f"{mean['psnr_y']:.2f}", f"{mean['ssim_y']:.4f}"]
+  for i, (entry, mean) in enumerate(
+    zip([None, *found.entries], means, strict=True)
+  ):
     gain = f"{mean['psnr_y'] - means[0]['psnr_y']:+.2f}" if i else "–"
     cells = [
-      tag("b", text) if mean[key] == best[key] else text
-      for text, key in zip(texts, ("psnr_y", "ssim_y"), strict=True)
+      # Equal digits are equally good.
+      tag("b", text) if text == top else text
+      for text, top in zip(texts[i], best, strict=True)
     ]
-    mark = tag("span", class_=f"swatch n{colours[i - 1]}") if i else ""
+    mark = tag("span", class_=f"swatch n{entry.colour}") if entry else ""
+    name = entry.label if entry else "bicubic"
     rows.append(
       tag(
         "tr",
         tag("th", mark, name, scope="row"),
-        *(tag("td", cell) for cell in (*cells, gain)),
+        *(tag("td", cell) for cell in (*cells, gain.replace("-", "−"))),
       )
     )
   heads = ("network", "PSNR-Y, dB", "SSIM-Y", "gain, dB")
@@ -173,23 +150,40 @@ def _scores(found: Comparison, own: list[str], colours: list[int]) -> Markup:
     "table",
     tag(
       "caption",
-      f"Mean of {len(found.names)} pictures, protocol matlab",
+      f"Mean of {len(found.names)} pictures, protocol {MATLAB.name}",
     ),
     tag("tr", *(tag("th", head, scope="col") for head in heads)),
     *rows,
   )
-  return tag("div", table, class_="scroll")
+  return join(tag("div", table, class_="scroll"), _difference(found))
 
 
-def _training(networks, names) -> Markup:
-  runs = [
-    (i % 6, names[id(network)], network.source)
-    for i, network in enumerate(networks)
-    if network.config is not None
-  ]
+def _difference(found: Comparison) -> Markup:
+  """How sure the difference of two networks is; nothing where there are more.
+
+  Nor where a picture is upscaled without an error: its PSNR is infinite.
+  """
+  values = [[s["psnr_y"] for s in rows] for rows in found.scores[1:]]
+  if len(values) != 2 or not np.all(np.isfinite(values)):
+    return Markup("")
+  a, b = (np.array(v) for v in values)
+  low, high = comparison.bootstrap_interval(b - a)
+  first, second = (entry.label for entry in found.entries)
+  text = (
+    f"{second} − {first}: {np.mean(b - a):+.3f} dB PSNR-Y; 95 % confidence"
+    f" interval of the mean {low:+.3f} to {high:+.3f} dB"
+  )
+  if low <= 0 <= high:
+    text += ", which holds 0: no difference is shown"
+  return tag("p", text + ".", class_="note")
+
+
+def _training(entries: Sequence[Entry]) -> Markup | None:
+  """Curves of the runs; None where there are none."""
+  runs = [entry for entry in entries if entry.network.config is not None]
   charts = curves.charts(runs)
   if charts is None:
-    return Markup("")
+    return None
   return tag("section", tag("h2", "Training"), charts, id="training")
 
 
@@ -199,8 +193,9 @@ def _footer() -> Markup:
     tag(
       "p",
       f"Made by bamjax {bamjax.__version__}. Whole pictures are compressed"
-      f" (WebP, at most {encode.OVERVIEW} pixels on the longer side); crops and"
-      " their errors are the exact 8-bit values. Scores are of the exact"
-      " pictures: Y of YCbCr, a border of the scale left out.",
+      f" (WebP, at most {encode.OVERVIEW} pixels on the longer side), and so"
+      " are maps. Crops and their error maps are lossless. Scores are of the"
+      " pictures as computed: Y of YCbCr in 8 bits, a border of the scale left"
+      " out.",
     ),
   )

@@ -25,7 +25,7 @@ def tag(name: str, /, *children: str, **attributes) -> Markup:
       key if value is True else f'{key}="{html.escape(str(value), quote=True)}"'
     )
   start = f"<{' '.join(parts)}>"
-  if name in ("img", "input", "meta", "rect", "line", "path", "circle"):
+  if name in ("img", "input", "meta"):
     return Markup(start)
   return Markup(f"{start}{join(*children)}</{name}>")
 

@@ -1,10 +1,7 @@
 """One picture of the page: divider, crops, errors, attention."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from bamjax.inference import Upscaler
 from bamjax.report import tables
 from bamjax.report.page import attention
 from bamjax.report.page import compare
@@ -19,9 +16,6 @@ def section(
   data: list[dict],
   found: compare.Comparison,
   picture: compare.Picture,
-  upscalers: Sequence[Upscaler],
-  labels: Sequence[str],
-  colours: Sequence[int],
 ) -> Markup:
   """A picture's part of the page.
 
@@ -32,35 +26,26 @@ def section(
       the whole picture, then the crops.
     found: the comparison that the picture is of.
     picture: what is shown.
-    upscalers: of each network.
-    labels: of each network.
-    colours: of each network, the number of its colour.
   """
   boxes = compare.crops(picture.outputs)
-  data.append(
-    {"methods": _methods(images, picture, boxes, ["bicubic", *labels])}
-  )
-  methods = data[-1]["methods"]
-  first = len(methods) - len(labels)
+  names = ["bicubic", *(entry.label for entry in found.entries)]
+  methods = _methods(images, picture, boxes, names)
+  data.append({"methods": methods})
+  first = len(methods) - len(found.entries)
+  colours = [None] * first + [entry.colour for entry in found.entries]
   height, width = picture.outputs[0].shape[:2]
   parts = [
     tag("h3", picture.name, tag("small", f" {width}×{height}")),
     _controls(methods, boxes, first),
     _stage(boxes, height, width),
-    _panels(methods, [None] * first + list(colours), boxes),
+    _panels(methods, colours, boxes),
   ]
-  for i, (network, upscaler) in enumerate(
-    zip(found.networks, upscalers, strict=True)
-  ):
-    whole = methods[first + i]["views"][0]
-    figures = attention.figures(images, network, upscaler, picture.lr, whole)
+  for entry, method in zip(found.entries, methods[first:], strict=True):
+    whole = method["views"][0]
+    figures = attention.figures(images, entry, picture.lr, whole)
     if figures is not None:
-      summary = tag(
-        "summary",
-        "What attends in ",
-        tag("span", class_=f"swatch n{colours[i]}"),
-        labels[i],
-      )
+      mark = tag("span", class_=f"swatch n{entry.colour}")
+      summary = tag("summary", "Attention in ", mark, entry.label)
       parts.append(tag("details", summary, figures, class_="attention"))
   return tag("article", *parts, class_="picture", data_index=len(data) - 1)
 
@@ -152,11 +137,14 @@ def _stage(boxes, height, width) -> Markup:
   """Two pictures with a divider, and where the crops lie."""
   marks = [
     tag(
-      "button",
-      str(i),
-      type="button",
-      data_view=i,
-      aria_label=f"Crop {i}",
+      "div",
+      tag(
+        "button",
+        str(i),
+        type="button",
+        data_view=i,
+        aria_label=f"Crop {i}",
+      ),
       style=(
         f"top:{100 * top / height:.3f}%;left:{100 * left / width:.3f}%;"
         f"height:{100 * h / height:.3f}%;width:{100 * w / width:.3f}%"
@@ -166,8 +154,8 @@ def _stage(boxes, height, width) -> Markup:
   ]
   return tag(
     "div",
-    tag("img", class_="right", alt=""),
-    tag("img", class_="left", alt=""),
+    tag("div", tag("img", alt=""), class_="side right"),
+    tag("div", tag("img", alt=""), class_="side left"),
     tag("div", class_="divider", aria_hidden="true"),
     tag("div", *marks, class_="marks"),
     tag("span", class_="tag left", aria_hidden="true"),
@@ -223,7 +211,7 @@ def _panels(methods, colours, boxes) -> Markup:
   ]
   hint = (
     "Drag to move; with the keyboard: arrows move, + and − zoom, 0 resets. All"
-    " move together."
+    " move together. RMSE is the crop's, in levels of luma."
   )
   return (
     tag(

@@ -1,10 +1,11 @@
 """What report.py does: networks × benchmarks, as one page."""
 
+from collections import Counter
 from collections.abc import Sequence
 import dataclasses
 from pathlib import Path
 
-from bamjax.data.benchmarks import find_benchmark
+from bamjax.data.benchmarks import Benchmark
 from bamjax.errors import UserError
 from bamjax.files import write_atomically
 from bamjax.inference import Upscaler
@@ -12,8 +13,9 @@ from bamjax.networks import Network
 from bamjax.report import session as evaluation
 from bamjax.report.page import compare
 from bamjax.report.page import document
+from bamjax.report.page.compare import Entry
 
-_MOST = 6  # networks of one scale: there are as many colours
+MOST = 6  # networks of one scale: there are as many colours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,36 +59,58 @@ def run(options: Options) -> None:
   sources = [*options.run_dir, *options.weights]
   evaluation.check(given, sources)
   networks = list(evaluation.load_networks(given, sources))
+  entries = [
+    Entry(
+      n, Upscaler(n.module, n.variables, tile=options.tile), label, i % MOST
+    )
+    for i, (n, label) in enumerate(zip(networks, labels(networks), strict=True))
+  ]
   scales = sorted({network.scale for network in networks})
-  groups = [[n for n in networks if n.scale == scale] for scale in scales]
-  if max(map(len, groups)) > _MOST:
+  groups = [[e for e in entries if e.network.scale == s] for s in scales]
+  if max(map(len, groups)) > MOST:
     raise UserError(
-      f"a page compares at most {_MOST} networks of a scale; got"
+      f"a page compares at most {MOST} networks of a scale; got"
       f" {max(map(len, groups))}"
     )
   found = []
   for group in groups:
-    upscalers = [
-      Upscaler(n.module, n.variables, tile=options.tile) for n in group
-    ]
     for benchmark in _benchmarks(given, group):
-      comparison = compare.compare(
-        group, upscalers, benchmark, options.pictures
-      )
-      found.append((comparison, upscalers))
+      comparison = compare.compare(group, benchmark, options.pictures)
+      found.append(comparison)
       print(
-        f"{benchmark.name} ×{group[0].scale}: {len(comparison.names)}"
+        f"{benchmark.name} ×{comparison.scale}: {len(comparison.names)}"
         f" pictures, {len(comparison.shown)} shown",
         flush=True,
       )
-  page = document.page(networks, found)
+  page = document.page(entries, found)
   write_atomically(output, page)
   print(f"written to {output}, {len(page.encode()) / 1e6:.1f} MB")
 
 
-def _benchmarks(options: evaluation.Options, group: Sequence[Network]):
-  """Those that are named, or the validation pictures of the group's run."""
-  if options.benchmarks:
-    return [find_benchmark(f, group[0].scale) for f in options.benchmarks]
-  runs = [network for network in group if network.config is not None]
-  return evaluation.find_benchmarks(options, (runs or group)[0])
+def labels(networks: Sequence[Network]) -> list[str]:
+  """A short name of each network, no two alike.
+
+  "imdn cca ×2", with the name of its file or folder where that is shared, and a
+  number where that is too.
+  """
+  titles = [network.title for network in networks]
+  shared = Counter(titles)
+  names = [
+    title if shared[title] == 1 else f"{title} · {Path(network.source).name}"
+    for title, network in zip(titles, networks, strict=True)
+  ]
+  total, seen = Counter(names), Counter()
+  for i, name in enumerate(names):
+    seen[name] += 1
+    if total[name] > 1:
+      names[i] = f"{name} #{seen[name]}"
+  return names
+
+
+def _benchmarks(
+  options: evaluation.Options, group: Sequence[Entry]
+) -> list[Benchmark]:
+  """Those that are named, or the validation pictures of the first run."""
+  networks = [entry.network for entry in group]
+  runs = [network for network in networks if network.config is not None]
+  return evaluation.find_benchmarks(options, (runs or networks)[0])

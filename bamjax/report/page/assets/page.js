@@ -41,11 +41,11 @@ function start(article) {
       const wrong = select.value.endsWith("e");
       const text = method.label + (wrong ? ": error" : "");
       const keys = wrong ? method.errors : method.views;
-      show(one(`.stage img.${side}`), keys[view], text);
+      show(one(`.side.${side} img`), keys[view], text);
       one(`.tag.${side}`).textContent = text;
     }
     stage.classList.toggle("crop", view > 0);
-    const image = one(".stage img.right");
+    const image = one(".side.right img");
     const ratio = () => {
       stage.style.setProperty("--ratio", image.naturalWidth / image.naturalHeight);
     };
@@ -62,7 +62,7 @@ function start(article) {
       show(image, keys[crop], `Crop ${crop}, ${method.label}${wrong ? ": error" : ""}`);
       const here = method.cropErrors?.[crop - 1];
       panel.querySelector(".here").textContent = here
-        ? `crop ${crop}: error ${here} levels` : `crop ${crop}`;
+        ? `crop ${crop}: RMSE ${here}` : `crop ${crop}`;
     }
   }
 
@@ -81,10 +81,10 @@ function start(article) {
     const half = 0.5 / z;
     x = clamp(x, half, 1 - half);
     y = clamp(y, half, 1 - half);
-    panels.style.setProperty("--z", z);
-    panels.style.setProperty("--x", `${100 * (0.5 - x * z)}%`);
-    panels.style.setProperty("--y", `${100 * (0.5 - y * z)}%`);
-    panels.classList.toggle("zoomed", z > 1);
+    article.style.setProperty("--z", z);
+    article.style.setProperty("--x", `${100 * (0.5 - x * z)}%`);
+    article.style.setProperty("--y", `${100 * (0.5 - y * z)}%`);
+    article.classList.toggle("zoomed", z > 1);
   }
 
   function divide() {
