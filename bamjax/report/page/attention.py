@@ -10,6 +10,7 @@ from bamjax.report.page.markup import Markup
 from bamjax.report.page.markup import tag
 
 _FEW = 16  # attentions that are shown large
+_QUANTILES = (0.01, 0.99)  # of a map: darkest and brightest
 _SIDES = (320, 128)  # longer side of a map: where they are few, or many
 
 
@@ -36,13 +37,28 @@ def figures(
     for path, weights in maps.items()
   ]
   grid = tag("div", *found, class_="maps" + (" many" * (len(maps) > _FEW)))
-  mix = tag(
-    "label",
-    "Map over picture ",
-    tag("input", type="range", min=0, max=100, value=70, class_="mix"),
+  kinds = {kind for weights in maps.values() for kind in weights}
+  tools, texts = [], []
+  if kinds - {"channel_weights"}:
+    mix = tag("input", type="range", min=0, max=100, value=80, class_="mix")
+    tools = [tag("label", "Map over picture ", mix), _legend()]
+  if "channel_weights" in kinds:
+    texts.append("Bars: the channels' weights from 0 to 1, dashed at ½.")
+  note = tag("p", *texts, class_="note") if texts else ""
+  return join(tag("div", *tools, class_="controls"), note, grid)
+
+
+def _legend() -> Markup:
+  """What a map's colours mean."""
+  low, high = (f"{100 * q:.0f} %" for q in _QUANTILES)
+  bar = tag("span", class_="ramp viridis", aria_hidden="true")
+  return tag(
+    "span",
+    "weight low ",
+    bar,
+    f" high ({low} to {high} of each map)",
+    class_="legend",
   )
-  spatial = any(set(w) - {"channel_weights"} for w in maps.values())
-  return join(tag("div", mix, class_="controls") if spatial else "", grid)
 
 
 def _figure(images, path, weights, side, picture) -> Markup:
@@ -50,17 +66,16 @@ def _figure(images, path, weights, side, picture) -> Markup:
   parts, texts = [], []
   for kind, array in weights.items():
     values = np.asarray(array, np.float32)[0]
-    low, high = float(values.min()), float(values.max())
     name = kind.removesuffix("_weights")
-    span = f"{low:.3f} to {high:.3f}"
     if name == "channel":
-      text = f"{values.size} channels, {span}"
+      text = f"{values.size} channels, {values.min():.3f} to {values.max():.3f}"
       parts.append(_bars(values.ravel(), f"{path}: {text}"))
     else:
       text = "spatial" if name == "spatial" else "pixels, mean over channels"
       plane = values.mean(axis=-1)
-      low, high = float(plane.min()), float(plane.max())
-      text = f"{text}, {low:.3f} to {high:.3f}"
+      text = f"{text}, {plane.min():.3f} to {plane.max():.3f}"
+      # Borders, where the conv sees zeros, would take most of the colours.
+      low, high = np.quantile(plane, _QUANTILES)
       colours = encode.colourise(plane, low, high, "viridis")
       key = images.map(colours, side)
       alt = f"{path}: {text}, bright where the weight is high"

@@ -75,7 +75,7 @@ def ticks(low: float, high: float, count: int = 5) -> np.ndarray:
   power = 10 ** np.floor(np.log10(raw))
   step = power * min((1, 2, 5, 10), key=lambda f: abs(f * power - raw))
   first, last = np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9)
-  return step * np.arange(first, last + 1)
+  return step * np.arange(first, last + 1) + 0.0  # no −0
 
 
 def _chart(title: str, series: Sequence[Series]) -> Markup:

@@ -6,7 +6,6 @@ from bamjax.report import tables
 from bamjax.report.page import attention
 from bamjax.report.page import compare
 from bamjax.report.page import encode
-from bamjax.report.page.markup import join
 from bamjax.report.page.markup import Markup
 from bamjax.report.page.markup import tag
 
@@ -38,7 +37,7 @@ def section(
     tag("h3", picture.name, tag("small", f" {width}×{height}")),
     _controls(methods, boxes, first),
     _stage(boxes, height, width),
-    _panels(methods, colours, boxes),
+    _panels(methods, colours),
   ]
   for entry, method in zip(found.entries, methods[first:], strict=True):
     whole = method["views"][0]
@@ -64,7 +63,8 @@ def _methods(images, picture, boxes, names) -> list[dict]:
       for name, image, _ in rows[1:]
     }
     # Bicubic's errors are larger: what is brightest is set by the networks'.
-    peak = max(1.0, *(np.quantile(errors[name], 0.998) for name in names[1:]))
+    high = [np.quantile(errors[name], 0.998) for name in names[1:]]
+    peak = max(1, int(np.ceil(max(high))))
   methods = []
   for name, image, scored in rows:
     method = {"label": name, "score": "the original" if name == "HR" else ""}
@@ -73,7 +73,7 @@ def _methods(images, picture, boxes, names) -> list[dict]:
       method["score"] = text.replace("/", " dB / ")
     method["views"] = _views(images, image, boxes)
     if name in errors:
-      method["peak"] = f"{peak:.0f}"
+      method["peak"] = peak
       mapped = encode.colourise(errors[name], 0, peak, "inferno")
       method["errors"] = _views(images, mapped, boxes)
       method["cropErrors"] = [
@@ -176,7 +176,7 @@ def _stage(boxes, height, width) -> Markup:
   )
 
 
-def _panels(methods, colours, boxes) -> Markup:
+def _panels(methods, colours) -> Markup:
   """The crop by every method, zoomed together."""
   scored = any("errors" in m for m in methods)
   zoom = tag(
@@ -213,21 +213,18 @@ def _panels(methods, colours, boxes) -> Markup:
     "Drag to move; with the keyboard: arrows move, + and − zoom, 0 resets. All"
     " move together. RMSE is the crop's, in levels of luma."
   )
-  return (
-    tag(
-      "div",
-      tag("div", *tools, class_="controls"),
-      tag(
-        "div",
-        *panels,
-        class_="panels",
-        tabindex=0,
-        role="group",
-        aria_label=f"Crops by every method. {hint}",
-      ),
-      tag("p", hint, class_="note"),
-      class_="compare",
-    )
-    if boxes
-    else join()
+  group = tag(
+    "div",
+    *panels,
+    class_="panels",
+    tabindex=0,
+    role="group",
+    aria_label=f"Crops by every method. {hint}",
+  )
+  return tag(
+    "div",
+    tag("div", *tools, class_="controls"),
+    group,
+    tag("p", hint, class_="note"),
+    class_="compare",
   )

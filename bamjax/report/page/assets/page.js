@@ -101,39 +101,46 @@ function start(article) {
     select.addEventListener("change", drawStage);
   }
   split.addEventListener("input", divide);
-  if (panels) {
-    zoom.addEventListener("input", move);
-    errors?.addEventListener("change", drawPanels);
-    one(".reset").addEventListener("click", reset);
-    panels.addEventListener("keydown", (event) => {
-      const step = 0.1 / Number(zoom.value);
-      const keys = {
-        ArrowLeft: () => (x -= step),
-        ArrowRight: () => (x += step),
-        ArrowUp: () => (y -= step),
-        ArrowDown: () => (y += step),
-        "+": () => (zoom.value = Number(zoom.value) * 1.25),
-        "=": () => (zoom.value = Number(zoom.value) * 1.25),
-        "-": () => (zoom.value = Number(zoom.value) / 1.25),
-        0: () => (zoom.value = 1),
-      };
-      if (!keys[event.key] || event.ctrlKey || event.metaKey) return;
-      event.preventDefault();
-      keys[event.key]();
-      move();
-    });
-    panels.addEventListener("pointermove", (event) => {
-      const lens = event.target.closest(".lens");
-      if (!lens || !(event.buttons & 1)) return;
-      const z = Number(zoom.value);
-      x -= event.movementX / lens.clientWidth / z;
-      y -= event.movementY / lens.clientHeight / z;
-      move();
-    });
-    panels.addEventListener("pointerdown", (event) => {
-      if (event.target.closest(".lens")) event.preventDefault();
-    });
+  zoom.addEventListener("input", move);
+  errors?.addEventListener("change", drawPanels);
+  one(".reset").addEventListener("click", reset);
+  panels.addEventListener("keydown", (event) => {
+    const step = 0.1 / Number(zoom.value);
+    const keys = {
+      ArrowLeft: () => (x -= step),
+      ArrowRight: () => (x += step),
+      ArrowUp: () => (y -= step),
+      ArrowDown: () => (y += step),
+      "+": () => (zoom.value = Number(zoom.value) * 1.25),
+      "=": () => (zoom.value = Number(zoom.value) * 1.25),
+      "-": () => (zoom.value = Number(zoom.value) / 1.25),
+      0: () => (zoom.value = 1),
+    };
+    if (!keys[event.key] || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    keys[event.key]();
+    move();
+  });
+  let held = null; // where the pointer was, while it drags
+  panels.addEventListener("pointerdown", (event) => {
+    const lens = event.target.closest(".lens");
+    if (!lens || event.button !== 0) return;
+    held = [event.clientX, event.clientY];
+    lens.setPointerCapture(event.pointerId);
+  });
+  panels.addEventListener("pointermove", (event) => {
+    if (!held) return;
+    const lens = event.target.closest(".lens");
+    x -= (event.clientX - held[0]) / lens.clientWidth / Number(zoom.value);
+    y -= (event.clientY - held[1]) / lens.clientHeight / Number(zoom.value);
+    held = [event.clientX, event.clientY];
+    move();
+  });
+  for (const end of ["pointerup", "pointercancel"]) {
+    panels.addEventListener(end, () => (held = null));
   }
+  // The browser's own dragging of a picture would end ours.
+  panels.addEventListener("dragstart", (event) => event.preventDefault());
   look(buttons[0]);
   divide();
 }

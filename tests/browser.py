@@ -83,6 +83,10 @@ class Page:
     self._call("Emulation.setEmulatedMedia", features=[scheme])
     self._call("Page.navigate", url=path.resolve().as_uri())
     self.wait("document.readyState === 'complete'")
+    self.wait_for_pictures()
+
+  def wait_for_pictures(self):
+    """Waits until the pictures that are compared are there."""
     self.wait(
       "[...document.querySelectorAll('.stage img, .lens img')].every("
       "i => i.complete && i.naturalWidth)"
@@ -105,6 +109,15 @@ class Page:
     )
     assert "exceptionDetails" not in found, found["exceptionDetails"]
     return found["result"].get("value")
+
+  def accessible(self) -> list[tuple[str, str]]:
+    """Role and name of everything that assistive technology is told of."""
+    nodes = self._call("Accessibility.getFullAXTree")["nodes"]
+    return [
+      (node["role"]["value"], node.get("name", {}).get("value", ""))
+      for node in nodes
+      if not node["ignored"]
+    ]
 
   def press(self, key: str, code: str = ""):
     """Presses and releases a key."""
