@@ -88,7 +88,10 @@ def _figure(images, path, weights, side, picture) -> Markup:
       )
       parts.insert(0, over)
     texts.append(tag("span", text))
-  caption = tag("figcaption", tag("b", path), *texts)
+  # A long path breaks where a name ends.
+  names = [join(f"{name}/", Markup("<wbr>")) for name in path.split("/")[:-1]]
+  title = tag("b", *names, path.split("/")[-1])
+  caption = tag("figcaption", title, *texts)
   return tag("figure", *parts, caption)
 
 

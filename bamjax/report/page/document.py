@@ -111,7 +111,7 @@ def _benchmark(images, data, found: Comparison) -> Markup:
     tag(
       "p",
       f"{many} below, those first on which {rival} most. Crops are cut where"
-      f" {rival} most.",
+      f" {rival} most, and are lossless; whole pictures are compressed.",
       class_="note",
     ),
     *(pictures.section(images, data, found, p) for p in found.shown),

@@ -72,16 +72,17 @@ def run(options: Options) -> None:
       f"a page compares at most {MOST} networks of a scale; got"
       f" {max(map(len, groups))}"
     )
+  # All of them before the work: a mistake is told at once.
+  work = [(g, benchmark) for g in groups for benchmark in _benchmarks(given, g)]
   found = []
-  for group in groups:
-    for benchmark in _benchmarks(given, group):
-      comparison = compare.compare(group, benchmark, options.pictures)
-      found.append(comparison)
-      print(
-        f"{benchmark.name} ×{comparison.scale}: {len(comparison.names)}"
-        f" pictures, {len(comparison.shown)} shown",
-        flush=True,
-      )
+  for group, benchmark in work:
+    comparison = compare.compare(group, benchmark, options.pictures)
+    found.append(comparison)
+    print(
+      f"{benchmark.name} ×{comparison.scale}: {len(comparison.names)} pictures,"
+      f" {len(comparison.shown)} shown",
+      flush=True,
+    )
   page = document.page(entries, found)
   write_atomically(output, page)
   print(f"written to {output}, {len(page.encode()) / 1e6:.1f} MB")
