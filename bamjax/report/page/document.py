@@ -175,7 +175,7 @@ def _difference(found: Comparison) -> Markup:
   )
   if low <= 0 <= high:
     text += ", which holds 0: no difference is shown"
-  return tag("p", text + ".", class_="note")
+  return tag("p", text.replace(" -", " −") + ".", class_="note")
 
 
 def _training(entries: Sequence[Entry]) -> Markup | None:
