@@ -18,7 +18,7 @@ _CHARTS = {
   "psnr_y": "Validation PSNR-Y, dB",
 }
 _WIDTH, _HEIGHT = 560, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 42
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 24, 14, 42
 
 # Number of the colour, label, and steps and values.
 Series = tuple[int, str, np.ndarray, np.ndarray]

@@ -15,7 +15,7 @@ from bamjax.report.page import compare
 from bamjax.report.page import document
 from bamjax.report.page.compare import Entry
 
-MOST = 6  # networks of one scale: there are as many colours
+MOST = 6  # networks: there are as many colours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,20 +58,16 @@ def run(options: Options) -> None:
   )
   sources = [*options.run_dir, *options.weights]
   evaluation.check(given, sources)
+  count = len(sources) * max(1, len(options.scale))
+  if count > MOST:
+    raise UserError(f"a page compares at most {MOST} networks; got {count}")
   networks = list(evaluation.load_networks(given, sources))
   entries = [
-    Entry(
-      n, Upscaler(n.module, n.variables, tile=options.tile), label, i % MOST
-    )
+    Entry(n, Upscaler(n.module, n.variables, tile=options.tile), label, i)
     for i, (n, label) in enumerate(zip(networks, labels(networks), strict=True))
   ]
   scales = sorted({network.scale for network in networks})
   groups = [[e for e in entries if e.network.scale == s] for s in scales]
-  if max(map(len, groups)) > MOST:
-    raise UserError(
-      f"a page compares at most {MOST} networks of a scale; got"
-      f" {max(map(len, groups))}"
-    )
   # All of them before the work: a mistake is told at once.
   work = [(g, benchmark) for g in groups for benchmark in _benchmarks(given, g)]
   found = []

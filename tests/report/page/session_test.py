@@ -90,6 +90,7 @@ def test_no_two_networks_have_one_name():
     ({"run_dir": ["RUN"], "tile": -1}, "--tile"),
     ({"run_dir": ["RUN"], "scale": ["3"]}, "a run of scale 2, not 3"),
     ({"weights": ["absent.npz"]}, "no such file"),
+    ({"weights": ["a"] * 3, "scale": ["2", "3", "4"]}, "at most 6 .* got 9"),
   ],
 )
 def test_mistakes(finished_run, tmp_path, options, message):
@@ -99,12 +100,6 @@ def test_mistakes(finished_run, tmp_path, options, message):
   with pytest.raises(UserError, match=message):
     run(tmp_path / "page.html", **options)
   assert not list(tmp_path.iterdir())
-
-
-def test_more_networks_than_colours(finished_run, tmp_path, monkeypatch):
-  monkeypatch.setattr(session, "MOST", 1)
-  with pytest.raises(UserError, match="at most 1 networks of a scale; got 2"):
-    run(tmp_path / "page.html", run_dir=[str(finished_run)] * 2)
 
 
 def test_a_folder_is_no_page(finished_run, tmp_path):
