@@ -3,6 +3,7 @@
 from bamjax.errors import UserError
 from bamjax.inference import Upscaler
 from bamjax.layers import BAM
+from bamjax.maps import attention_maps
 from bamjax.models import create_model
 from bamjax.models import list_models
 from bamjax.networks import load_weights
@@ -13,6 +14,7 @@ __all__ = [
   "BAM",
   "Upscaler",
   "UserError",
+  "attention_maps",
   "create_model",
   "list_models",
   "load_weights",

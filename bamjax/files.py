@@ -16,7 +16,11 @@ def write_atomically(path: Path, text: str) -> None:
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(
-      "w", dir=path.parent, prefix=f".{path.name}.", delete=False
+      "w",
+      encoding="utf-8",
+      dir=path.parent,
+      prefix=f".{path.name}.",
+      delete=False,
     ) as file:
       try:
         file.write(text)
