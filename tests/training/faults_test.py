@@ -167,6 +167,36 @@ def test_a_full_disk_loses_nothing(start, tmp_path):
     subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
+def resident_bytes(process):
+  for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+    if line.startswith("VmRSS:"):
+      return 1024 * int(line.split()[1])
+  return 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
+@pytest.mark.parametrize("mode", ["tfdata", "resident"])
+def test_memory_does_not_grow_over_two_thousand_steps(start, tmp_path, mode):
+  flags = ["--config.checkpoint_every=500", "--config.eval_every=500"]
+  flags += ["--config.log_every=50", "--steps=2500", f"--data_mode={mode}"]
+  process = start(tmp_path, *flags)
+  seen = {}
+  for line in process.stdout:
+    step = int(line.split("/")[0].removeprefix("step "))
+    # What a process still needs at its end is not a step's.
+    if "PSNR" not in line and step < 2500:
+      seen[step] = resident_bytes(process)
+    if step == 2500:
+      break
+  code, _, err = finish(process)
+  assert code == 0, err
+  early = max(size for step, size in seen.items() if step <= 750)
+  late = max(size for step, size in seen.items() if step >= 2000)
+  assert early > 10**8
+  assert late < early + 30 * 2**20, seen
+
+
 def together(start, run_dir, *flags):
   """Two processes that train one network."""
   with socket.socket() as found:
