@@ -6,6 +6,7 @@ from bamjax.layers import BAM
 from bamjax.models import create_model
 from bamjax.models import list_models
 from bamjax.weights import load_weights
+from bamjax.weights import save_weights
 
 __version__ = "0.1.0"
 
@@ -16,4 +17,5 @@ __all__ = [
   "create_model",
   "list_models",
   "load_weights",
+  "save_weights",
 ]

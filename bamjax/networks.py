@@ -7,6 +7,7 @@ from typing import Any
 from flax import linen as nn
 import ml_collections
 
+from bamjax import pretrained
 from bamjax.errors import UserError
 from bamjax.models.registry import identify
 from bamjax.weights import load_weights
@@ -54,7 +55,7 @@ def load_network(
   """Loads a network.
 
   Args:
-    source: a file of published weights, or the folder of a run.
+    source: a file of weights, the name of shipped ones, or the folder of a run.
     model: see `load_weights`; where the file does not tell.
     attn: as model.
     scale: as model. Of a run it can only be what the run has.
@@ -64,7 +65,7 @@ def load_network(
   Raises:
     UserError: the file or the folder can't be read, or is of another network.
   """
-  path = Path(source)
+  path = pretrained.find(source)
   if not path.exists():
     raise UserError(f"{path}: no such file, and no folder of a run")
   if not path.is_dir():

@@ -7,7 +7,22 @@ import numpy as np
 
 # Sides that windows are padded to, so that pictures of many sizes share
 # programs: 1.5 times the pixels' work at most where they are small.
-_SIDES = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
+_SIDES = (
+  32,
+  64,
+  96,
+  128,
+  192,
+  256,
+  384,
+  512,
+  768,
+  1024,
+  1536,
+  2048,
+  3072,
+  4096,
+)
 
 
 @dataclasses.dataclass(frozen=True)

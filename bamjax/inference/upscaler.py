@@ -47,7 +47,9 @@ class _Turn:
     return rows, columns
 
 
-_EIGHT = tuple(itertools.starmap(_Turn, itertools.product((False, True), range(4))))
+_EIGHT = tuple(
+  itertools.starmap(_Turn, itertools.product((False, True), range(4)))
+)
 
 
 class Upscaler:
