@@ -37,6 +37,7 @@ _OPTIONS = {
 }
 _DEEP = re.compile(r"(RGB|RGBA);16([BLN])")
 _EXIF_IFD, _WIDTH, _HEIGHT, _ORIENTATION = 0x8769, 0xA002, 0xA003, 0x0112
+_INNER_IFDS = (_EXIF_IFD, 0x8825)  # of the camera, of the place
 # TIFF's tags of how pixels are stored, which are not the new file's.
 _STORAGE_TAGS = (
   *(0x00FE, 0x0100, 0x0101, 0x0102, 0x0103, 0x0106, 0x0111, 0x0115, 0x0116),
@@ -97,6 +98,7 @@ def _read(path: Path) -> Picture:
       logging.warning("%s has several frames; the first is taken", path)
     info = dict(file.info)
     raw = _raw_mode(file)
+    exif = _described(file.getexif())
     upright = ImageOps.exif_transpose(file)
   icc = info.get("icc_profile")
   if upright.mode in ("I", "F"):
@@ -126,7 +128,7 @@ def _read(path: Path) -> Picture:
     gray=is_gray,
     icc=icc,
     dpi=tuple(map(float, dpi)) if dpi and all(dpi) else None,
-    exif=_described(upright.getexif()),
+    exif=exif,
   )
 
 
@@ -171,13 +173,9 @@ def _simple(
     try:
       source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
       srgb = ImageCms.createProfile("sRGB")
-      exif = picture.getexif()
-      picture = ImageCms.profileToProfile(
-        picture, source, srgb, outputMode="RGB"
-      )
-      picture.getexif().update(exif)
-      return picture, None, False
-    except ImageCms.PyCMSError:
+      rgb = ImageCms.profileToProfile(picture, source, srgb, outputMode="RGB")
+      return rgb, None, False
+    except (OSError, ImageCms.PyCMSError):
       pass  # a broken profile, as good as none
   # A profile of the other colours says nothing of RGB.
   return picture.convert("RGB"), None if mode == "CMYK" else icc, False
@@ -185,10 +183,15 @@ def _simple(
 
 def _described(exif: Image.Exif) -> Image.Exif | None:
   """EXIF data without what is about the file's own pixels."""
-  for tag in _STORAGE_TAGS:
-    if tag in exif:
-      del exif[tag]
-  return exif if exif or exif.get_ifd(_EXIF_IFD) else None
+  kept = Image.Exif()
+  inner = {tag: exif.get_ifd(tag) for tag in _INNER_IFDS}
+  for tag, value in exif.items():
+    if tag not in (*_STORAGE_TAGS, *_INNER_IFDS):
+      kept[tag] = value
+  for tag, values in inner.items():
+    if values:
+      kept.get_ifd(tag).update(values)
+  return kept if kept or any(inner.values()) else None
 
 
 def check_output(path: Path, height: int, width: int) -> None:
@@ -235,7 +238,7 @@ def write(path: Path, picture: Picture) -> None:
     logging.warning("%s: %s has no transparency: laid on white", path, kind)
     picture = _on_white(picture)
   pixels = _bands(picture)
-  exif = _resized(picture.exif, *pixels.shape[:2])
+  exif = _resized(picture.exif, kind, *pixels.shape[:2])
   with replacing(path) as temporary:
     if deep and kind == "PNG":
       png16.write(temporary, pixels, _png_chunks(picture, exif))
@@ -272,15 +275,21 @@ def _bands(picture: Picture) -> np.ndarray:
   return np.ascontiguousarray(color)
 
 
-def _resized(exif: Image.Exif | None, height: int, width: int) -> bytes | None:
+def _resized(
+  exif: Image.Exif | None, kind: str, height: int, width: int
+) -> bytes | None:
   """EXIF data that tells the new size, where it told the old one."""
   if exif is None:
     return None
-  inner = exif.get_ifd(_EXIF_IFD)
-  for tag, value in ((_WIDTH, width), (_HEIGHT, height)):
-    if tag in inner:
-      inner[tag] = value
-  return exif.tobytes()
+  written = Image.Exif()
+  written.update(exif)
+  # Pillow's compressed TIFF has no place for them.
+  for tag in _INNER_IFDS if kind != "TIFF" else ():
+    if inner := exif.get_ifd(tag):
+      written.get_ifd(tag).update(inner)
+  if kind != "TIFF" and _WIDTH in (inner := written.get_ifd(_EXIF_IFD)):
+    inner.update({_WIDTH: width, _HEIGHT: height})
+  return written.tobytes()
 
 
 def _png_chunks(picture: Picture, exif: bytes | None) -> dict[bytes, bytes]:

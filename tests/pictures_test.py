@@ -13,6 +13,8 @@ from bamjax.pictures import Picture
 rng = np.random.default_rng(0)
 DEEP = rng.integers(0, 65536, (13, 9, 3), dtype=np.uint16)
 COLOR = rng.integers(0, 256, (13, 9, 3), dtype=np.uint8)
+# What JPEG and WebP keep nearly as it is.
+SMOOTH = np.asarray(Image.fromarray(COLOR[:2, :2]).resize((9, 13)))
 ALPHA = rng.integers(0, 256, (13, 9), dtype=np.uint8)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -44,13 +46,12 @@ def test_sixteen_bits_come_back_to_the_bit(tmp_path, ext, kind):
 @pytest.mark.parametrize("ext", ["png", "tif", "webp", "bmp", "jpg"])
 @pytest.mark.parametrize("kind", ["gray", "rgb", "rgba"])
 def test_eight_bits_come_back(tmp_path, ext, kind, caplog):
-  smooth = np.asarray(Image.fromarray(COLOR[:3, :3]).resize((9, 13)))
-  color = gray(smooth) if kind == "gray" else smooth
+  color = gray(SMOOTH) if kind == "gray" else SMOOTH
   alpha = np.full((13, 9), 255, np.uint8) if kind == "rgba" else None
   path = tmp_path / f"picture.{ext}"
   pictures.write(path, Picture(color, alpha, kind == "gray"))
   back = pictures.read(path)
-  lossy = {"webp": 60, "jpg": 30}.get(ext, 0)
+  lossy = {"webp": 40, "jpg": 20}.get(ext, 0)
   np.testing.assert_allclose(back.color.astype(int), color, atol=lossy)
   without = ext in ("bmp", "jpg")
   assert ("laid on white" in caplog.text) == (kind == "rgba" and without)
@@ -102,7 +103,7 @@ def test_orientation_is_applied_once_and_metadata_stay(tmp_path, ext, deep):
   exif[0x010F] = "Maker"
   exif.get_ifd(0x8769)[0xA002] = 9
   source, target = tmp_path / f"a.{ext}", tmp_path / f"b.{ext}"
-  color = DEEP if deep else np.repeat(COLOR[:1], 13, axis=0)
+  color = DEEP if deep else SMOOTH
   if deep and ext == "tif":
     pictures.write(source, Picture(color))
     exif = None
@@ -119,7 +120,7 @@ def test_orientation_is_applied_once_and_metadata_stay(tmp_path, ext, deep):
     return
   assert picture.color.shape == (9, 13, 3)
   turned = np.rot90(color, -1).astype(int)
-  off = 60 if ext in ("jpg", "webp") else 0
+  off = 40 if ext in ("jpg", "webp") else 0
   np.testing.assert_allclose(picture.color.astype(int), turned, atol=off)
   large = np.repeat(np.repeat(picture.color, 2, axis=0), 2, axis=1)
   pictures.write(
