@@ -5,6 +5,7 @@ float32, not clipped. N, H and W are free.
 """
 
 from collections.abc import Callable
+from importlib.metadata import version
 import logging
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,7 @@ def to_onnx(network: Network, path: Path) -> None:
     if error > 1e-4:
       raise UserError(
         f"the ONNX model is off by {error:.1e}; jax2onnx"
-        f" {jax2onnx.__version__} does not convert this network"
+        f" {version('jax2onnx')} does not convert this network"
       )
   with replacing(path) as temporary:
     temporary.write_bytes(data)

@@ -33,9 +33,9 @@ def network(tmp_path_factory):
 @pytest.mark.parametrize(
   ("name", "attn"),
   [
-    ("pan", "bam"),
     ("imdn", "cca"),
     ("carn_m", "cbam"),
+    pytest.param("pan", "bam", marks=pytest.mark.slow),
     pytest.param("drln", "la", marks=pytest.mark.slow),
     pytest.param("awsrn", "bam_allpool", marks=pytest.mark.slow),
     pytest.param("rcan", "ca", marks=pytest.mark.slow),
@@ -54,7 +54,7 @@ def test_stablehlo_is_the_network_at_any_size(tmp_path, name, attn):
 @pytest.mark.parametrize(
   ("name", "attn"),
   [
-    ("pan", "bam"),
+    pytest.param("pan", "bam", marks=pytest.mark.slow),
     pytest.param("imdn", "bam", marks=pytest.mark.slow),
     pytest.param("imdn", "cca", marks=pytest.mark.slow),
   ],
