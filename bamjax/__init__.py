@@ -7,6 +7,7 @@ from bamjax.maps import attention_maps
 from bamjax.models import create_model
 from bamjax.models import list_models
 from bamjax.networks import load_weights
+from bamjax.weights import save_weights
 
 __version__ = "0.1.0"
 
@@ -18,4 +19,5 @@ __all__ = [
   "create_model",
   "list_models",
   "load_weights",
+  "save_weights",
 ]

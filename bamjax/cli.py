@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Sequence
 import errno
+import functools
 import hashlib
 import logging as std_logging
 import os
@@ -72,13 +73,14 @@ def _check_config() -> None:
       _fail(f"--config could not be read: {error}")
 
 
-def _parse_flags(argv: Sequence[str]) -> list[str]:
+def _parse_flags(argv: Sequence[str], positional: bool = False) -> list[str]:
   try:
+    flags.FLAGS.set_gnu_getopt(positional)
     rest = flags.FLAGS(argv)
   except (flags.Error, UserError) as error:
     _fail(f"{error} (--help lists the flags)")
   _check_config()
-  if len(rest) > 1:
+  if len(rest) > 1 and not positional:
     _fail(f"unexpected argument {rest[1]!r} (--help lists the flags)")
   return rest
 
@@ -123,8 +125,14 @@ def _tell_unraisable(unraisable: Any) -> None:
     sys.__unraisablehook__(unraisable)
 
 
-def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
+def run(
+  main: Callable[[Sequence[str]], Any], *, positional: bool = False
+) -> NoReturn:
   """Runs a script's `main(argv)` by `absl.app.run`.
+
+  Arguments that are no flags are a mistake, unless `positional`: then they may
+  stand before, between and after the flags, and are `argv[1:]`. What `main`
+  returns is the exit status, None being 0.
 
   A `UserError`, an unknown flag or a flag's bad value ends the script with one
   line, `SCRIPT: error: MESSAGE`, on stderr and exit status 2. Any other
@@ -156,4 +164,5 @@ def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
         f"{where}{error.strerror}; mend that, then give the same command again"
       )
 
-  app.run(guarded, flags_parser=_parse_flags)
+  parser = functools.partial(_parse_flags, positional=positional)
+  app.run(guarded, flags_parser=parser)

@@ -9,6 +9,7 @@ from typing import Any
 from flax import linen as nn
 import ml_collections
 
+from bamjax import pretrained
 from bamjax.errors import UserError
 from bamjax.models.registry import identify
 from bamjax.weights import pytorch
@@ -56,7 +57,7 @@ def load_network(
   """Loads a network.
 
   Args:
-    source: a file of published weights, or the folder of a run.
+    source: a file of weights, the name of shipped ones, or the folder of a run.
     model: see `load_weights`; where the file does not tell.
     attn: as model.
     scale: as model. Of a run it can only be what the run has.
@@ -66,7 +67,7 @@ def load_network(
   Raises:
     UserError: the file or the folder can't be read, or is of another network.
   """
-  path = Path(source)
+  path = pretrained.find(source)
   if not path.exists():
     raise UserError(f"{path}: no such file, and no folder of a run")
   if not path.is_dir():
@@ -110,11 +111,12 @@ def load_weights(
   normalization: str | None = None,
   step: int | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
-  """Loads the weights of a run of ours, or published ones.
+  """Loads the weights of a run of ours, shipped ones, or published ones.
 
   Args:
-    source: a run's folder, a file of published weights, or a mapping of
-      PyTorch's tensor names to arrays (`bamjax.weights.load_weights`).
+    source: a run's folder, a file of weights, the name of shipped ones, or a
+      mapping of PyTorch's tensor names to arrays
+      (`bamjax.weights.load_weights`).
     model: a name of `list_models()`, where the tensors don't tell.
     attn: as model.
     scale: as model. Of a run it can only be what the run has.

@@ -13,6 +13,7 @@ from bamjax.layers.convolution import Conv
 from bamjax.layers.convolution import pixel_shuffle
 from bamjax.layers.convolution import Upsampler
 from bamjax.layers.normalization import Normalization
+from bamjax.layers.pooling import Pool
 
 __all__ = [
   "ACAM",
@@ -26,6 +27,7 @@ __all__ = [
   "PA",
   "Conv",
   "Normalization",
+  "Pool",
   "Upsampler",
   "pixel_shuffle",
 ]

@@ -19,16 +19,9 @@ import jax
 import jax.numpy as jnp
 
 from bamjax.layers.convolution import Conv
+from bamjax.layers.pooling import Pool
 
 Dtype = Any
-
-
-def average_pool(x: jax.Array) -> jax.Array:
-  """Mean over height and width (paper, eq. 1): N×H×W×C → N×1×1×C."""
-  # Summed in float32: a bf16 sum over H·W terms loses its low digits.
-  return jnp.mean(x, axis=(1, 2), keepdims=True, dtype=jnp.float32).astype(
-    x.dtype
-  )
 
 
 def channel_max(x: jax.Array) -> jax.Array:
@@ -121,9 +114,8 @@ class ACAM(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Attends to the channels of x, N×H×W×C."""
-    pooled = [average_pool(x)]
-    if self.max_pool:
-      pooled.append(jnp.max(x, axis=(1, 2), keepdims=True))
+    kinds = ("mean", "max") if self.max_pool else ("mean",)
+    pooled = Pool(kinds, name="pool")(x)
     mlp = ChannelMLP(self.reduction, prelu=True, dtype=self.dtype, name="mlp")
     weights = nn.sigmoid(mlp(*pooled))
     if self.weights_only:
@@ -208,13 +200,8 @@ class CA(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Attends to the channels of x, N×H×W×C."""
-    pooled = average_pool(x)
-    if self.contrast:
-      variance = average_pool((x - pooled) ** 2)
-      # The root's gradient at a constant channel is infinite; there it is 0.
-      flat = variance == 0
-      deviation = jnp.sqrt(jnp.where(flat, 1, variance))
-      pooled = pooled + jnp.where(flat, 0, deviation)
+    kinds = ("mean", "deviation") if self.contrast else ("mean",)
+    pooled = sum(Pool(kinds, name="pool")(x))
     mlp = ChannelMLP(
       self.reduction, self.use_bias, dtype=self.dtype, name="mlp"
     )
@@ -233,8 +220,7 @@ class CBAM(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Attends to x, N×H×W×C."""
     mlp = ChannelMLP(self.reduction, dtype=self.dtype, name="mlp")
-    top = jnp.max(x, axis=(1, 2), keepdims=True)
-    channel = nn.sigmoid(mlp(average_pool(x), top))
+    channel = nn.sigmoid(mlp(*Pool(("mean", "max"), name="pool")(x)))
     self.sow("intermediates", "channel_weights", channel)
     x = channel * x
     spatial = MSAM(True, weights_only=True, dtype=self.dtype, name="spatial")(x)
@@ -269,7 +255,7 @@ class LA(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Attends to the channels of x, N×H×W×C."""
     channels = x.shape[-1]
-    pooled = average_pool(x)
+    (pooled,) = Pool(name="pool")(x)
     pyramid = [
       nn.relu(
         Conv(
