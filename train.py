@@ -28,12 +28,23 @@ flags.DEFINE_string("data", None, "source of pictures: div2k, folder, sample")
 flags.DEFINE_string("data_dir", None, "folder of the training pictures")
 flags.DEFINE_string("val_dir", None, "folder of the validation pictures")
 flags.DEFINE_string("manual_dir", None, "folder of downloaded DIV2K zips")
+flags.DEFINE_string("data_mode", None, "tfdata, or resident: on the device")
+flags.DEFINE_string("cache_dir", None, "folder for decoded pictures")
+flags.DEFINE_string("init_from", None, "weights or a run to start from")
 flags.DEFINE_integer("steps", None, "steps of the run")
 flags.DEFINE_integer("batch_size", None, "patches a step, over all devices")
 flags.DEFINE_integer("seed", None, "seed of the run")
 _OPTIONS = flags.DEFINE_list(
   "options", [], "hyper-parameters of the backbone: FIELD=VALUE,FIELD=VALUE"
 )
+_DISTRIBUTED = flags.DEFINE_bool(
+  "distributed", False, "join the other processes of SLURM, MPI or Kubernetes"
+)
+_COORDINATOR = flags.DEFINE_string(
+  "coordinator", None, "HOST:PORT of process 0, to join processes by hand"
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many join")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "which one this is")
 
 
 def main(argv):
@@ -42,8 +53,12 @@ def main(argv):
   # Imported here so that --help is immediate.
   from bamjax import config as config_lib
   from bamjax.report import results
+  from bamjax.training import distributed
   from bamjax.training import loop
 
+  by_hand = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+  if _DISTRIBUTED.value or by_hand != (None, None, None):
+    distributed.initialize(*by_hand)
   config = _CONFIG.value
   for flag, field in config_lib.SHORT_NAMES.items():
     value = flags.FLAGS[flag].value
@@ -53,8 +68,9 @@ def main(argv):
     config.model_options.update(config_lib.parse_options(_OPTIONS.value))
   run_dir = Path(_RUN_DIR.value or config_lib.default_run_dir(config))
   summary = loop.train_and_evaluate(config, run_dir)
-  print(results.table(summary).text())
-  print(f"the run, with summary.json, lies in {run_dir}")
+  if summary:
+    print(results.table(summary).text())
+    print(f"the run, with summary.json, lies in {run_dir}")
 
 
 if __name__ == "__main__":

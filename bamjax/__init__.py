@@ -3,9 +3,11 @@
 from bamjax.errors import UserError
 from bamjax.inference import Upscaler
 from bamjax.layers import BAM
+from bamjax.maps import attention_maps
 from bamjax.models import create_model
 from bamjax.models import list_models
-from bamjax.weights import load_weights
+from bamjax.networks import load_weights
+from bamjax.weights import save_weights
 
 __version__ = "0.1.0"
 
@@ -13,7 +15,9 @@ __all__ = [
   "BAM",
   "Upscaler",
   "UserError",
+  "attention_maps",
   "create_model",
   "list_models",
   "load_weights",
+  "save_weights",
 ]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import ctypes
 import errno
+import functools
 import hashlib
 import logging as std_logging
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 import platform
 import re
 import sys
+import threading
 from typing import Any
 from typing import NoReturn
 
@@ -30,6 +32,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 def _fail(message: str) -> NoReturn:
   """Writes one line to stderr and exits with status 2."""
   script = Path(sys.argv[0]).name
+  # What others still try at exit, as to write to the same full disk, fails for
+  # the reason that is told here.
+  sys.unraisablehook = threading.excepthook = lambda _: None
   print(f"{script}: error: {' '.join(message.split())}", file=sys.stderr)
   sys.exit(2)
 
@@ -72,13 +77,14 @@ def _check_config() -> None:
       _fail(f"--config could not be read: {error}")
 
 
-def _parse_flags(argv: Sequence[str]) -> list[str]:
+def _parse_flags(argv: Sequence[str], positional: bool = False) -> list[str]:
   try:
+    flags.FLAGS.set_gnu_getopt(positional)
     rest = flags.FLAGS(argv)
   except (flags.Error, UserError) as error:
     _fail(f"{error} (--help lists the flags)")
   _check_config()
-  if len(rest) > 1:
+  if len(rest) > 1 and not positional:
     _fail(f"unexpected argument {rest[1]!r} (--help lists the flags)")
   return rest
 
@@ -128,8 +134,24 @@ class _Plain(std_logging.Formatter):
     return f"{record.levelname.lower()}: {record.getMessage()}"
 
 
-def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
+def _tell_unraisable(unraisable: Any) -> None:
+  """Python's own, without what follows from a checkpoint on a full disk.
+
+  The first write that fails ends Orbax's event loop, and each that was under
+  way tells so then, with a traceback; the failure itself is told by us.
+  """
+  if str(unraisable.exc_value) != "Event loop is closed":
+    sys.__unraisablehook__(unraisable)
+
+
+def run(
+  main: Callable[[Sequence[str]], Any], *, positional: bool = False
+) -> NoReturn:
   """Runs a script's `main(argv)` by `absl.app.run`.
+
+  Arguments that are no flags are a mistake, unless `positional`: then they may
+  stand before, between and after the flags, and are `argv[1:]`. What `main`
+  returns is the exit status, None being 0.
 
   A `UserError`, an unknown flag or a flag's bad value ends the script with one
   line, `SCRIPT: error: MESSAGE`, on stderr and exit status 2. Any other
@@ -140,8 +162,11 @@ def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
     logging.set_verbosity(logging.WARNING)
     handler = logging.get_absl_handler()
     handler.setFormatter(_Plain())
-    # Its errors come again as exceptions, and are told then.
-    handler.addFilter(lambda record: "orbax" not in record.pathname)
+    # Their errors come again as exceptions, and are told then.
+    handler.addFilter(
+      lambda r: "orbax" not in r.pathname and r.name != "asyncio"
+    )
+    sys.unraisablehook = _tell_unraisable
     _keep_compiled()
     keep_memory()
     try:
@@ -159,4 +184,5 @@ def run(main: Callable[[Sequence[str]], Any]) -> NoReturn:
         f"{where}{error.strerror}; mend that, then give the same command again"
       )
 
-  app.run(guarded, flags_parser=_parse_flags)
+  parser = functools.partial(_parse_flags, positional=positional)
+  app.run(guarded, flags_parser=parser)

@@ -23,14 +23,25 @@ SHORT_NAMES = {
   "data_dir": "data.data_dir",
   "val_dir": "data.val_dir",
   "manual_dir": "data.manual_dir",
+  "data_mode": "data.mode",
+  "cache_dir": "data.cache_dir",
+  "init_from": "init_from",
   "steps": "steps",
   "batch_size": "batch_size",
   "seed": "seed",
 }
 
+DATA_MODES = ("tfdata", "resident")
+
 # What may differ between a run and its resumption: where things lie and how
 # much is said, never what is computed.
-_FREE = ("data.data_dir", "data.val_dir", "data.manual_dir", "keep_last")
+_FREE = (
+  "data.data_dir",
+  "data.val_dir",
+  "data.manual_dir",
+  "data.cache_dir",
+  "keep_last",
+)
 
 
 def build_model(config: ml_collections.ConfigDict) -> nn.Module:
@@ -90,7 +101,7 @@ def parse_options(texts: Iterable[str]) -> dict[str, Any]:
 
 
 def check(config: ml_collections.ConfigDict) -> None:
-  """Raises UserError for a number that no run can have."""
+  """Raises UserError for a value that no run can have."""
   for name in (
     "steps",
     "batch_size",
@@ -100,9 +111,22 @@ def check(config: ml_collections.ConfigDict) -> None:
     "keep_last",
     "data.patch",
     "optim.decay_every",
+    "optim.accumulate",
   ):
     if _get(config, name) < 1:
       raise UserError(f"{name} must be at least 1; got {_get(config, name)}")
+  for name in ("data.steps_per_dispatch", "optim.clip_norm"):
+    if _get(config, name) < 0:
+      raise UserError(f"{name} can't be negative; got {_get(config, name)}")
+  if not 0 <= config.optim.ema_decay < 1:
+    raise UserError(
+      f"optim.ema_decay must be from 0 to 1; got {config.optim.ema_decay}"
+    )
+  if config.data.mode not in DATA_MODES:
+    raise UserError(
+      f"unknown data mode {config.data.mode!r}; choose from"
+      f" {', '.join(DATA_MODES)}"
+    )
   if config.optim.learning_rate <= 0:
     raise UserError(
       f"optim.learning_rate must be above 0; got {config.optim.learning_rate}"

@@ -1,7 +1,6 @@
 """Scores of networks on pictures, beside those of bicubic upscaling."""
 
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Sequence
 import logging
 import sys
@@ -15,20 +14,6 @@ from bamjax.protocols import MATLAB
 from bamjax.protocols import Protocol
 
 Upscale = Callable[[np.ndarray], np.ndarray]
-# Name, LR and HR as uint8 H×W×3.
-Pair = tuple[str, np.ndarray, np.ndarray]
-
-
-def load_pairs(pictures: Iterable) -> list[Pair]:
-  """Reads pictures, LR and HR (`bamjax.data.sources.Picture`)."""
-  return [(p.name, *p.load()) for p in pictures]
-
-
-def mean_scores(
-  upscale: Upscale, pairs: Iterable[Pair], scale: int
-) -> dict[str, float]:
-  """Mean `psnr_y` and `ssim_y` of `upscale` under the `matlab` protocol."""
-  return _means([MATLAB.score(upscale(lr), hr, scale) for _, lr, hr in pairs])
 
 
 def evaluate(

@@ -1,15 +1,18 @@
 """Networks with their variables, by a file of weights or a run's folder."""
 
+from collections.abc import Mapping
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
 from flax import linen as nn
 import ml_collections
 
+from bamjax import pretrained
 from bamjax.errors import UserError
 from bamjax.models.registry import identify
-from bamjax.weights import load_weights
+from bamjax.weights import pytorch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,7 @@ def load_network(
   """Loads a network.
 
   Args:
-    source: a file of published weights, or the folder of a run.
+    source: a file of weights, the name of shipped ones, or the folder of a run.
     model: see `load_weights`; where the file does not tell.
     attn: as model.
     scale: as model. Of a run it can only be what the run has.
@@ -64,13 +67,13 @@ def load_network(
   Raises:
     UserError: the file or the folder can't be read, or is of another network.
   """
-  path = Path(source)
+  path = pretrained.find(source)
   if not path.exists():
     raise UserError(f"{path}: no such file, and no folder of a run")
   if not path.is_dir():
     if step is not None:
       raise UserError(f"{path} is a file, which has no checkpoint {step}")
-    module, variables = load_weights(
+    module, variables = pytorch.load_weights(
       path, model=model, attn=attn, scale=scale, normalization=normalization
     )
     return Network(
@@ -97,3 +100,44 @@ def load_network(
     step,
     config,
   )
+
+
+def load_weights(
+  source: str | os.PathLike | Mapping[str, Any],
+  *,
+  model: str | None = None,
+  attn: str | None = None,
+  scale: int | None = None,
+  normalization: str | None = None,
+  step: int | None = None,
+) -> tuple[nn.Module, dict[str, Any]]:
+  """Loads the weights of a run of ours, shipped ones, or published ones.
+
+  Args:
+    source: a run's folder, a file of weights, the name of shipped ones, or a
+      mapping of PyTorch's tensor names to arrays
+      (`bamjax.weights.load_weights`).
+    model: a name of `list_models()`, where the tensors don't tell.
+    attn: as model.
+    scale: as model. Of a run it can only be what the run has.
+    normalization: as model.
+    step: of a run, the checkpoint's; None is the best by PSNR-Y.
+
+  Returns:
+    The module, which maps RGB in [0, 1], N×H×W×3, to float32 RGB around [0, 1],
+    N×sH×sW×3; and its variables, {"params": …} of float32 arrays. Of a run that
+    keeps a moving average of its weights, that average.
+
+  Raises:
+    UserError: the source can't be read, or is of another network.
+  """
+  hints = {
+    "model": model,
+    "attn": attn,
+    "scale": scale,
+    "normalization": normalization,
+  }
+  if isinstance(source, Mapping):
+    return pytorch.load_weights(source, **hints)
+  network = load_network(source, **hints, step=step)
+  return network.module, network.variables

@@ -114,21 +114,6 @@ def test_bad_pictures_are_named_and_left_out(caplog):
     evaluation.evaluate(Nearest(), bad, SCALE)
 
 
-def test_mean_scores_are_those_of_evaluate():
-  pictures = [picture("chelsea"), picture("coffee")]
-  pairs = []
-  for p in pictures:
-    hr = p.load()[1]
-    pairs.append((p.name, resize.downscale(hr, SCALE), hr))
-
-  def upscale(lr):
-    return np.kron(lr, np.ones((SCALE, SCALE, 1), lr.dtype))
-
-  found = evaluation.evaluate(upscale, pictures, SCALE)["matlab"]
-  means = evaluation.mean_scores(upscale, pairs, SCALE)
-  assert means == pytest.approx({k: found[k] for k in ("psnr_y", "ssim_y")})
-
-
 def test_a_picture_that_cannot_be_saved_ends_the_evaluation():
   def save(*args):
     raise UserError("the disk is full")

@@ -3,6 +3,7 @@ import pytest
 import safetensors.numpy
 from weights.goldens import Goldens
 
+import bamjax
 from bamjax.errors import UserError
 from bamjax.models import create_model
 from bamjax.models.registry import identify
@@ -69,3 +70,19 @@ def test_a_run_is_what_it_was_trained_as(finished_run):
       load_network(finished_run, **options)
   lr = np.zeros((1, 8, 8, 3), np.float32)
   assert network.module.apply(network.variables, lr).shape == (1, 16, 16, 3)
+
+
+def test_a_run_is_loaded_like_any_weights(finished_run):
+  network = load_network(finished_run)
+  module, variables = bamjax.load_weights(finished_run)
+  assert module == network.module and network.step == 2
+  lr = np.full((1, 8, 8, 3), 0.5, np.float32)
+  np.testing.assert_array_equal(
+    module.apply(variables, lr), network.module.apply(network.variables, lr)
+  )
+  at_step, _ = bamjax.load_weights(str(finished_run), step=2)
+  assert at_step == module
+  with pytest.raises(UserError, match="no checkpoint of step 7"):
+    bamjax.load_weights(finished_run, step=7)
+  with pytest.raises(UserError, match="a run of model pan"):
+    bamjax.load_weights(finished_run, model="edsr")

@@ -1,90 +1,108 @@
-"""The paper's five crops of each picture, decoded once and kept as bytes."""
+"""The paper's five crops of each picture."""
 
-from collections.abc import Iterable
+import hashlib
 import logging
 
 import numpy as np
 
-from bamjax.data.sources import Picture
+from bamjax.data.cache import Decoded
 from bamjax.errors import UserError
 
 Pair = tuple[np.ndarray, np.ndarray]
+# Top row, left column, height and width, in LR pixels.
+Place = tuple[int, int, int, int]
 
 
-def five_crops(lr: np.ndarray, hr: np.ndarray) -> list[Pair]:
+def five_crops(height: int, width: int) -> list[Place]:
   """Four corners and the centre, each of half the height and width.
 
   Args:
-    lr: h×w×3.
-    hr: sh×sw×3.
+    height: of the LR picture.
+    width: of the LR picture.
 
-  Returns:
-    Five pairs of views, (h//2)×(w//2)×3 and s(h//2)×s(w//2)×3 (paper,
-    "Implementation details").
+  Source: paper, "Implementation details".
   """
-  scale = hr.shape[0] // lr.shape[0]
-  height, width = lr.shape[0] // 2, lr.shape[1] // 2
-  bottom, right = lr.shape[0] - height, lr.shape[1] - width
-  origins = [
-    (0, 0),
-    (0, right),
-    (bottom, 0),
-    (bottom, right),
-    (bottom // 2, right // 2),
-  ]
-  return [
-    (
-      lr[y : y + height, x : x + width],
-      hr[scale * y : scale * (y + height), scale * x : scale * (x + width)],
-    )
-    for y, x in origins
-  ]
+  h, w = height // 2, width // 2
+  bottom, right = height - h, width - w
+  corners = [(0, 0), (0, right), (bottom, 0), (bottom, right)]
+  return [(y, x, h, w) for y, x in [*corners, (bottom // 2, right // 2)]]
 
 
 class CropStore:
-  """Crops of pictures, decoded once, as uint8 views of the pictures.
+  """Crops of decoded pictures.
 
   Attributes:
-    pairs: LR and HR crops.
-    sizes: (len(pairs), 2) int32, LR heights and widths.
+    decoded: the pictures.
+    places: (crops, 3) int32, each crop's picture, top row and left column, in
+      LR pixels.
+    sizes: (crops, 2) int32, LR heights and widths.
     scale: upscaling factor.
   """
 
-  def __init__(self, pictures: Iterable[Picture], patch: int):
-    """Reads the pictures.
+  def __init__(self, decoded: Decoded, patch: int):
+    """Crops the pictures.
 
-    A picture whose half is smaller than a patch is taken whole. One that cannot
+    A picture whose half is smaller than a patch is taken whole. What could not
     be read, or is smaller than a patch, is named in a warning and left out.
 
     Args:
-      pictures: to read.
+      decoded: the pictures.
       patch: side of the LR patches.
 
     Raises:
       UserError: no picture is left.
     """
-    self.pairs: list[Pair] = []
-    left_out = 0
-    for picture in pictures:
-      try:
-        lr, hr = picture.load()
-        if min(lr.shape[:2]) < patch:
-          raise UserError(
-            f"{picture.name}: its LR, {lr.shape[1]}×{lr.shape[0]}, is smaller"
-            f" than a patch of {patch}×{patch}"
-          )
-      except UserError as error:
-        logging.warning("left out: %s", error)
-        left_out += 1
+    left_out = list(decoded.left_out)
+    found = []
+    for i, (lr, _) in enumerate(decoded.pairs):
+      height, width = lr.shape[:2]
+      if min(height, width) < patch:
+        left_out.append(
+          f"{decoded.names[i]}: its LR, {width}×{height}, is smaller than a"
+          f" patch of {patch}×{patch}"
+        )
         continue
-      crops = five_crops(lr, hr)
-      small = min(crops[0][0].shape[:2]) < patch
-      self.pairs += [(lr, hr)] if small else crops
-    if not self.pairs:
+      crops = five_crops(height, width)
+      if min(crops[0][2:]) < patch:
+        crops = [(0, 0, height, width)]
+      found += [(i, *place) for place in crops]
+    for line in left_out:
+      logging.warning("left out: %s", line)
+    if not found:
       raise UserError(
-        f"no picture to train on is left: all {left_out} cannot be read or are"
-        f" smaller than a patch of {patch}×{patch} LR pixels; see the warnings"
-        " above, or lower --config.data.patch"
+        f"no picture to train on is left: all {len(left_out)} cannot be read or"
+        f" are smaller than a patch of {patch}×{patch} LR pixels; see the"
+        " warnings above, or lower --config.data.patch"
       )
-    self.sizes = np.array([lr.shape[:2] for lr, _ in self.pairs], np.int32)
-    self.scale = self.pairs[0][1].shape[0] // self.pairs[0][0].shape[0]
+    table = np.array(found, np.int32)
+    self.decoded = decoded
+    self.places = np.ascontiguousarray(table[:, :3])
+    self.sizes = np.ascontiguousarray(table[:, 3:])
+    lr, hr = decoded.pairs[table[0, 0]]
+    self.scale = hr.shape[0] // lr.shape[0]
+
+  def window(self, crop: int, y: int, x: int, patch: int) -> Pair:
+    """Views of one crop's LR and HR patch.
+
+    Args:
+      crop: index of the crop.
+      y: top row within the crop, in LR pixels.
+      x: left column within the crop.
+      patch: side of the LR patch p.
+
+    Returns:
+      p×p×3 and sp×sp×3, uint8.
+    """
+    picture, top, left = self.places[crop]
+    lr, hr = self.decoded.pairs[picture]
+    y, x, s = top + y, left + x, self.scale
+    return (
+      lr[y : y + patch, x : x + patch],
+      hr[s * y : s * (y + patch), s * x : s * (x + patch)],
+    )
+
+  def fingerprint(self) -> str:
+    """What the drawn samples depend on beside the seed: names and places."""
+    names = "\n".join(self.decoded.names[i] for i in self.places[:, 0])
+    data = names.encode() + self.places.tobytes() + self.sizes.tobytes()
+    return hashlib.sha256(data).hexdigest()

@@ -31,12 +31,10 @@ def cut(store: CropStore, samples: Plan, patch: int) -> Batch:
   hr = np.empty((count, scale * patch, scale * patch, 3), np.uint8)
   for i, sample in enumerate(zip(*samples, strict=True)):
     crop, y, x, *turns = sample
-    for out, source, factor in zip(
-      (lr, hr), store.pairs[crop], (1, scale), strict=True
-    ):
-      rows = slice(factor * y, factor * (y + patch))
-      columns = slice(factor * x, factor * (x + patch))
-      out[i] = _turn(source[rows, columns], *turns)
+    windows = store.window(crop, y, x, patch)
+    for out, window in zip((lr, hr), windows, strict=True):
+      out[i] = _turn(window, *turns)
+  store.decoded.count_cut(count)
   return {"lr": lr, "hr": hr}
 
 

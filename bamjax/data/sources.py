@@ -42,10 +42,12 @@ class Picture:
     name: for tables and messages.
     load: returns LR h×w×3 and HR sh×sw×3, uint8; raises UserError where a file
       cannot be read.
+    stamp: differs where the content may: a cache is made anew then.
   """
 
   name: str
   load: Callable[[], Pair]
+  stamp: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +90,19 @@ def make_source(
   raise UserError(f"unknown data {kind!r}; choose from sample, folder, div2k")
 
 
-def _from_hr(path: Path, scale: int, name: str | None = None) -> Picture:
+def _stamp(scale: int, *paths: Path) -> str:
+  """A scale, and each file's place, size and time of its last change."""
+  parts = [f"x{scale}"]
+  for path in paths:
+    try:
+      found = path.stat()
+      parts.append(f"{path.absolute()} {found.st_size} {found.st_mtime_ns}")
+    except OSError:
+      parts.append(f"{path.absolute()} absent")
+  return "\n".join(parts)
+
+
+def _from_hr(path: Path, scale: int) -> Picture:
   """A picture whose LR is made by MATLAB-compatible bicubic."""
 
   def load() -> Pair:
@@ -97,7 +111,7 @@ def _from_hr(path: Path, scale: int, name: str | None = None) -> Picture:
       raise UserError(f"{path} is smaller than {scale}×{scale} pixels")
     return resize.downscale(hr, scale), hr
 
-  return Picture(name or path.stem, load)
+  return Picture(path.stem, load, _stamp(scale, path))
 
 
 def _sample(scale: int) -> Source:
@@ -187,11 +201,13 @@ def _div2k_split(root: Path, split: str, scale: int) -> list[Picture]:
     return [_from_hr(path, scale) for path in paths]
 
   def pair(path: Path) -> Picture:
-    def load() -> Pair:
-      lr = images.read_rgb(lr_dir / f"{path.stem}x{scale}.png")
-      return _check_pair(path, lr, images.read_rgb(path), scale)
+    lr_path = lr_dir / f"{path.stem}x{scale}.png"
 
-    return Picture(path.stem, load)
+    def load() -> Pair:
+      lr, hr = images.read_rgb(lr_path), images.read_rgb(path)
+      return _check_pair(path, lr, hr, scale)
+
+    return Picture(path.stem, load, _stamp(scale, lr_path, path))
 
   return [pair(path) for path in paths]
 
@@ -241,7 +257,9 @@ def _from_split(builder, split: str, index: int, scale: int) -> Picture:
     example = next(iter(tfds.as_numpy(data)))
     return _check_pair(name, example["lr"], example["hr"], scale)
 
-  return Picture(name, load)
+  info = builder.info.splits[split]
+  stamp = f"{builder.data_path} {info.num_examples} {info.num_bytes}"
+  return Picture(name, load, stamp)
 
 
 def _prepare(builder, manual_dir: str | None) -> None:

@@ -14,6 +14,7 @@ from bamjax.layers.convolution import pixel_shuffle
 from bamjax.layers.convolution import Upsampler
 from bamjax.layers.cpu import many_runs
 from bamjax.layers.normalization import Normalization
+from bamjax.layers.pooling import Pool
 
 __all__ = [
   "ACAM",
@@ -27,6 +28,7 @@ __all__ = [
   "PA",
   "Conv",
   "Normalization",
+  "Pool",
   "Upsampler",
   "many_runs",
   "pixel_shuffle",

@@ -3,6 +3,10 @@
 Each is a Linen module that maps features N×H×W×C to N×H×W×C. The balanced
 attention mechanism is that of the paper, eq. 1-5; definitions of the rivals
 stand with each. All parameters are float32.
+
+Each sows its weights, in (0, 1), in the collection `intermediates`, where that
+is mutable: `channel_weights` (N×1×1×C), `spatial_weights` (N×H×W×1) or
+`pixel_weights` (N×H×W×C). `bamjax.attention_maps` reads them.
 """
 
 from collections.abc import Callable
@@ -15,16 +19,9 @@ import jax
 import jax.numpy as jnp
 
 from bamjax.layers.convolution import Conv
+from bamjax.layers.pooling import Pool
 
 Dtype = Any
-
-
-def average_pool(x: jax.Array) -> jax.Array:
-  """Mean over height and width (paper, eq. 1): N×H×W×C → N×1×1×C."""
-  # Summed in float32: a bf16 sum over H·W terms loses its low digits.
-  return jnp.mean(x, axis=(1, 2), keepdims=True, dtype=jnp.float32).astype(
-    x.dtype
-  )
 
 
 def channel_max(x: jax.Array) -> jax.Array:
@@ -117,12 +114,14 @@ class ACAM(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Attends to the channels of x, N×H×W×C."""
-    pooled = [average_pool(x)]
-    if self.max_pool:
-      pooled.append(jnp.max(x, axis=(1, 2), keepdims=True))
+    kinds = ("mean", "max") if self.max_pool else ("mean",)
+    pooled = Pool(kinds, name="pool")(x)
     mlp = ChannelMLP(self.reduction, prelu=True, dtype=self.dtype, name="mlp")
     weights = nn.sigmoid(mlp(*pooled))
-    return weights if self.weights_only else weights * x
+    if self.weights_only:
+      return weights
+    self.sow("intermediates", "channel_weights", weights)
+    return weights * x
 
 
 class MSAM(nn.Module):
@@ -147,7 +146,10 @@ class MSAM(nn.Module):
       pooled = jnp.concatenate([channel_mean(x), pooled], axis=-1)
     conv = Conv(1, 7, use_bias=False, dtype=self.dtype, name="conv")
     weights = nn.sigmoid(conv(pooled))
-    return weights if self.weights_only else weights * x
+    if self.weights_only:
+      return weights
+    self.sow("intermediates", "spatial_weights", weights)
+    return weights * x
 
 
 class BAM(nn.Module):
@@ -174,7 +176,10 @@ class BAM(nn.Module):
     """
     channel = ACAM(self.reduction, self.all_pool, True, self.dtype, name="acam")
     spatial = MSAM(self.all_pool, True, self.dtype, name="msam")
-    return channel(x) * spatial(x) * x
+    channel, spatial = channel(x), spatial(x)
+    self.sow("intermediates", "channel_weights", channel)
+    self.sow("intermediates", "spatial_weights", spatial)
+    return channel * spatial * x
 
 
 class CA(nn.Module):
@@ -195,17 +200,14 @@ class CA(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Attends to the channels of x, N×H×W×C."""
-    pooled = average_pool(x)
-    if self.contrast:
-      variance = average_pool((x - pooled) ** 2)
-      # The root's gradient at a constant channel is infinite; there it is 0.
-      flat = variance == 0
-      deviation = jnp.sqrt(jnp.where(flat, 1, variance))
-      pooled = pooled + jnp.where(flat, 0, deviation)
+    kinds = ("mean", "deviation") if self.contrast else ("mean",)
+    pooled = sum(Pool(kinds, name="pool")(x))
     mlp = ChannelMLP(
       self.reduction, self.use_bias, dtype=self.dtype, name="mlp"
     )
-    return nn.sigmoid(mlp(pooled)) * x
+    weights = nn.sigmoid(mlp(pooled))
+    self.sow("intermediates", "channel_weights", weights)
+    return weights * x
 
 
 class CBAM(nn.Module):
@@ -218,9 +220,12 @@ class CBAM(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Attends to x, N×H×W×C."""
     mlp = ChannelMLP(self.reduction, dtype=self.dtype, name="mlp")
-    top = jnp.max(x, axis=(1, 2), keepdims=True)
-    x = nn.sigmoid(mlp(average_pool(x), top)) * x
-    return MSAM(avg_pool=True, dtype=self.dtype, name="spatial")(x)
+    channel = nn.sigmoid(mlp(*Pool(("mean", "max"), name="pool")(x)))
+    self.sow("intermediates", "channel_weights", channel)
+    x = channel * x
+    spatial = MSAM(True, weights_only=True, dtype=self.dtype, name="spatial")(x)
+    self.sow("intermediates", "spatial_weights", spatial)
+    return spatial * x
 
 
 class PA(nn.Module):
@@ -232,7 +237,9 @@ class PA(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Attends to every value of x, N×H×W×C."""
     conv = Conv(x.shape[-1], 1, dtype=self.dtype, name="conv")
-    return nn.sigmoid(conv(x)) * x
+    weights = nn.sigmoid(conv(x))
+    self.sow("intermediates", "pixel_weights", weights)
+    return weights * x
 
 
 class LA(nn.Module):
@@ -248,7 +255,7 @@ class LA(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Attends to the channels of x, N×H×W×C."""
     channels = x.shape[-1]
-    pooled = average_pool(x)
+    (pooled,) = Pool(name="pool")(x)
     pyramid = [
       nn.relu(
         Conv(
@@ -261,7 +268,9 @@ class LA(nn.Module):
       for dilation in (3, 5, 7)
     ]
     fuse = Conv(channels, dtype=self.dtype, name="fuse")
-    return nn.sigmoid(fuse(jnp.concatenate(pyramid, axis=-1))) * x
+    weights = nn.sigmoid(fuse(jnp.concatenate(pyramid, axis=-1)))
+    self.sow("intermediates", "channel_weights", weights)
+    return weights * x
 
 
 _KINDS: dict[str, Callable[..., nn.Module]] = {

@@ -124,6 +124,38 @@ def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
   return x.reshape(n, h * factor, w * factor, c // factor**2)
 
 
+def upsample_bilinear(x: jax.Array, factor: int) -> jax.Array:
+  """Bilinear interpolation: N×H×W×C → N×(factor·H)×(factor·W)×C.
+
+  Pixels are squares whose corners stay, and the border's are repeated outwards
+  (PyTorch's `align_corners=False`). By slices, where `jax.image.resize`
+  multiplies by a dense matrix that grows with the picture.
+  """
+  rows = _interpolated(x, factor, axis=1)
+  phases = [y for row in rows for y in _interpolated(row, factor, axis=2)]
+  n, h, w, c = x.shape
+  y = jnp.concatenate([p[..., None] for p in phases], axis=-1)
+  return pixel_shuffle(y.reshape(n, h, w, c * factor**2), factor)
+
+
+def _interpolated(x: jax.Array, factor: int, axis: int) -> list[jax.Array]:
+  """The phases of bilinear interpolation along an axis."""
+
+  def part(start, stop):
+    return lax.slice_in_dim(x, start, stop, axis=axis)
+
+  before = lax.concatenate([part(0, 1), part(0, -1)], axis)
+  after = lax.concatenate([part(1, None), part(-1, None)], axis)
+  near = before, x, after
+  phases = []
+  for i in range(factor):
+    position = (i + 0.5) / factor + 0.5
+    start = int(position)
+    share = position - start
+    phases.append((1 - share) * near[start] + share * near[start + 1])
+  return phases
+
+
 def upsample_steps(scale: int) -> list[int]:
   """Factors of the pixel shuffles that make up `scale`: 4 → [2, 2], 3 → [3].
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from bamjax.layers import Attention
 from bamjax.layers import Conv
 from bamjax.layers import Normalization
+from bamjax.layers.convolution import upsample_bilinear
 from bamjax.layers.convolution import upsample_steps
 from bamjax.models.registry import register
 
@@ -83,7 +84,5 @@ class PAN(nn.Module):
       x = _activate(x)
     x = Conv(3, dtype=self.dtype, name="tail")(x)
 
-    n, h, w, c = lr.shape
-    shape = (n, self.scale * h, self.scale * w, c)
-    skip = jax.image.resize(lr, shape, "bilinear")
+    skip = upsample_bilinear(lr, self.scale)
     return self.normalization.leave(x + skip)

@@ -57,20 +57,20 @@ def run(options: Options) -> None:
   sources = [*options.run_dir, *options.weights, *options.compare]
   if options.tables and not sources:
     return _tables(options)
-  _check(options, sources)
+  check(options, sources)
   protocols = protocols_lib.find(options.protocol)
   output = _output(options)
   # Told before the work, not after it.
   results.read(output)
   rows = {}
-  for network in _networks(options, sources):
+  for network in load_networks(options, sources):
     upscale = Upscaler(
       network.module,
       network.variables,
       self_ensemble=options.self_ensemble,
       tile=options.tile,
     )
-    for benchmark in _benchmarks(options, network):
+    for benchmark in find_benchmarks(options, network):
       found = evaluation.evaluate(
         upscale,
         benchmark.pictures,
@@ -97,7 +97,8 @@ def run(options: Options) -> None:
   print(f"written to {output}")
 
 
-def _check(options: Options, sources: Sequence[str]) -> None:
+def check(options: Options, sources: Sequence[str]) -> None:
+  """Raises UserError for options that contradict each other."""
   if not sources:
     raise UserError(
       "no network named; give --run_dir=DIR, a folder of train.py, or"
@@ -132,7 +133,9 @@ def _scales(options: Options) -> list[int | None]:
     ) from None
 
 
-def _networks(options: Options, sources: Sequence[str]) -> Iterator[Network]:
+def load_networks(
+  options: Options, sources: Sequence[str]
+) -> Iterator[Network]:
   """Loads one after the other, so that one is in memory at a time."""
   for source in sources:
     for scale in _scales(options):
@@ -146,7 +149,12 @@ def _networks(options: Options, sources: Sequence[str]) -> Iterator[Network]:
       )
 
 
-def _benchmarks(options: Options, network: Network) -> list[Benchmark]:
+def find_benchmarks(options: Options, network: Network) -> list[Benchmark]:
+  """The benchmarks that are named, or a run's validation pictures.
+
+  Raises:
+    UserError: there are none.
+  """
   if options.benchmarks:
     return [find_benchmark(f, network.scale) for f in options.benchmarks]
   if network.config is None:

@@ -1,23 +1,38 @@
 """Checkpoints of a run. Every call of Orbax stands here."""
 
 import contextlib
+import errno
 import logging
+import os
 from pathlib import Path
 import shutil
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from bamjax.errors import UserError
+from bamjax.training import distributed
 from bamjax.training.state import TrainState
+
+# What ails a disk, not a program.
+_STORAGE = (
+  errno.ENOSPC,
+  errno.EDQUOT,
+  errno.EROFS,
+  errno.EACCES,
+  errno.EIO,
+  errno.ENOENT,
+)
 
 
 class Checkpoints:
   """The last few checkpoints of a run, and the best by PSNR-Y.
 
   Saves are asynchronous and atomic: a checkpoint that was being written when
-  the process died does not count.
+  the process died does not count. Of several processes, all take part in every
+  call. The best is that of the averaged weights, where a run keeps an average.
   """
 
   def __init__(self, run_dir: str | Path, keep_last: int = 2):
@@ -110,7 +125,8 @@ class Checkpoints:
     """Restores the checkpoint of one step into a state of the same shapes."""
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _tree(state))
     tree = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
-    return state.replace(**tree)
+    # Only states whose losses were finite are saved.
+    return state.replace(**tree, finite_steps=jnp.copy(tree["step"]))
 
   def wait(self) -> None:
     """Waits until the saves under way are on disk.
@@ -138,6 +154,8 @@ class Checkpoints:
     except Exception as error:
       # "… file "/run/…": Failed to write 9 bytes: No space left [source …".
       reason = " ".join(str(error).split()).partition(" [")[0]
+      if not any(os.strerror(number) in reason for number in _STORAGE):
+        raise
       steps = [
         int(p.name) for p in self._directory.iterdir() if p.name.isdigit()
       ]
@@ -149,21 +167,22 @@ class Checkpoints:
       ) from error
 
   def _set_aside(self, step: int) -> None:
-    broken = self._directory.parent / "broken" / str(step)
-    shutil.rmtree(broken, ignore_errors=True)
-    broken.parent.mkdir(exist_ok=True)
-    shutil.move(self._directory / str(step), broken)
+    def move():
+      broken = self._directory.parent / "broken" / str(step)
+      shutil.rmtree(broken, ignore_errors=True)
+      broken.parent.mkdir(exist_ok=True)
+      shutil.move(self._directory / str(step), broken)
+
+    distributed.on_primary(move)
     self._manager.reload()
 
 
 def _psnr(metrics) -> float:
-  return metrics["psnr_y"]
+  return metrics.get("ema_psnr_y", metrics["psnr_y"])
 
 
 def _tree(state: TrainState) -> dict:
-  return {
-    "step": state.step,
-    "params": state.params,
-    "opt_state": state.opt_state,
-    "loss_sum": state.loss_sum,
-  }
+  names = ("step", "params", "opt_state", "loss_sum")
+  if state.ema is not None:
+    names += ("ema",)
+  return {name: getattr(state, name) for name in names}

@@ -2,20 +2,17 @@
 
 import contextlib
 import json
-import math
 from pathlib import Path
-import signal
-import sys
 
 import jax
 import jax.numpy as jnp
 import ml_collections
-from tqdm import tqdm
+import numpy as np
 
 from bamjax import config as config_lib
 from bamjax import evaluation
+from bamjax.data import cache
 from bamjax.data import crops
-from bamjax.data import pipeline
 from bamjax.errors import UserError
 from bamjax.files import write_atomically
 from bamjax.inference import Upscaler
@@ -23,28 +20,32 @@ from bamjax.models.registry import identify
 from bamjax.networks import Network
 from bamjax.protocols import MATLAB
 from bamjax.report import results
+from bamjax.training import distributed
+from bamjax.training import feed
 from bamjax.training import parallel
 from bamjax.training import run_dir as run_dir_lib
+from bamjax.training import warm_start
 from bamjax.training.checkpoints import Checkpoints
+from bamjax.training.progress import Progress
 from bamjax.training.schedule import make_schedule
-from bamjax.training.state import create_state
 from bamjax.training.state import TrainState
-from bamjax.training.step import train_step
+from bamjax.training.state import with_params
 
 
 def train_and_evaluate(
   config: ml_collections.ConfigDict, run_dir: str | Path
-) -> dict:
+) -> dict | None:
   """Trains, or goes on training, and scores the best checkpoint.
 
   Args:
     config: as configs/default.py returns it.
-    run_dir: the run's folder. It gets config.json, checkpoints/, tensorboard/,
-      metrics.jsonl and, at the end, summary.json.
+    run_dir: the run's folder. It gets config.json, data.json, checkpoints/,
+      tensorboard/, metrics.jsonl and, at the end, summary.json.
 
   Returns:
     What summary.json holds: a row of results (`bamjax.report.results`) of the
-    best checkpoint on the validation pictures, with the run's `steps`.
+    best checkpoint on the validation pictures, with the run's `steps`. None on
+    all processes but the first.
 
   Raises:
     UserError: the configuration, the data or the folder is at fault, or the
@@ -53,39 +54,44 @@ def train_and_evaluate(
   """
   run_dir = Path(run_dir)
   config_lib.check(config)
-  parallel.check_batch(config.batch_size)
+  parallel.check(config.parallel, config.batch_size, config.optim.accumulate)
   module = config_lib.build_model(config)
-  schedule = make_schedule(config.optim, config.steps)
+  state = run_dir_lib.init_state(config, module)
   source = config_lib.make_source(config)
   with run_dir_lib.opened(run_dir, config):
     checkpoints = Checkpoints(run_dir, config.keep_last)
-    state = create_state(module, schedule, config.seed, config.data.patch)
     with contextlib.closing(checkpoints):
-      state, start = checkpoints.restore(state)
-      if start:
+      state, start = checkpoints.restore(parallel.replicate(state))
+      if start and distributed.is_primary():
         print(f"{run_dir}: goes on from step {start} of {config.steps}")
+      if not start and config.init_from:
+        params = warm_start.take_weights(state.params, module, config)
+        state = with_params(
+          state, parallel.replicate(params), ema=state.ema is not None
+        )
       if start < config.steps:
-        logs = run_dir_lib.Logs(run_dir, start)
-        with contextlib.closing(logs):
-          state = _train(
-            config, module, source, schedule, state, start, checkpoints, logs
-          )
+        run = _Run(config, run_dir, module, source, checkpoints)
+        state = run.train(state, start)
       checkpoints.wait()
       best = checkpoints.best()
-      state = checkpoints.restore_step(state, best)
-    summary = {
-      **_score(config, module, state, best, source.val),
-      "steps": config.steps,
-    }
-    write_atomically(
-      run_dir / run_dir_lib.SUMMARY, json.dumps(summary, indent=2) + "\n"
-    )
-  return summary
+      params = parallel.local(checkpoints.restore_step(state, best).averaged())
+
+    def finish():
+      summary = {
+        **_score(config, module, params, best, source.val),
+        "steps": config.steps,
+      }
+      write_atomically(
+        run_dir / run_dir_lib.SUMMARY, json.dumps(summary, indent=2) + "\n"
+      )
+      return summary
+
+    return distributed.on_primary(finish)
 
 
-def _score(config, module, state, step, pictures) -> results.Row:
+def _score(config, module, params, step, pictures) -> results.Row:
   """The row of one checkpoint, apart from where the run lies."""
-  variables = {"params": state.params}
+  variables = {"params": params}
   found = evaluation.evaluate(
     Upscaler(module, variables), pictures, config.scale
   )
@@ -102,106 +108,126 @@ def _score(config, module, state, step, pictures) -> results.Row:
   return row
 
 
-def _train(
-  config, module, source, schedule, state, start, checkpoints, logs
-) -> TrainState:
-  """Trains from step `start` to the last."""
-  limit = config.data.max_val_pictures or None
-  val = evaluation.load_pairs(source.val[:limit])
-  store = crops.CropStore(source.train, config.data.patch)
-  step_fn = parallel.parallelize(train_step, config.parallel)
-  batches = pipeline.train_batches(
-    store,
-    seed=config.seed,
-    batch_size=config.batch_size,
-    patch=config.data.patch,
-    start_step=start,
-    num_steps=config.steps - start,
-    shard=(jax.process_index(), jax.process_count()),
-  )
-  progress = _Progress(start, config.steps)
-  with _signals() as caught, contextlib.closing(progress):
-    for step, batch in enumerate(batches, start + 1):
-      state = step_fn(state, batch)
-      last = step == config.steps
-      logging_step = step % config.log_every == 0 or last
-      evaluating = step % config.eval_every == 0 or last
-      saving = step % config.checkpoint_every == 0 or evaluating or caught
+class _Run:
+  """What does not change while a run trains."""
 
-      if logging_step or saving:
-        total = float(state.loss_sum)
-        if not math.isfinite(total):
-          raise UserError(
-            f"the loss is {total} at step {step}, learning rate"
-            f" {float(schedule(step - 1)):g}; the last good checkpoint is of"
-            f" step {checkpoints.latest()}: try a lower"
-            " --config.optim.learning_rate"
-          )
-      if logging_step:
-        count = step % config.log_every or config.log_every
-        loss = total / count
-        logs.write(step, loss=loss, learning_rate=float(schedule(step - 1)))
-        state = state.replace(loss_sum=jnp.zeros_like(state.loss_sum))
-        progress.tell(step, f"loss {loss:.5f}")
-      metrics = None
-      if evaluating:
-        upscaler = Upscaler(module, {"params": state.params})
-        metrics = evaluation.mean_scores(upscaler, val, config.scale)
-        logs.write(step, **metrics)
-        name, lr, _ = val[0]
-        logs.show(step, f"validation/{name}", upscaler(lr))
-        progress.tell(step, f"PSNR-Y {metrics['psnr_y']:.3f} dB on validation")
-      if saving:
-        checkpoints.save(step, state, metrics)
-      if caught:
-        checkpoints.wait()
-        print(f"stopped at step {step}; the same command goes on from there")
-        raise SystemExit(128 + caught[0])
-      progress.advance()
-  return state
-
-
-@contextlib.contextmanager
-def _signals():
-  """Collects SIGTERM and SIGINT; a second SIGINT acts at once."""
-  caught = []
-
-  def handle(number, frame):
-    del frame
-    caught.append(number)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-  numbers = (signal.SIGTERM, signal.SIGINT)
-  before = [signal.signal(number, handle) for number in numbers]
-  try:
-    yield caught
-  finally:
-    for number, handler in zip(numbers, before, strict=True):
-      signal.signal(number, handler)
-
-
-class _Progress:
-  """A bar with rate and time left on a terminal, plain lines elsewhere."""
-
-  def __init__(self, start: int, steps: int):
-    self._steps = steps
-    self._bar = tqdm(
-      initial=start,
-      total=steps,
-      unit="step",
-      disable=not sys.stderr.isatty(),
-      dynamic_ncols=True,
+  def __init__(self, config, run_dir, module, source, checkpoints):
+    self._config = config
+    self._run_dir = run_dir
+    self._module = module
+    self._checkpoints = checkpoints
+    self._schedule = make_schedule(config.optim, config.steps)
+    decoded = cache.decode(
+      source.train,
+      cache_dir=config.data.cache_dir or None,
+      spill_dir=run_dir / "cache",
     )
+    self._store = crops.CropStore(decoded, config.data.patch)
+    limit = config.data.max_val_pictures or len(source.val)
+    # Each process validates on its share.
+    share = slice(jax.process_index(), limit, jax.process_count())
+    self._count = min(limit, len(source.val))
+    self._val = [(p.name, *p.load()) for p in source.val[share]]
 
-  def advance(self) -> None:
-    self._bar.update()
-
-  def tell(self, step: int, text: str) -> None:
-    line = f"step {step}/{self._steps}  {text}"
-    if self._bar.disable:
-      print(line, flush=True)
+  def train(self, state: TrainState, start: int) -> TrainState:
+    """Trains from step `start` to the last."""
+    config = self._config
+    if distributed.is_primary():
+      run_dir_lib.note_data(self._run_dir, self._store)
+      logs = run_dir_lib.Logs(self._run_dir, start)
     else:
-      self._bar.write(line)
+      logs = run_dir_lib.NoLogs()
+    advance, most = feed.make_advance(config, self._store, start)
+    progress = Progress(start, config.steps, not distributed.is_primary())
+    signals = distributed.Signals()
+    with (
+      contextlib.closing(logs),
+      contextlib.closing(progress),
+      signals.caught(),
+    ):
+      step = start
+      while step < config.steps:
+        count = _next_stop(step, config, most) - step
+        state = advance(state, count)
+        step += count
+        progress.advance(count)
+        stop = signals.stop(step)
+        state = self._look_after(state, step, stop, logs, progress)
+        if stop:
+          self._checkpoints.wait()
+          progress.tell(step, "stopped; the same command goes on from there")
+          raise SystemExit(128 + stop)
+    return state
 
-  def close(self) -> None:
-    self._bar.close()
+  def _look_after(self, state, step, stop, logs, progress) -> TrainState:
+    """Logs, validates and saves where it is time to."""
+    config = self._config
+    last = step == config.steps
+    logging_step = step % config.log_every == 0 or last
+    evaluating = step % config.eval_every == 0 or last
+    saving = step % config.checkpoint_every == 0 or evaluating or stop
+    if logging_step or saving:
+      self._check_finite(state, step)
+    if logging_step:
+      count = step % config.log_every or config.log_every
+      loss = float(state.loss_sum) / count
+      rate = float(self._schedule(step - 1))
+      logs.write(step, loss=loss, learning_rate=rate)
+      state = state.replace(loss_sum=jnp.zeros_like(state.loss_sum))
+      progress.tell(step, f"loss {loss:.5f}")
+    metrics = None
+    if evaluating:
+      metrics = self._validate(state, step, logs)
+      best = "ema_" if state.ema is not None else ""
+      progress.tell(
+        step, f"PSNR-Y {metrics[f'{best}psnr_y']:.3f} dB on validation"
+      )
+    if saving:
+      self._checkpoints.save(step, parallel.shared(state), metrics)
+    return state
+
+  def _check_finite(self, state: TrainState, step: int) -> None:
+    good = int(state.finite_steps)
+    if good < step:
+      kept = self._checkpoints.latest()
+      kept = "there is no" if kept is None else f"that of step {kept} is the"
+      raise UserError(
+        f"the loss is not finite at step {good + 1}, learning rate"
+        f" {float(self._schedule(good)):g}; {kept} last good checkpoint: try a"
+        " lower --config.optim.learning_rate, or --config.optim.clip_norm, in"
+        " another --run_dir"
+      )
+
+  def _validate(self, state: TrainState, step: int, logs) -> dict[str, float]:
+    """Mean PSNR-Y and SSIM-Y, of the weights and of their average."""
+    metrics = {}
+    for prefix, params in (("", state.params), ("ema_", state.ema)):
+      if params is None:
+        continue
+      upscale = Upscaler(self._module, {"params": parallel.local(params)})
+      rows = [
+        MATLAB.score(upscale(lr), hr, self._config.scale)
+        for _, lr, hr in self._val
+      ]
+      for key in ("psnr_y", "ssim_y"):
+        total = np.array([sum(row[key] for row in rows)])
+        total = float(distributed.gather(total).sum())
+        metrics[prefix + key] = total / self._count
+    logs.write(step, **metrics)
+    if self._val:
+      name, lr, _ = self._val[0]
+      logs.show(step, f"validation/{name}", upscale(lr))
+    return metrics
+
+
+def _next_stop(step: int, config: ml_collections.ConfigDict, most: int) -> int:
+  """Where the next call of training ends.
+
+  At the latest after `most` steps, counted from the last log, validation or
+  checkpoint, so that a resumed run is cut into the very same calls.
+  """
+  everies = (config.log_every, config.eval_every, config.checkpoint_every)
+  before = max(step // every * every for every in everies)
+  after = min((step // every + 1) * every for every in everies)
+  inside = before + ((step - before) // most + 1) * most
+  return min(after, inside, config.steps)

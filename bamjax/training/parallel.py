@@ -1,30 +1,63 @@
-"""Spreads a training step over devices. `pmap` lives here and nowhere else."""
+"""Spreads training over devices. `pmap` lives here and nowhere else."""
 
 from collections.abc import Callable
 import functools
 
 import jax
+from jax import lax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 import numpy as np
 
+from bamjax.data import resident
 from bamjax.errors import UserError
 from bamjax.training.state import TrainState
 from bamjax.training.step import Batch
 
 _AXIS = "batch"
+KINDS = ("pmap", "jit")
 
 Step = Callable[[TrainState, dict[str, np.ndarray]], TrainState]
+# Runs a number of steps.
+Advance = Callable[[TrainState, int], TrainState]
 
 
-def check_batch(batch_size: int) -> None:
+def check(kind: str, batch_size: int, accumulate: int = 1) -> None:
   """Raises UserError unless the devices can share the global batch evenly."""
-  devices = jax.device_count()
-  if batch_size < 1 or batch_size % devices:
+  if kind not in KINDS:
     raise UserError(
-      f"batch_size={batch_size} cannot be shared by {devices} devices; choose"
-      f" a multiple of {devices}"
+      f"unknown parallel {kind!r}; choose from {', '.join(KINDS)}"
     )
+  devices = jax.device_count()
+  if batch_size < 1 or batch_size % (devices * accumulate):
+    parts = f" in {accumulate} parts each" if accumulate > 1 else ""
+    raise UserError(
+      f"batch_size={batch_size} cannot be shared by {devices} devices{parts};"
+      f" choose a multiple of {devices * accumulate}"
+    )
+
+
+def replicate(tree):
+  """Puts a copy of a tree of arrays, equal in all processes, on each device."""
+  sharding = NamedSharding(_mesh(), P())
+  return jax.tree.map(
+    lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)),
+    tree,
+  )
+
+
+def local(tree):
+  """This process's own copy of a replicated tree."""
+  return jax.tree.map(lambda x: x.addressable_data(0), tree)
+
+
+def shared(tree):
+  """A replicated tree as all processes' together, as checkpoints need it.
+
+  `pmap` returns arrays of this process's devices only.
+  """
+  one_process = jax.process_count() == 1
+  return tree if one_process else replicate(local(tree))
 
 
 def parallelize(step: Callable[..., TrainState], kind: str = "pmap") -> Step:
@@ -37,16 +70,9 @@ def parallelize(step: Callable[..., TrainState], kind: str = "pmap") -> Step:
 
   Returns:
     A function of the state, which is replicated and donated, and of this
-    process's share of the global batch, N/processes×…
-
-  Raises:
-    UserError: the kind is unknown.
+    process's share of the global batch, N/processes×….
   """
-  if kind == "pmap":
-    return _with_pmap(step)
-  if kind == "jit":
-    return _with_jit(step)
-  raise UserError(f"unknown parallel {kind!r}; choose from pmap, jit")
+  return _with_pmap(step) if kind == "pmap" else _with_jit(step)
 
 
 def _with_pmap(step):
@@ -68,10 +94,14 @@ def _with_pmap(step):
   return run
 
 
-def _with_jit(step):
-  mesh = jax.make_mesh(
+def _mesh():
+  return jax.make_mesh(
     (jax.device_count(),), (_AXIS,), axis_types=(jax.sharding.AxisType.Auto,)
   )
+
+
+def _with_jit(step):
+  mesh = _mesh()
   sharded, replicated = NamedSharding(mesh, P(_AXIS)), NamedSharding(mesh, P())
   compiled = jax.jit(
     step,
@@ -88,3 +118,69 @@ def _with_jit(step):
     return compiled(state, arrays)
 
   return run
+
+
+def parallelize_resident(
+  step: Callable[..., TrainState],
+  data: resident.Resident,
+  kind: str = "pmap",
+  *,
+  seed: int,
+  batch_size: int,
+  patch: int,
+) -> Advance:
+  """Compiles steps that cut their own batches from pictures on the device.
+
+  Args:
+    step: maps (state, batch, axis_name=…) to the next state.
+    data: the pictures, which every device gets a copy of.
+    kind: as in `parallelize`. Several processes have "jit" whatever it says,
+      since `pmap` would copy the pictures at every call there.
+    seed: of order, places and turns.
+    batch_size: global batch.
+    patch: side of the LR patches.
+
+  Returns:
+    A function of the state, which is replicated and donated, and of a number of
+    steps, which one call runs all of.
+  """
+  devices = jax.device_count()
+  data = replicate(data)
+
+  def advance(state, data, count):
+    shard = lax.axis_index(_AXIS), devices
+
+    def one(state, _):
+      batch = resident.sample_batch(
+        data, seed, state.step, batch_size=batch_size, patch=patch, shard=shard
+      )
+      return step(state, batch, axis_name=_AXIS), None
+
+    if count == 1:  # XLA on the CPU runs convolutions in loops slowly
+      return one(state, None)[0]
+    return lax.scan(one, state, length=count)[0]
+
+  if kind == "pmap" and jax.process_count() == 1:
+    # Something must be mapped: the devices' numbers are.
+    mapped = jax.pmap(
+      lambda state, data, _, count: advance(state, data, count),
+      axis_name=_AXIS,
+      in_axes=(None, None, 0),
+      out_axes=None,
+      donate_argnums=0,
+      static_broadcasted_argnums=3,
+    )
+    numbers = np.arange(jax.local_device_count())
+    return lambda state, count: mapped(state, data, numbers, count)
+
+  @functools.partial(jax.jit, static_argnums=2, donate_argnums=0)
+  def sharded(state, data, count):
+    return jax.shard_map(
+      functools.partial(advance, count=count),
+      mesh=_mesh(),
+      in_specs=P(),
+      out_specs=P(),
+      check_vma=False,
+    )(state, data)
+
+  return lambda state, count: sharded(state, data, count)

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import logging
 from pathlib import Path
 
 import ml_collections
@@ -10,24 +11,38 @@ import numpy as np
 import tensorboardX
 
 from bamjax import config as config_lib
+from bamjax.data.crops import CropStore
 from bamjax.errors import UserError
+from bamjax.files import write_atomically
+from bamjax.training import distributed
 from bamjax.training.checkpoints import Checkpoints
 from bamjax.training.schedule import make_schedule
 from bamjax.training.state import create_state
+from bamjax.training.state import TrainState
 
 CONFIG = "config.json"
+DATA = "data.json"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
 
 
 @contextlib.contextmanager
 def opened(path: Path, config: ml_collections.ConfigDict):
-  """Holds a run's folder for one process, and its configuration in it.
+  """Holds a run's folder for one run, and its configuration in it.
+
+  Process 0 looks after it; the others learn whether that went well.
 
   Raises:
-    UserError: another process holds the folder, it cannot be written, or it is
+    UserError: another run holds the folder, it cannot be written, or it is
       that of another configuration (which is then left as it is).
   """
+  with contextlib.ExitStack() as stack:
+    distributed.on_primary(lambda: stack.enter_context(_held(path, config)))
+    yield
+
+
+@contextlib.contextmanager
+def _held(path: Path, config: ml_collections.ConfigDict):
   try:
     path.mkdir(parents=True, exist_ok=True)
     lock = (path / ".lock").open("w")
@@ -56,6 +71,27 @@ def opened(path: Path, config: ml_collections.ConfigDict):
     yield
 
 
+def note_data(path: Path, store: CropStore) -> None:
+  """Notes what a run trains on; warns where that is not what it began with."""
+  now = {
+    "pictures": len(np.unique(store.places[:, 0])),
+    "crops": len(store.places),
+    "sha256": store.fingerprint(),
+  }
+  file = path / DATA
+  with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    then = json.loads(file.read_text())
+    if then["sha256"] != now["sha256"]:
+      logging.warning(
+        "the training pictures are not those that the run began with (%s"
+        " pictures then, %d now): it goes on with these, and is no longer the"
+        " run that was not cut off",
+        then["pictures"],
+        now["pictures"],
+      )
+  write_atomically(file, json.dumps(now, indent=2) + "\n")
+
+
 def load(path: Path, step: int | None = None):
   """Loads a run's network.
 
@@ -64,15 +100,15 @@ def load(path: Path, step: int | None = None):
     step: a checkpoint's; None is the best by PSNR-Y.
 
   Returns:
-    The configuration, the module, its variables, and the checkpoint's step.
+    The configuration, the module, its variables (averaged over the steps, where
+    the run keeps an average), and the checkpoint's step.
 
   Raises:
     UserError: the folder is no run's, or holds no such checkpoint.
   """
   config = config_lib.load(path / CONFIG)
   module = config_lib.build_model(config)
-  schedule = make_schedule(config.optim, config.steps)
-  state = create_state(module, schedule, config.seed, config.data.patch)
+  state = init_state(config, module)
   with contextlib.closing(Checkpoints(path)) as checkpoints:
     steps = checkpoints.steps()
     if not steps or (step is not None and step not in steps):
@@ -82,7 +118,19 @@ def load(path: Path, step: int | None = None):
       )
     step = checkpoints.best() if step is None else step
     state = checkpoints.restore_step(state, step)
-  return config, module, {"params": state.params}, step
+  return config, module, {"params": state.averaged()}, step
+
+
+def init_state(config: ml_collections.ConfigDict, module) -> TrainState:
+  """The state at step 0 that a configuration names."""
+  return create_state(
+    module,
+    make_schedule(config.optim, config.steps),
+    config.seed,
+    config.data.patch,
+    clip_norm=config.optim.clip_norm,
+    ema=config.optim.ema_decay > 0,
+  )
 
 
 class Logs:
@@ -120,5 +168,20 @@ class Logs:
     self._board.add_image(name, picture, step, dataformats="HWC")
 
   def close(self) -> None:
-    """Flushes TensorBoard's file."""
-    self._board.close()
+    """Flushes TensorBoard's file, as far as the disk has room."""
+    # An error here would hide the one that a run may be ending for.
+    with contextlib.suppress(OSError):
+      self._board.close()
+
+
+class NoLogs:
+  """What processes other than the first log: nothing."""
+
+  def write(self, step: int, **scalars: float) -> None:
+    """Writes nothing."""
+
+  def show(self, step: int, name: str, picture: np.ndarray) -> None:
+    """Shows nothing."""
+
+  def close(self) -> None:
+    """Closes nothing."""

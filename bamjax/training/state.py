@@ -1,5 +1,7 @@
 """The state of a run: everything that a checkpoint holds."""
 
+from typing import Any
+
 from flax import linen as nn
 from flax.training import train_state
 import jax
@@ -8,7 +10,7 @@ import optax
 
 
 class TrainState(train_state.TrainState):
-  """Parameters, Adam's moments, the step, and the loss since the last log.
+  """Parameters, Adam's moments, the step, and what the next log needs.
 
   The loss is summed on the device and saved with the rest, so that a resumed
   run logs the very rows that an uninterrupted one logs, and no step waits for
@@ -16,13 +18,28 @@ class TrainState(train_state.TrainState):
 
   Attributes:
     loss_sum: float32 scalar, sum of the losses since the last log.
+    finite_steps: int32 scalar, the steps before the first loss that was not
+      finite; equals `step` as long as all are.
+    ema: moving average of the parameters; None where none is kept.
   """
 
   loss_sum: jax.Array
+  finite_steps: jax.Array
+  ema: Any = None
+
+  def averaged(self):
+    """The parameters to judge a run by: their average where there is one."""
+    return self.params if self.ema is None else self.ema
 
 
 def create_state(
-  module: nn.Module, schedule: optax.Schedule, seed: int, patch: int
+  module: nn.Module,
+  schedule: optax.Schedule,
+  seed: int,
+  patch: int,
+  *,
+  clip_norm: float = 0.0,
+  ema: bool = False,
 ) -> TrainState:
   """Initializes a run.
 
@@ -31,6 +48,8 @@ def create_state(
     schedule: learning rate by step.
     seed: of the parameters.
     patch: side of the LR patches.
+    clip_norm: largest global norm of the gradient; 0 does not clip.
+    ema: whether a moving average of the parameters is kept.
 
   Returns:
     The state at step 0, parameters in float32.
@@ -42,10 +61,24 @@ def create_state(
   init = jax.jit(
     module.init, compiler_options={"xla_backend_optimization_level": 0}
   )
-  variables = init(jax.random.key(seed), example)
-  return TrainState.create(
+  params = init(jax.random.key(seed), example)["params"]
+  tx = optax.adam(schedule)
+  if clip_norm:
+    tx = optax.chain(optax.clip_by_global_norm(clip_norm), tx)
+  state = TrainState.create(
     apply_fn=module.apply,
-    params=variables["params"],
-    tx=optax.adam(schedule),
+    params=params,
+    tx=tx,
     loss_sum=jnp.zeros(()),
+    finite_steps=jnp.zeros((), jnp.int32),
   )
+  # A strong type, as a restored one has: one program serves both.
+  state = state.replace(step=jnp.zeros((), jnp.int32))
+  return with_params(state, params, ema=ema)
+
+
+def with_params(state: TrainState, params, *, ema: bool) -> TrainState:
+  """A state of new parameters, from which their average starts, if any."""
+  # Copies, since a step donates both.
+  average = jax.tree.map(jnp.copy, params) if ema else None
+  return state.replace(params=params, ema=average)

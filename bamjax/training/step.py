@@ -3,6 +3,7 @@
 import jax
 from jax import lax
 import jax.numpy as jnp
+import optax
 
 from bamjax.training.state import TrainState
 
@@ -10,7 +11,12 @@ Batch = dict[str, jax.Array]
 
 
 def train_step(
-  state: TrainState, batch: Batch, axis_name: str | None = None
+  state: TrainState,
+  batch: Batch,
+  axis_name: str | None = None,
+  *,
+  accumulate: int = 1,
+  ema_decay: float = 0.0,
 ) -> TrainState:
   """One Adam step on the L1 loss (paper, "Implementation details").
 
@@ -19,21 +25,44 @@ def train_step(
     batch: `lr` N×p×p×3 and `hr` N×sp×sp×3, uint8.
     axis_name: mapped axis over which the gradients are averaged; None where
       the batch is whole.
+    accumulate: parts that the batch is done in, one after the other, to save
+      memory; a divisor of N. The step is that of the whole batch.
+    ema_decay: what the moving average of the parameters keeps of itself, where
+      the state has one.
 
   Returns:
     The state after the step.
   """
-  # Pictures travel as bytes, a quarter of float32's traffic, and become [0, 1]
-  # on the device.
-  lr = batch["lr"].astype(jnp.float32) / 255
-  hr = batch["hr"].astype(jnp.float32) / 255
 
-  def loss_fn(params):
+  def loss_fn(params, part):
+    # Pictures travel as bytes, a quarter of float32's traffic, and become
+    # [0, 1] on the device.
+    lr, hr = (part[k].astype(jnp.float32) / 255 for k in ("lr", "hr"))
     sr = state.apply_fn({"params": params}, lr)
     return jnp.mean(jnp.abs(sr - hr))
 
-  loss, grads = jax.value_and_grad(loss_fn)(state.params)
+  gradient = jax.value_and_grad(loss_fn)
+  if accumulate == 1:
+    loss, grads = gradient(state.params, batch)
+  else:
+    parts = jax.tree.map(
+      lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch
+    )
+    zero = jax.tree.map(jnp.zeros_like, (state.loss_sum, state.params))
+
+    def add(total, part):
+      return jax.tree.map(jnp.add, total, gradient(state.params, part)), None
+
+    total, _ = lax.scan(add, zero, parts)
+    loss, grads = jax.tree.map(lambda x: x / accumulate, total)
   if axis_name is not None:
     loss, grads = lax.pmean((loss, grads), axis_name)
+  good = jnp.isfinite(loss) & (state.finite_steps == state.step)
   state = state.apply_gradients(grads=grads)
-  return state.replace(loss_sum=state.loss_sum + loss)
+  if state.ema is not None:
+    average = optax.incremental_update(state.params, state.ema, 1 - ema_decay)
+    state = state.replace(ema=average)
+  return state.replace(
+    loss_sum=state.loss_sum + loss,
+    finite_steps=jnp.where(good, state.step, state.finite_steps),
+  )

@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bamjax import pretrained
 from bamjax.errors import UserError
 from bamjax.layers import Normalization
 from bamjax.models import create_model
 from bamjax.models.registry import backbone
 from bamjax.weights import files
 from bamjax.weights import mean_shift
+from bamjax.weights import store
 from bamjax.weights.names import torch_name
 from bamjax.weights.recognise import recognise
 from bamjax.weights.recognise import Recognised
@@ -41,17 +43,19 @@ def load_weights(
   scale: int | None = None,
   normalization: str | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
-  """Loads published PyTorch weights into the network that they belong to.
+  """Loads weights into the network that they belong to.
 
-  Backbone, attention and widths are told by the tensors' names and shapes. The
-  namings are those of the BAM paper's code, of each backbone's own release, of
-  BasicSR (EDSR, RCAN) and of super-image, with or without `module.`, `params`,
-  `params_ema` or `state_dict` around them (of `params` and `params_ema` in one
-  file, the latter is taken).
+  Files of `save_weights` tell all of their network. Of published PyTorch
+  weights, backbone, attention and widths are told by the tensors' names and
+  shapes. The namings are those of the BAM paper's code, of each backbone's own
+  release, of BasicSR (EDSR, RCAN) and of super-image, with or without
+  `module.`, `params`, `params_ema` or `state_dict` around them (of `params` and
+  `params_ema` in one file, the latter is taken).
 
   Args:
-    source: a .safetensors, .npz, .pth or .pt file (the last two need torch), or
-      a mapping of PyTorch's tensor names to arrays (conv weights O×I×k×k).
+    source: the name of shipped weights, "pan-bam-x2"; a .safetensors, .npz,
+      .pth or .pt file (the last two need torch); or a mapping of PyTorch's
+      tensor names to arrays (conv weights O×I×k×k).
     model: a name of `list_models()`, where the tensors don't tell.
     attn: an attention's name; "native" is the backbone's own.
     scale: upscaling factor. CARN holds the branches of ×2, ×3 and ×4, and PAN's
@@ -73,7 +77,12 @@ def load_weights(
   if isinstance(source, Mapping):
     tensors = files.unwrap(source)
     return from_tensors(tensors, model, attn, scale, normalization)
-  content = files.read(source)
+  path = pretrained.find(source)
+  if store.is_own(path):
+    return store.load(
+      path, model=model, attn=attn, scale=scale, normalization=normalization
+    )
+  content = files.read(path)
   try:
     tensors = files.unwrap(content)
     return from_tensors(tensors, model, attn, scale, normalization)
@@ -119,6 +128,10 @@ def _create(
     raise UserError(
       f"unknown normalization {normalization!r}; choose from"
       f" {', '.join(NORMALIZATIONS)}"
+    )
+  if network.scale and scale not in (None, network.scale):
+    raise UserError(
+      f"weights of {network.model} ×{network.scale}, not ×{scale}"
     )
   options = dict(network.options)
   wide_edsr = network.model == "edsr" and options.get("features", 256) == 256

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from bamjax.data import cache
 from bamjax.data import resize
 from bamjax.data import sources
 from bamjax.errors import UserError
@@ -64,45 +65,61 @@ def test_div2k_pairs_that_do_not_fit_are_named(div2k):
   path.write_bytes(original)
 
 
-def test_tfds_builder_reads_zips_already_downloaded(div2k, tmp_path):
+def zipped(root, scale, zips):
+  """Small archives in the layout of DIV2K's; returns their names."""
+  zips.mkdir()
+  names = []
+  for split, numbers in (("train", (1, 2, 3)), ("valid", (801,))):
+    hr, lr = f"DIV2K_{split}_HR", f"DIV2K_{split}_LR_bicubic"
+    for folder, archive in ((hr, hr), (lr, f"{lr}_X{scale}")):
+      names.append(f"{archive}.zip")
+      with zipfile.ZipFile(zips / names[-1], "w") as file:
+        for n in numbers:
+          image, name = picture(n), f"{folder}/{n:04}.png"
+          if folder == lr:
+            image = resize.downscale(resize.mod_crop(image, scale), scale)
+            name = f"{folder}/X{scale}/{n:04}x{scale}.png"
+          Image.fromarray(image).save(root / "picture.png")
+          file.write(root / "picture.png", name)
+  return names
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_tfds_builder_reads_zips_already_downloaded(tmp_path, scale):
   tfds = pytest.importorskip("tensorflow_datasets")
   from tensorflow_datasets.core.download import checksums
   from tensorflow_datasets.datasets.div2k import div2k_dataset_builder
 
   zips = tmp_path / "zips"
-  zips.mkdir()
-  folders = {
-    "DIV2K_train_HR": "DIV2K_train_HR.zip",
-    "DIV2K_valid_HR": "DIV2K_valid_HR.zip",
-    "DIV2K_train_LR_bicubic": "DIV2K_train_LR_bicubic_X2.zip",
-    "DIV2K_valid_LR_bicubic": "DIV2K_valid_LR_bicubic_X2.zip",
-  }
-  for folder, name in folders.items():
-    with zipfile.ZipFile(zips / name, "w") as archive:
-      for file in sorted((div2k / folder).rglob("*.png")):
-        archive.write(file, file.relative_to(div2k))
-
-  real = tfds.builder("div2k/bicubic_x2", data_dir=tmp_path / "real")
+  names = zipped(tmp_path, scale, zips)
+  config = f"bicubic_x{scale}"
+  real = tfds.builder(f"div2k/{config}", data_dir=tmp_path / "real")
   small = {
     url: checksums.compute_url_info(zips / url.rpartition("/")[2])
     for url in real.url_infos
-    if url.rpartition("/")[2] in folders.values()
+    if url.rpartition("/")[2] in names
   }
+  assert len(small) == 4
 
-  class Div2kMini(div2k_dataset_builder.Builder):
+  class Div2kMini(div2k_dataset_builder.Builder, skip_registration=True):
     """The real builder, with the checksums of these small archives."""
 
     pkg_dir_path = div2k_dataset_builder.Builder.pkg_dir_path
     url_infos = small
 
-  builder = Div2kMini(config="bicubic_x2", data_dir=tmp_path / "tfds")
+  builder = Div2kMini(config=config, data_dir=tmp_path / "tfds")
   source = sources.from_builder(builder, manual_dir=str(zips))
   assert (len(source.train), len(source.val)) == (3, 1)
-  found = {p.load()[1].tobytes() for p in source.train}
-  assert found == {picture(n).tobytes() for n in (1, 2, 3)}
+  # Decoded as in a run, by several threads, into a file.
+  decoded = cache.decode(source.train, cache_dir=tmp_path / "cache")
+  expected = {resize.mod_crop(picture(n), scale).tobytes() for n in (1, 2, 3)}
+  assert {hr.tobytes() for _, hr in decoded.pairs} == expected
   lr, hr = source.val[0].load()
-  np.testing.assert_array_equal(hr, picture(801))
-  np.testing.assert_array_equal(lr, resize.downscale(hr, SCALE))
+  np.testing.assert_array_equal(hr, resize.mod_crop(picture(801), scale))
+  np.testing.assert_array_equal(lr, resize.downscale(hr, scale))
+  # The archives were used in place: no copy of them was made.
+  copies = (tmp_path / "tfds").rglob("*.zip")
+  assert not [path for path in copies if path.is_file()]
 
 
 def test_folder_holds_some_pictures_out(tmp_path):

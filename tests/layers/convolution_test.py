@@ -14,6 +14,7 @@ from bamjax.layers import pixel_shuffle
 from bamjax.layers import Upsampler
 from bamjax.layers.blocks import ResidualBlock
 from bamjax.layers.convolution import convolve
+from bamjax.layers.convolution import upsample_bilinear
 from bamjax.layers.convolution import upsample_steps
 
 
@@ -212,3 +213,10 @@ def test_residual_block(res_scale):
   y = naive(np.maximum(y, 0), p["conv_1"]["kernel"]) + p["conv_1"]["bias"]
   want = np.asarray(x) + res_scale * y
   np.testing.assert_allclose(block.apply(variables, x), want, 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 8])
+def test_bilinear_upsampling_equals_jaxs(factor):
+  x = np.random.default_rng(0).random((2, 5, 7, 3), dtype=np.float32)
+  want = jax.image.resize(x, (2, 5 * factor, 7 * factor, 3), "bilinear")
+  np.testing.assert_allclose(upsample_bilinear(x, factor), want, atol=1e-6)

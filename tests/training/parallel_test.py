@@ -1,65 +1,121 @@
 """Needs several devices, so each test runs a process of its own."""
 
 import os
+import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from training import tiny
 
 from bamjax.errors import UserError
 from bamjax.training import parallel
+from bamjax.training.step import train_step
 
 _SCRIPT = """
+import sys
 import numpy as np
 import jax
 from training import tiny
-from bamjax.training.parallel import parallelize
+from bamjax.training import parallel
 from bamjax.training.step import train_step
 
-state, losses = tiny.state(), []
-step = parallelize(train_step, {kind!r})
-for batch in tiny.batches(5):
+path, kind, mode, coordinator, count, index = sys.argv[1:]
+if count != "1":
+  jax.distributed.initialize(
+    coordinator, num_processes=int(count), process_id=int(index)
+  )
+state, losses = parallel.replicate(tiny.state()), []
+if mode == "resident":
+  advance = parallel.parallelize_resident(
+    train_step, tiny.resident(), kind, seed=3, batch_size=8, patch=tiny.PATCH
+  )
+  batches = [1, 1, 1, 2]
+else:
+  advance = parallel.parallelize(train_step, kind)
+  share = slice(jax.process_index(), None, jax.process_count())
+  batches = [
+    {k: v[share] for k, v in batch.items()} for batch in tiny.batches(5)
+  ]
+for batch in batches:
   before = float(state.loss_sum)
-  state = step(state, batch)
+  state = advance(state, batch)
   losses.append(float(state.loss_sum) - before)
-flat = np.concatenate([x.ravel() for x in tiny.leaves(state.params)])
-np.savez({path!r}, losses=losses, params=flat, devices=jax.device_count())
+params = tiny.leaves(parallel.local(state.params))
+if jax.process_index() == 0:
+  flat = np.concatenate([x.ravel() for x in params])
+  np.savez(path, losses=losses, params=flat, devices=jax.device_count())
 """
 
 
-def run(tmp_path, kind, devices):
-  import numpy as np
+def free_port():
+  with socket.socket() as found:
+    found.bind(("127.0.0.1", 0))
+    return found.getsockname()[1]
 
-  path = str(tmp_path / f"{kind}{devices}.npz")
+
+def run(tmp_path, kind, mode, devices, processes=1):
+  path = str(tmp_path / f"{kind}{devices}{processes}.npz")
   env = {
     **os.environ,
     "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     "PYTHONPATH": os.pathsep.join(sys.path),
   }
-  script = _SCRIPT.format(kind=kind, path=path)
-  subprocess.run([sys.executable, "-c", script], env=env, check=True)
+  coordinator = f"127.0.0.1:{free_port()}"
+  args = [path, kind, mode, coordinator, str(processes)]
+  started = [
+    subprocess.Popen([sys.executable, "-c", _SCRIPT, *args, str(i)], env=env)
+    for i in range(processes)
+  ]
+  assert [p.wait(timeout=200) for p in started] == [0] * processes
   return np.load(path)
 
 
-def test_four_devices_train_as_one_does_with_pmap_and_with_jit(tmp_path):
-  import numpy as np
-
-  one = run(tmp_path, "pmap", 1)
+@pytest.mark.parametrize("mode", ["host", "resident"])
+def test_devices_and_processes_train_as_one_does(tmp_path, mode):
+  one = run(tmp_path, "pmap", mode, 1)
   assert one["devices"] == 1
-  for kind in ("pmap", "jit"):
-    four = run(tmp_path, kind, 4)
+  # Virtual devices of one process, then two real processes of two devices.
+  for kind, devices, processes in [
+    ("pmap", 4, 1),
+    ("jit", 4, 1),
+    ("pmap", 2, 2),
+    ("jit", 2, 2),
+  ]:
+    four = run(tmp_path, kind, mode, devices, processes)
     assert four["devices"] == 4
     np.testing.assert_allclose(four["losses"], one["losses"], rtol=2e-5)
     np.testing.assert_allclose(four["params"], one["params"], atol=2e-5)
 
 
+def test_steps_of_one_dispatch_are_those_of_many():
+  options = {"seed": 3, "batch_size": 4, "patch": tiny.PATCH}
+  advance = parallel.parallelize_resident(
+    train_step, tiny.resident(), **options
+  )
+  one = parallel.replicate(tiny.state())
+  for _ in range(4):
+    one = advance(one, 1)
+  many = advance(parallel.replicate(tiny.state()), 4)
+  assert one.step == many.step == 4
+  np.testing.assert_allclose(many.loss_sum, one.loss_sum, rtol=1e-5)
+  for a, b in zip(*(tiny.leaves(s.params) for s in (one, many)), strict=True):
+    np.testing.assert_allclose(a, b, atol=2e-5)
+
+
 def test_unknown_kind_is_the_users_mistake():
   with pytest.raises(UserError, match="unknown parallel"):
-    parallel.parallelize(None, "threads")
+    parallel.check("threads", 16)
 
 
 def test_batch_must_be_shared_evenly(monkeypatch):
   monkeypatch.setattr(parallel.jax, "device_count", lambda: 4)
-  parallel.check_batch(16)
+  parallel.check("pmap", 16)
   with pytest.raises(UserError, match="a multiple of 4"):
-    parallel.check_batch(6)
+    parallel.check("pmap", 6)
+  parallel.check("jit", 24, accumulate=3)
+  with pytest.raises(
+    UserError, match="in 3 parts each; choose a multiple of 1"
+  ):
+    parallel.check("jit", 16, accumulate=3)

@@ -3,6 +3,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from training import tiny
 
 from bamjax.training.step import train_step
@@ -56,3 +57,69 @@ def test_averaging_over_an_axis_equals_the_whole_batch():
     state, jax.tree.map(jnp.asarray, parts)
   )
   np.testing.assert_allclose(mapped.loss_sum[0], whole.loss_sum, rtol=1e-6)
+
+
+def test_accumulated_parts_make_the_step_of_the_whole_batch():
+  state = tiny.state()
+  batch = next(tiny.batches(1, size=8))
+  whole = jax.jit(train_step)(state, batch)
+  step = functools.partial(train_step, accumulate=4)
+  parts = jax.jit(step)(state, batch)
+  np.testing.assert_allclose(parts.loss_sum, whole.loss_sum, rtol=1e-6)
+  # The gradients themselves, by Adam's first moment.
+  moments = [s.opt_state[0].mu for s in (parts, whole)]
+  for a, b in zip(*map(tiny.leaves, moments), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-8)
+
+
+def test_the_average_follows_the_weights():
+  step = jax.jit(functools.partial(train_step, ema_decay=0.75))
+  state = tiny.state(ema=True)
+  expected = tiny.leaves(state.params)
+  for batch in tiny.batches(3):
+    state = step(state, batch)
+    params = tiny.leaves(state.params)
+    expected = [
+      0.75 * e + 0.25 * p for e, p in zip(expected, params, strict=True)
+    ]
+  for a, b in zip(tiny.leaves(state.ema), expected, strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+  assert state.averaged() is state.ema
+  assert tiny.state().averaged() is not None
+
+
+def test_clipping_bounds_the_gradients_norm():
+  batch = next(tiny.batches(1))
+  states = [tiny.state(clip_norm=norm) for norm in (0.0, 1e-3, 1e6)]
+  free, clipped, loose = (jax.jit(train_step)(s, batch) for s in states)
+
+  def norm(opt_state):
+    # After one step Adam's first moment is 0.1·gradient.
+    first = tiny.leaves(optax.tree_utils.tree_get(opt_state, "mu"))
+    return 10 * np.sqrt(sum(np.sum(x**2) for x in first))
+
+  np.testing.assert_allclose(norm(clipped.opt_state), 1e-3, rtol=1e-4)
+  assert norm(free.opt_state) > 1e-2
+  np.testing.assert_allclose(
+    norm(loose.opt_state), norm(free.opt_state), rtol=1e-6
+  )
+
+
+def test_the_first_step_whose_loss_is_not_finite_is_known():
+  step = jax.jit(train_step)
+  state = tiny.state()
+  for i, batch in enumerate(tiny.batches(5), 1):
+    if i == 3:
+      bad = jax.tree.map(lambda x: x * np.nan, state.params)
+      state = state.replace(params=bad)
+    state = step(state, batch)
+    assert state.finite_steps == min(i, 2)
+
+
+def test_bfloat16_computes_with_float32_weights():
+  batch = next(tiny.batches(1))
+  full = jax.jit(train_step)(tiny.state(), batch)
+  half = jax.jit(train_step)(tiny.state(dtype=jnp.bfloat16), batch)
+  assert {x.dtype for x in tiny.leaves(half.params)} == {np.dtype(np.float32)}
+  assert half.loss_sum != full.loss_sum
+  np.testing.assert_allclose(half.loss_sum, full.loss_sum, rtol=1e-2)

@@ -5,21 +5,24 @@ import numpy as np
 import optax
 
 import bamjax
+from bamjax.data import cache
+from bamjax.data.crops import CropStore
+from bamjax.data.resident import pack
+from bamjax.data.sources import Picture
 from bamjax.training.state import create_state
 
 PATCH, SCALE = 8, 2
 
 
-def module(attn="bam"):
+def module(dtype=None):
   return bamjax.create_model(
-    "pan", attn, SCALE, blocks=1, features=8, up_features=8
+    "pan", "bam", SCALE, dtype=dtype, blocks=1, features=8, up_features=8
   )
 
 
-def state(seed=0, learning_rate=1e-3):
-  return create_state(
-    module(), optax.constant_schedule(learning_rate), seed, PATCH
-  )
+def state(seed=0, learning_rate=1e-3, dtype=None, **options):
+  schedule = optax.constant_schedule(learning_rate)
+  return create_state(module(dtype), schedule, seed, PATCH, **options)
 
 
 def batches(count, size=8, seed=0):
@@ -27,6 +30,19 @@ def batches(count, size=8, seed=0):
   for _ in range(count):
     lr = rng.integers(0, 256, (size, PATCH, PATCH, 3), dtype=np.uint8)
     yield {"lr": lr, "hr": np.kron(lr, np.ones((1, 2, 2, 1), np.uint8))}
+
+
+def resident(seed=0):
+  """Two random pictures, for training on the device."""
+  rng = np.random.default_rng(seed)
+
+  def picture(name):
+    lr = rng.integers(0, 256, (24, 20, 3), dtype=np.uint8)
+    hr = np.kron(lr, np.ones((2, 2, 1), np.uint8))
+    return Picture(name, lambda: (lr, hr))
+
+  decoded = cache.decode([picture("a"), picture("b")])
+  return pack(CropStore(decoded, PATCH))
 
 
 def leaves(tree):

@@ -1,0 +1,247 @@
+"""Pictures decoded once: kept in memory, or in a file that is mapped into it.
+
+The file holds the pictures' bytes one after the other, then an index, then its
+length and a mark. What is cut short lacks the mark and is made anew.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from concurrent import futures
+import contextlib
+import fcntl
+import hashlib
+import itertools
+import json
+import logging
+import mmap
+import os
+from pathlib import Path
+import struct
+import tempfile
+
+import numpy as np
+
+from bamjax.data.memory import available_memory
+from bamjax.data.sources import Picture
+from bamjax.errors import UserError
+
+Pair = tuple[np.ndarray, np.ndarray]
+# A picture's name, and its LR and HR or why it can't be read.
+_Loaded = tuple[str, Pair | UserError]
+
+_MARK = b"bamjax-1"
+_TAIL = struct.Struct("<Q8s")  # length of the index, mark
+_WORKERS = min(8, os.cpu_count() or 1)
+# Of the memory that is free, what decoded pictures may take.
+_SHARE = 0.5
+# Patches cut before mapped pages are let go. A patch touches the pages of all
+# its rows, about a megabyte in DIV2K.
+_RELEASE_EVERY = 256
+
+
+class Decoded:
+  """Decoded pictures.
+
+  Attributes:
+    names: of the pictures.
+    pairs: LR h×w×3 and HR sh×sw×3, uint8, of each.
+    left_out: why other pictures could not be read, a line each.
+  """
+
+  def __init__(
+    self,
+    names: list[str],
+    pairs: list[Pair],
+    left_out: list[str],
+    mapping: mmap.mmap | None = None,
+  ):
+    self.names = names
+    self.pairs = pairs
+    self.left_out = left_out
+    self._mapping = mapping
+    self._cut = 0
+
+  @property
+  def nbytes(self) -> int:
+    """Bytes of all pictures."""
+    return sum(lr.nbytes + hr.nbytes for lr, hr in self.pairs)
+
+  @property
+  def mapped(self) -> bool:
+    """Whether the pictures lie in a file, not in memory."""
+    return self._mapping is not None
+
+  def count_cut(self, patches: int) -> None:
+    """Lets a mapped file's pages go now and then, after so many patches.
+
+    They stay in the system's cache, but no longer count as this process's.
+    """
+    self._cut += patches
+    if self._mapping is not None and self._cut >= _RELEASE_EVERY:
+      self._cut = 0
+      if hasattr(mmap, "MADV_DONTNEED"):
+        self._mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def decode(
+  pictures: Sequence[Picture],
+  *,
+  cache_dir: str | Path | None = None,
+  spill_dir: str | Path | None = None,
+) -> Decoded:
+  """Reads all pictures; those that cannot be read are left out.
+
+  Args:
+    pictures: to read.
+    cache_dir: a folder for the file of decoded pictures, which every run on the
+      same pictures shares; None keeps them in memory.
+    spill_dir: where the file goes if `cache_dir` is None and the pictures would
+      take more than half of the free memory; None keeps them in memory all the
+      same.
+
+  Raises:
+    UserError: the file cannot be written.
+  """
+  if cache_dir is not None:
+    return _cached(pictures, Path(cache_dir), _load(pictures))
+  if spill_dir is None:
+    return _in_memory(_load(pictures))
+  path = _path(pictures, Path(spill_dir))
+  if path.exists():  # they did not fit the last time
+    return _cached(pictures, Path(spill_dir), _load(pictures))
+  budget = _SHARE * available_memory()
+  loaded, found = _load(pictures), []
+  for item in loaded:
+    found.append(item)
+    if not isinstance(item[1], UserError):
+      budget -= sum(image.nbytes for image in item[1])
+    if budget < 0:
+      logging.warning(
+        "the pictures take more than half of the free memory: they are kept in"
+        " %s",
+        path,
+      )
+      return _cached(
+        pictures, Path(spill_dir), itertools.chain(_drain(found), loaded)
+      )
+  return _in_memory(found)
+
+
+def _drain(items: list) -> Iterator:
+  """Yields the items, holding on to none."""
+  items.reverse()
+  while items:
+    yield items.pop()
+
+
+def _load(pictures: Iterable[Picture]) -> Iterator[_Loaded]:
+  """Reads pictures in parallel, in order, a few ahead of their use."""
+
+  def read(picture):
+    try:
+      return picture.name, picture.load()
+    except UserError as error:
+      return picture.name, error
+
+  remaining = iter(pictures)
+  with futures.ThreadPoolExecutor(_WORKERS) as pool:
+    waiting = [
+      pool.submit(read, p) for p in itertools.islice(remaining, 2 * _WORKERS)
+    ]
+    while waiting:
+      yield waiting.pop(0).result()
+      waiting += [pool.submit(read, p) for p in itertools.islice(remaining, 1)]
+
+
+def _in_memory(loaded: Iterable[_Loaded]) -> Decoded:
+  names, pairs, left_out = [], [], []
+  for name, pair in loaded:
+    if isinstance(pair, UserError):
+      left_out.append(str(pair))
+    else:
+      names.append(name)
+      pairs.append(pair)
+  return Decoded(names, pairs, left_out)
+
+
+def _path(pictures: Sequence[Picture], folder: Path) -> Path:
+  """Where these pictures' file lies; other pictures have another."""
+  key = hashlib.sha256(_MARK)
+  for picture in pictures:
+    key.update(f"{picture.name}\0{picture.stamp}\0".encode())
+  return folder / f"{key.hexdigest()[:20]}.pictures"
+
+
+def _cached(
+  pictures: Sequence[Picture], folder: Path, loaded: Iterable[_Loaded]
+) -> Decoded:
+  """Opens the pictures' file, after making it where there is none."""
+  path = _path(pictures, folder)
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    # Another process that needs the same file waits, and then finds it.
+    with path.with_suffix(".lock").open("w") as lock:
+      fcntl.flock(lock, fcntl.LOCK_EX)
+      decoded = _open(path) if path.exists() else None
+      if decoded is None:
+        _write(path, loaded)
+        decoded = _open(path)
+  except OSError as error:
+    raise UserError(
+      f"decoded pictures cannot be kept in {folder}: {error.strerror}; free"
+      " some space, or give another --cache_dir"
+    ) from error
+  assert decoded is not None
+  return decoded
+
+
+def _write(path: Path, loaded: Iterable[_Loaded]) -> None:
+  """Writes the file whole or not at all."""
+  rows, left_out, offset = [], [], 0
+  with tempfile.NamedTemporaryFile(
+    dir=path.parent, prefix=f".{path.stem}.", delete=False
+  ) as file:
+    try:
+      for name, pair in loaded:
+        if isinstance(pair, UserError):
+          left_out.append(str(pair))
+          continue
+        shapes = [image.shape[:2] for image in pair]
+        rows.append([name, offset, *shapes])
+        for image in pair:
+          file.write(np.ascontiguousarray(image))
+          offset += image.nbytes
+      index = json.dumps({"pictures": rows, "left_out": left_out}).encode()
+      file.write(index + _TAIL.pack(len(index), _MARK))
+      file.flush()
+      os.replace(file.name, path)
+    except BaseException:
+      with contextlib.suppress(OSError):
+        os.unlink(file.name)
+      raise
+
+
+def _open(path: Path) -> Decoded | None:
+  """Maps the file into memory; None, and a warning, where it is damaged."""
+  try:
+    with path.open("rb") as file:
+      mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    length, mark = _TAIL.unpack(mapping[-_TAIL.size :])
+    index = json.loads(mapping[-_TAIL.size - length : -_TAIL.size])
+    if mark != _MARK:
+      raise ValueError(mark)
+    names, pairs = [], []
+    for name, offset, *shapes in index["pictures"]:
+      pair = []
+      for height, width in shapes:
+        size = 3 * height * width
+        flat = np.frombuffer(mapping, np.uint8, size, offset)
+        pair.append(flat.reshape(height, width, 3))
+        offset += size
+      names.append(name)
+      pairs.append(tuple(pair))
+  except (ValueError, KeyError, TypeError, struct.error):
+    logging.warning("%s is damaged or cut short: it is made anew", path)
+    return None
+  return Decoded(names, pairs, index["left_out"], mapping)

@@ -1,0 +1,148 @@
+"""Networks as files for use elsewhere: safetensors, StableHLO, ONNX.
+
+The exported function maps RGB in [0, 1], N×H×W×3 float32, to N×sH×sW×3
+float32, not clipped. N, H and W are free.
+"""
+
+from collections.abc import Callable
+from importlib.metadata import version
+import logging
+from pathlib import Path
+from typing import Any
+
+from flax import linen as nn
+import jax
+from jax import export as jax_export
+import jax.numpy as jnp
+import numpy as np
+
+from bamjax.errors import UserError
+from bamjax.files import replacing
+from bamjax.networks import Network
+from bamjax.weights import save_weights
+
+_PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def _function(module: nn.Module, variables) -> Callable[[jax.Array], jax.Array]:
+  def super_resolve(lr):
+    # As `Upscaler`: TF32 would move the output.
+    with jax.default_matmul_precision("highest"):
+      return module.apply(variables, lr)
+
+  return super_resolve
+
+
+def to_safetensors(network: Network, path: Path) -> None:
+  """Writes weights with their model card, as `bamjax.load_weights` reads them.
+
+  Raises:
+    UserError: the file cannot be written.
+  """
+  card = {"source": network.source}
+  if network.step is not None:
+    card["step"] = network.step
+  save_weights(path, network.module, network.variables, card)
+
+
+def to_stablehlo(network: Network, path: Path) -> None:
+  """Writes a serialised `jax.export` program for CPU, CUDA and TPU.
+
+  Raises:
+    UserError: the file cannot be written.
+  """
+  n, height, width = jax_export.symbolic_shape("n, h, w")
+  lr = jax.ShapeDtypeStruct((n, height, width, 3), jnp.float32)
+  function = jax.jit(_function(network.module, network.variables))
+  exported = jax_export.export(function, platforms=_PLATFORMS)(lr)
+  with replacing(path) as temporary:
+    temporary.write_bytes(exported.serialize())
+
+
+def load_stablehlo(path: str | Path) -> Callable[[Any], jax.Array]:
+  """Reads a file of `to_stablehlo`.
+
+  Needs JAX alone, and runs where this JAX runs.
+
+  Returns:
+    The exported function.
+
+  Raises:
+    UserError: the file is absent, or no such program.
+  """
+  try:
+    exported = jax_export.deserialize(bytearray(Path(path).read_bytes()))
+  except OSError as error:
+    raise UserError(f"{path} cannot be read: {error.strerror}") from None
+  # Damaged bytes raise nearly anything in flatbuffers.
+  except Exception as error:
+    raise UserError(f"{path}: no program of jax.export ({error})") from None
+  return lambda lr: exported.call(jnp.asarray(lr, jnp.float32))
+
+
+def to_onnx(network: Network, path: Path) -> None:
+  """Writes an ONNX model with input `lr` and output `sr`, by jax2onnx.
+
+  The written model is run once by ONNX Runtime, beside the network.
+
+  Raises:
+    UserError: jax2onnx or ONNX Runtime is absent, the model's output is not
+      the network's, or the file cannot be written.
+  """
+  try:
+    import jax2onnx
+    import onnx
+    import onnxruntime
+  except ImportError as error:
+    raise UserError(
+      f"ONNX needs {error.name}, which is not installed: pip install"
+      " jax2onnx onnxruntime"
+    ) from None
+  # It warns of shapes that it leaves out of the file.
+  logging.getLogger("onnx_ir").setLevel(logging.ERROR)
+  function = _function(network.module, network.variables)
+  model = jax2onnx.to_onnx(
+    function,
+    [("N", "H", "W", 3)],
+    model_name=network.model,
+    input_names=["lr"],
+    output_names=["sr"],
+  )
+  data = model.SerializeToString()
+  onnx.checker.check_model(model)
+  session = onnxruntime.InferenceSession(data)
+  rng = np.random.default_rng(0)
+  for shape in ((1, 24, 20, 3), (2, 17, 31, 3)):
+    lr = rng.random(shape, dtype=np.float32)
+    (sr,) = session.run(None, {"lr": lr})
+    error = np.abs(sr - np.asarray(function(lr))).max()
+    if error > 1e-4:
+      raise UserError(
+        f"the ONNX model is off by {error:.1e}; jax2onnx"
+        f" {version('jax2onnx')} does not convert this network"
+      )
+  with replacing(path) as temporary:
+    temporary.write_bytes(data)
+
+
+FORMATS: dict[str, tuple[str, Callable[[Network, Path], None]]] = {
+  "safetensors": (".safetensors", to_safetensors),
+  "stablehlo": (".stablehlo", to_stablehlo),
+  "onnx": (".onnx", to_onnx),
+}
+
+
+def write(network: Network, path: Path, form: str | None = None) -> None:
+  """Writes a network in a format; None tells it by the extension.
+
+  Raises:
+    UserError: the format is unknown, or as its function says.
+  """
+  if form is None:
+    by_suffix = {suffix: name for name, (suffix, _) in FORMATS.items()}
+    form = by_suffix.get(path.suffix.lower())
+  if form not in FORMATS:
+    raise UserError(
+      f"{path}: unknown format; give --format={'|'.join(FORMATS)}"
+    )
+  FORMATS[form][1](network, path)

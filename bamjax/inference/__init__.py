@@ -1,0 +1,5 @@
+"""Super-resolution of pictures of any size with a backbone."""
+
+from bamjax.inference.upscaler import Upscaler
+
+__all__ = ["Upscaler"]

@@ -1,0 +1,122 @@
+"""What a backbone's program tells of itself: its memory, its reach, its pools.
+
+All by its trace on a small picture; nothing is compiled or run.
+"""
+
+import dataclasses
+import functools
+import math
+import os
+
+from flax import linen as nn
+import jax
+from jax.extend.core import jaxprs_in_params
+from jax.extend.core import Literal
+import jax.numpy as jnp
+
+from bamjax.layers import Pool
+
+_SIDE = 32  # of the picture that is traced
+
+
+@dataclasses.dataclass(frozen=True)
+class Footprint:
+  """What a pass of a network takes.
+
+  Attributes:
+    bytes_per_pixel: peak memory for each LR pixel, roughly: three times the
+      largest array of the network, for what it is made from, itself, and what
+      is made from it.
+    reach: LR pixels to each side that an output pixel depends on, but for what
+      attentions pool over the whole picture.
+    pools: layers that pool over the whole picture.
+  """
+
+  bytes_per_pixel: float
+  reach: int
+  pools: int
+
+
+@functools.lru_cache(maxsize=64)
+def footprint(module: nn.Module) -> Footprint:
+  """The footprint of a backbone made of this library's layers."""
+  lr = jax.ShapeDtypeStruct((1, _SIDE, _SIDE, 3), jnp.float32)
+  variables = jax.eval_shape(module.init, jax.random.key(0), lr)
+  pools = set()
+
+  def intercept(call, args, kwargs, context):
+    if isinstance(context.module, Pool):
+      pools.add(context.module.path)
+    return call(*args, **kwargs)
+
+  with nn.intercept_methods(intercept):
+    jaxpr = jax.make_jaxpr(module.apply)(variables, lr).jaxpr
+  (reach,) = _reaches(jaxpr, [0] * len(jaxpr.invars))
+  return Footprint(
+    3 * max(_sizes(jaxpr)) / _SIDE**2, math.ceil(reach), len(pools)
+  )
+
+
+def memory() -> float:
+  """Bytes that a pass may take: of the device, or half of the machine's."""
+  stats = jax.local_devices()[0].memory_stats() or {}
+  if "bytes_limit" in stats:
+    return 0.9 * stats["bytes_limit"]
+  return 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _is_map(array) -> bool:
+  """Whether an array is …×(k·side)×(k·side)×…: features, not weights."""
+  return array.ndim >= 4 and not any(n % _SIDE for n in array.shape[1:3])
+
+
+def _sizes(jaxpr):
+  """Bytes of a program's feature maps."""
+  for equation in jaxpr.eqns:
+    for variable in equation.outvars:
+      array = variable.aval
+      if _is_map(array):
+        yield array.size * array.dtype.itemsize
+    for inner in jaxprs_in_params(equation.params):
+      yield from _sizes(inner)
+
+
+def _reaches(jaxpr, inputs: list[float]) -> list[float]:
+  """Reach of a program's outputs in LR pixels, by that of its inputs."""
+  known = dict(zip(jaxpr.invars, inputs, strict=True))
+
+  def of(atom):
+    return 0 if isinstance(atom, Literal) else known.get(atom, 0)
+
+  for equation in jaxpr.eqns:
+    reaches = [of(atom) for atom in equation.invars]
+    inner = list(jaxprs_in_params(equation.params))
+    if inner and len(inner[0].invars) == len(reaches):
+      outputs = _reaches(inner[0], reaches)
+    else:
+      outputs = [_reach(equation, max(reaches, default=0))] * len(
+        equation.outvars
+      )
+    known.update(zip(equation.outvars, outputs, strict=True))
+  return [of(atom) for atom in jaxpr.outvars]
+
+
+def _reach(equation, reach: float) -> float:
+  """Reach of what one operation puts out, by that of its inputs."""
+  array = equation.invars[0].aval if equation.invars else None
+  parameters = equation.params
+  if not getattr(array, "ndim", 0):
+    return reach
+  match equation.primitive.name:
+    case "reduce_sum" | "reduce_max" if set(parameters["axes"]) >= {1, 2}:
+      return 0  # pooled
+    case "conv_general_dilated" if _is_map(array):
+      taps = equation.invars[1].aval.shape[
+        parameters["dimension_numbers"].rhs_spec[2]
+      ]
+      wide = parameters["rhs_dilation"][0] * (taps // 2)
+      return reach + wide * _SIDE / array.shape[1]
+    case "concatenate" if parameters["dimension"] in (1, 2):
+      # A shift by one, of `upsample_bilinear`.
+      return reach + 1
+  return reach

@@ -1,0 +1,53 @@
+"""PNG files of 16 bits a channel, which Pillow reads and does not write."""
+
+from collections.abc import Mapping
+from pathlib import Path
+import struct
+import zlib
+
+import numpy as np
+
+_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels
+_UP = 2  # the filter that stores the difference to the row above
+_BAND = 64  # rows that are compressed at a time
+
+
+def write(
+  path: Path, pixels: np.ndarray, chunks: Mapping[bytes, bytes] | None = None
+) -> None:
+  """Writes a PNG file (the PNG specification, third edition).
+
+  Args:
+    path: of the file.
+    pixels: H×W×C uint16, C being 1 (gray), 2 (gray, alpha), 3 (RGB) or 4
+      (RGBA).
+    chunks: other chunks to stand before the pixels, by type.
+  """
+  height, width, channels = pixels.shape
+  header = struct.pack(
+    ">IIBBBBB", width, height, 16, _COLOR_TYPES[channels], 0, 0, 0
+  )
+  with path.open("wb") as file:
+    file.write(b"\x89PNG\r\n\x1a\n")
+    _chunk(file, b"IHDR", header)
+    for kind, data in (chunks or {}).items():
+      _chunk(file, kind, data)
+    deflate = zlib.compressobj()
+    above = np.zeros((1, 2 * channels * width), np.uint8)
+    for start in range(0, height, _BAND):
+      band = pixels[start : start + _BAND].astype(">u2")
+      rows = band.reshape(len(band), -1).view(np.uint8)
+      lines = np.full((len(rows), rows.shape[1] + 1), _UP, np.uint8)
+      # Modulo 256, as uint8 wraps.
+      lines[:, 1:] = rows - np.concatenate([above, rows[:-1]])
+      above = rows[-1:]
+      if data := deflate.compress(lines.tobytes()):
+        _chunk(file, b"IDAT", data)
+    _chunk(file, b"IDAT", deflate.flush())
+    _chunk(file, b"IEND", b"")
+
+
+def _chunk(file, kind: bytes, data: bytes) -> None:
+  check = zlib.crc32(data, zlib.crc32(kind))
+  file.write(struct.pack(">I", len(data)) + kind + data)
+  file.write(struct.pack(">I", check))

@@ -1,0 +1,35 @@
+"""Small weights of our own that ship with the package, by name.
+
+Files of `bamjax.weights.store.save_weights`, NAME.safetensors each.
+"""
+
+from pathlib import Path
+
+from bamjax.errors import UserError
+
+FOLDER = Path(__file__).parent
+
+
+def names() -> list[str]:
+  """Names of the shipped weights, sorted."""
+  return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+
+
+def find(source: str | Path) -> Path:
+  """The file of shipped weights, if `source` names such; else `source` itself.
+
+  A name has no extension and no folder; a file or folder that exists goes
+  first.
+
+  Raises:
+    UserError: there is neither.
+  """
+  path = Path(source)
+  if path.exists() or path.suffix or len(path.parts) != 1:
+    return path
+  if path.name in names():
+    return FOLDER / f"{path.name}.safetensors"
+  raise UserError(
+    f"{path}: no such file or folder, and no shipped weights; shipped are"
+    f" {', '.join(names()) or 'none'}"
+  )

@@ -1,0 +1,113 @@
+"""What report.py does: networks × benchmarks, as one page."""
+
+from collections import Counter
+from collections.abc import Sequence
+import dataclasses
+from pathlib import Path
+
+from bamjax.data.benchmarks import Benchmark
+from bamjax.errors import UserError
+from bamjax.files import write_atomically
+from bamjax.inference import Upscaler
+from bamjax.networks import Network
+from bamjax.report import session as evaluation
+from bamjax.report.page import compare
+from bamjax.report.page import document
+from bamjax.report.page.compare import Entry
+
+MOST = 6  # networks: there are as many colours
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What is asked for; flags of the same names in report.py explain each."""
+
+  run_dir: Sequence[str] = ()
+  weights: Sequence[str] = ()
+  step: int | None = None
+  model: str | None = None
+  attn: str | None = None
+  scale: Sequence[str] = ()
+  normalization: str | None = None
+  benchmarks: Sequence[str] = ()
+  tile: int | None = None
+  pictures: int = 5
+  output: str = "report.html"
+
+
+OPTIONS = tuple(field.name for field in dataclasses.fields(Options))
+
+
+def run(options: Options) -> None:
+  """Compares networks and writes the page.
+
+  Raises:
+    UserError: an option, a file or a folder is at fault.
+  """
+  if options.pictures < 1:
+    raise UserError(f"--pictures must be at least 1; got {options.pictures}")
+  output = Path(options.output)
+  if output.is_dir():
+    raise UserError(f"{output} is a folder; give a file, {output}/report.html")
+  given = evaluation.Options(
+    **{
+      name: getattr(options, name)
+      for name in OPTIONS
+      if name in evaluation.OPTIONS and name != "output"
+    }
+  )
+  sources = [*options.run_dir, *options.weights]
+  evaluation.check(given, sources)
+  count = len(sources) * max(1, len(options.scale))
+  if count > MOST:
+    raise UserError(f"a page compares at most {MOST} networks; got {count}")
+  networks = list(evaluation.load_networks(given, sources))
+  entries = [
+    Entry(n, Upscaler(n.module, n.variables, tile=options.tile), label, i)
+    for i, (n, label) in enumerate(zip(networks, labels(networks), strict=True))
+  ]
+  scales = sorted({network.scale for network in networks})
+  groups = [[e for e in entries if e.network.scale == s] for s in scales]
+  # All of them before the work: a mistake is told at once.
+  work = [(g, benchmark) for g in groups for benchmark in _benchmarks(given, g)]
+  found = []
+  for group, benchmark in work:
+    comparison = compare.compare(group, benchmark, options.pictures)
+    found.append(comparison)
+    print(
+      f"{benchmark.name} ×{comparison.scale}: {len(comparison.names)} pictures,"
+      f" {len(comparison.shown)} shown",
+      flush=True,
+    )
+  page = document.page(entries, found)
+  write_atomically(output, page)
+  print(f"written to {output}, {len(page.encode()) / 1e6:.1f} MB")
+
+
+def labels(networks: Sequence[Network]) -> list[str]:
+  """A short name of each network, no two alike.
+
+  "imdn cca ×2", with the name of its file or folder where that is shared, and a
+  number where that is too.
+  """
+  titles = [network.title for network in networks]
+  shared = Counter(titles)
+  names = [
+    title if shared[title] == 1 else f"{title} · {Path(network.source).name}"
+    for title, network in zip(titles, networks, strict=True)
+  ]
+  total, seen = Counter(names), Counter()
+  for i, name in enumerate(names):
+    seen[name] += 1
+    if total[name] > 1:
+      names[i] = f"{name} #{seen[name]}"
+  return names
+
+
+def _benchmarks(
+  options: evaluation.Options, group: Sequence[Entry]
+) -> list[Benchmark]:
+  """Those that are named, or the validation pictures of the first run."""
+  networks = [entry.network for entry in group]
+  runs = [network for network in networks if network.config is not None]
+  return evaluation.find_benchmarks(options, (runs or networks)[0])

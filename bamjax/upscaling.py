@@ -1,0 +1,268 @@
+"""What upscale.py does: picture files in, larger picture files out."""
+
+from collections.abc import Sequence
+import dataclasses
+import glob
+import logging
+from pathlib import Path
+import sys
+import time
+
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from bamjax import pictures
+from bamjax.data.images import list_pictures
+from bamjax.errors import UserError
+from bamjax.inference import Upscaler
+from bamjax.networks import load_network
+from bamjax.networks import Network
+from bamjax.pictures import Picture
+
+DTYPES = ("float32", "bfloat16")
+_QUIET_SECONDS = 30  # between lines about one picture
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What is asked for; flags of the same names in upscale.py explain each."""
+
+  weights: str | None = None
+  run_dir: str | None = None
+  step: int | None = None
+  model: str | None = None
+  attn: str | None = None
+  scale: int | None = None
+  normalization: str | None = None
+  output: str = "results"
+  tile: str = "auto"
+  passes: int = 1
+  memory: float = 2.0
+  suffix: str | None = None
+  ext: str = "auto"
+  self_ensemble: bool = False
+  dtype: str = "float32"
+
+
+OPTIONS = tuple(field.name for field in dataclasses.fields(Options))
+
+
+def run(inputs: Sequence[str], options: Options) -> int:
+  """Upscales files, folders and globs.
+
+  A picture that cannot be read is named in a warning and left out.
+
+  Returns:
+    The exit status: 0, or 1 if a picture was left out.
+
+  Raises:
+    UserError: an option, an input or the output is at fault; nothing was
+      written then, or what was written is whole.
+  """
+  tile = _tile(options.tile)
+  sources = find_inputs(inputs)
+  network = _network(options)
+  jobs = plan_outputs(sources, options, network.scale)
+  upscaler = Upscaler(
+    network.module,
+    network.variables,
+    self_ensemble=options.self_ensemble,
+    tile=tile,
+    passes=options.passes,
+    memory=options.memory * 1e9,
+    padded=True,
+  )
+  # The bound is against strangers' files; these the user has named.
+  Image.MAX_IMAGE_PIXELS = None
+  left_out = 0
+  for number, (source, target) in enumerate(jobs, 1):
+    start = time.monotonic()
+    try:
+      picture = pictures.read(source)
+    except UserError as error:
+      logging.warning("left out: %s", error)
+      left_out += 1
+      continue
+    height, width = picture.color.shape[:2]
+    scale = network.scale
+    pictures.check_output(target, scale * height, scale * width)
+    with _Progress(f"{source.name} ({number}/{len(jobs)})") as progress:
+      larger = upscale_picture(upscaler, picture, progress)
+      pictures.write(target, larger)
+    print(
+      f"{target}  {width}×{height} → {scale * width}×{scale * height},"
+      f" {time.monotonic() - start:.1f} s",
+      flush=True,
+    )
+  if left_out:
+    print(f"{left_out} of {len(jobs)} pictures left out", file=sys.stderr)
+  return 1 if left_out else 0
+
+
+def upscale_picture(upscaler: Upscaler, picture: Picture, progress=None):
+  """Upscales a picture and its alpha, both by the network.
+
+  Of gray pictures and of alpha, the network sees three equal channels; the
+  mean of the three it returns is taken. Profile, density and EXIF data stay.
+  """
+  color = upscaler(picture.color, progress)
+  if picture.gray:
+    color = np.broadcast_to(_mean(color)[..., None], color.shape)
+  alpha = picture.alpha
+  if alpha is not None:
+    if alpha.min() == alpha.max():  # nothing that a network could add
+      alpha = np.full(color.shape[:2], alpha.flat[0])
+    else:
+      shape = (*alpha.shape, 3)
+      alpha = upscaler(np.broadcast_to(alpha[..., None], shape), progress)
+      alpha = _mean(alpha)
+  return dataclasses.replace(picture, color=color, alpha=alpha)
+
+
+def _mean(image: np.ndarray) -> np.ndarray:
+  """Mean of three channels, rounded, in little memory."""
+  total = image[..., 0].astype(np.uint32) + image[..., 1] + image[..., 2]
+  return ((total + 1) // 3).astype(image.dtype)
+
+
+def find_inputs(inputs: Sequence[str]) -> list[Path]:
+  """Files by files, folders and globs, each once, in the order given.
+
+  Raises:
+    UserError: there is none, or one names nothing.
+  """
+  found = []
+  for name in inputs:
+    path = Path(name)
+    if path.is_dir():
+      found += list_pictures(path)
+    elif path.exists():
+      found.append(path)
+    elif matches := sorted(glob.glob(name, recursive=True)):
+      found += [p for p in map(Path, matches) if p.is_file()]
+    else:
+      raise UserError(f"there is no file, folder or match of {name}")
+  if not found:
+    raise UserError("no picture named; give files, folders or globs")
+  return list(dict.fromkeys(found))
+
+
+def plan_outputs(
+  sources: Sequence[Path], options: Options, scale: int
+) -> list[tuple[Path, Path]]:
+  """Each picture with the file that it is written to.
+
+  Raises:
+    UserError: an extension is unknown, a picture would be written over itself
+      or another, or two to one file.
+  """
+  output = Path(options.output)
+  known = [e[1:] for e in pictures.EXTENSIONS]
+  ext = options.ext.lower().removeprefix(".")
+  if ext not in ("auto", *known):
+    raise UserError(
+      f"unknown --ext {options.ext!r}; choose from auto, {', '.join(known)}"
+    )
+  to_file = output.suffix and not output.is_dir()
+  if to_file and output.suffix[1:].lower() not in known:
+    raise UserError(
+      f"unknown extension of --output {output}; choose from {', '.join(known)},"
+      " or give a folder"
+    )
+  if to_file and len(sources) > 1:
+    raise UserError(
+      f"--output {output} is one file, and there are {len(sources)} pictures;"
+      " give a folder"
+    )
+  if to_file and ext != "auto":
+    raise UserError("--ext goes with a folder; the file's name has its own")
+  suffix = f"_x{scale}" if options.suffix is None else options.suffix
+  if suffix and options.suffix is not None:
+    suffix = f"_{suffix}"
+  taken = {path.resolve(): path for path in sources}
+  jobs, targets = [], {}
+  for source in sources:
+    kind = source.suffix if ext == "auto" else f".{ext}"
+    if kind.lower() not in pictures.EXTENSIONS:
+      kind = ".png"
+    target = output if to_file else output / f"{source.stem}{suffix}{kind}"
+    resolved = target.resolve()
+    if resolved in taken:
+      raise UserError(
+        f"{source} would be written over {taken[resolved]}; give another"
+        " --output or --suffix"
+      )
+    if resolved in targets:
+      raise UserError(
+        f"{targets[resolved]} and {source} would both be written to {target};"
+        " upscale them one by one"
+      )
+    targets[resolved] = source
+    jobs.append((source, target))
+  return jobs
+
+
+def _tile(value: str) -> int | None:
+  if value == "auto":
+    return None
+  if not value.isdecimal():
+    raise UserError(f"--tile is auto or a number of LR pixels; got {value!r}")
+  return int(value)
+
+
+def _network(options: Options) -> Network:
+  if options.weights and options.run_dir:
+    raise UserError("--weights and --run_dir: give one of them")
+  if options.dtype not in DTYPES:
+    raise UserError(
+      f"unknown dtype {options.dtype!r}; choose from {', '.join(DTYPES)}"
+    )
+  if options.passes < 0 or options.memory <= 0:
+    raise UserError("--passes can't be negative, and --memory is above 0")
+  source = options.weights or options.run_dir
+  network = load_network(
+    source or f"pan-bam-x{options.scale or 2}",
+    model=options.model,
+    attn=options.attn,
+    scale=options.scale,
+    normalization=options.normalization,
+    step=options.step,
+  )
+  dtype = jnp.dtype(options.dtype)
+  module = network.module
+  module = module.clone(
+    dtype=dtype, attention=dataclasses.replace(module.attention, dtype=dtype)
+  )
+  return dataclasses.replace(network, module=module)
+
+
+class _Progress:
+  """A bar of the network's runs on a terminal; elsewhere a line at times."""
+
+  def __init__(self, name: str):
+    self._name = name
+    self._told = time.monotonic()
+    self._bar = tqdm(
+      desc=name,
+      unit="tile",
+      disable=not sys.stderr.isatty(),
+      dynamic_ncols=True,
+      leave=False,
+    )
+
+  def __call__(self, done: int, count: int) -> None:
+    if not self._bar.disable:
+      if done == 1:
+        self._bar.reset(count)
+      self._bar.update()
+    elif time.monotonic() - self._told > _QUIET_SECONDS and done < count:
+      self._told = time.monotonic()
+      print(f"{self._name}: tile {done} of {count}", flush=True)
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_) -> None:
+    self._bar.close()

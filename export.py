@@ -1,0 +1,52 @@
+"""Writes a network as a file for use elsewhere.
+
+python export.py --run_dir=runs/pan-bam-x2-sample --output=pan.safetensors
+python export.py --weights=imdn_x2.pth --format=onnx --output=imdn.onnx
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from bamjax import cli
+
+flags.DEFINE_string("weights", None, "file of weights, or shipped ones' name")
+flags.DEFINE_string("run_dir", None, "folder of a run of train.py")
+flags.DEFINE_integer("step", None, "checkpoint of the run (default: the best)")
+flags.DEFINE_string("model", None, "backbone, where the weights don't tell")
+flags.DEFINE_string("attn", None, "attention, where the weights don't tell")
+flags.DEFINE_integer("scale", None, "scale, of weights that serve for several")
+flags.DEFINE_string("normalization", None, "paper, official or super_image")
+flags.DEFINE_string(
+  "format", None, "safetensors, stablehlo or onnx (default: by --output)"
+)
+flags.DEFINE_string("output", None, "file to write", short_name="o")
+
+
+def main(argv):
+  """Reads the flags and exports."""
+  del argv
+  values = {name: flags.FLAGS[name].value for name in flags.FLAGS}
+  # Imported here so that --help is immediate.
+  from bamjax import exporting
+  from bamjax.errors import UserError
+  from bamjax.networks import load_network
+
+  if bool(values["weights"]) == bool(values["run_dir"]):
+    raise UserError("give --weights=FILE or --run_dir=DIR")
+  if not values["output"]:
+    raise UserError("give --output=FILE")
+  network = load_network(
+    values["weights"] or values["run_dir"],
+    **{
+      name: values[name]
+      for name in ("model", "attn", "scale", "normalization", "step")
+    },
+  )
+  path = Path(values["output"])
+  exporting.write(network, path, values["format"])
+  print(f"{path}  {network.title}, {path.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+  cli.run(main)

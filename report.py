@@ -1,0 +1,42 @@
+"""Makes a page of HTML that shows what networks make of the same pictures.
+
+  python report.py --weights=imdn_x2.safetensors,pan_x2.safetensors \
+      --benchmarks=Set5
+  python report.py --run_dir=runs/pan-bam-x2-sample,runs/pan-ca-x2-sample
+
+The page needs no network. Without --benchmarks it shows the validation pictures
+of the first run.
+"""
+
+from absl import flags
+
+from bamjax import cli
+
+flags.DEFINE_list("run_dir", [], "folders of runs of train.py")
+flags.DEFINE_list("weights", [], "files of published weights")
+flags.DEFINE_integer("step", None, "checkpoint of the run (default: the best)")
+flags.DEFINE_string("model", None, "backbone, where the weights don't tell")
+flags.DEFINE_string("attn", None, "attention, where the weights don't tell")
+flags.DEFINE_list("scale", [], "scales, of weights that serve for several")
+flags.DEFINE_string("normalization", None, "paper, official or super_image")
+flags.DEFINE_list("benchmarks", [], "folders of pictures: Set5, Set14, …")
+flags.DEFINE_integer("pictures", 5, "pictures of each benchmark, at most")
+flags.DEFINE_integer("tile", None, "side of tiles in LR pixels; 0: never tile")
+flags.DEFINE_string("output", "report.html", "the page's file")
+
+
+def main(argv):
+  """Reads the flags and makes the page."""
+  del argv
+  # Imported here so that --help is immediate.
+  from bamjax.report.page import session
+
+  session.run(
+    session.Options(
+      **{name: flags.FLAGS[name].value for name in session.OPTIONS}
+    )
+  )
+
+
+if __name__ == "__main__":
+  cli.run(main)

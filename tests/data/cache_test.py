@@ -1,0 +1,162 @@
+import errno
+import multiprocessing
+import os
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from bamjax.data import cache
+from bamjax.data import resize
+from bamjax.data import sources
+from bamjax.errors import UserError
+
+
+def picture(seed, height=26, width=33):
+  rng = np.random.default_rng(seed)
+  return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+  path = tmp_path / "pictures"
+  path.mkdir()
+  for n in range(6):
+    Image.fromarray(picture(n, 24 + 2 * n)).save(path / f"{n}.png")
+  (path / "text.png").write_text("not a picture")
+  return path
+
+
+def pictures(folder, scale=2):
+  """All of a folder's but the first, which is for validation."""
+  return sources.make_source("folder", scale, data_dir=str(folder)).train
+
+
+def check(decoded, folder, scale=2):
+  assert decoded.names == ["1", "2", "3", "4", "5"]
+  for name, (lr, hr) in zip(decoded.names, decoded.pairs, strict=True):
+    n = int(name)
+    expected = resize.mod_crop(picture(n, 24 + 2 * n), scale)
+    np.testing.assert_array_equal(hr, expected)
+    np.testing.assert_array_equal(lr, resize.downscale(expected, scale))
+  assert len(decoded.left_out) == 1 and "text.png" in decoded.left_out[0]
+
+
+def files(path):
+  return sorted(path.glob("*.pictures"))
+
+
+def no_decoding(monkeypatch):
+  def fail(path):
+    raise AssertionError(f"{path} is read again")
+
+  monkeypatch.setattr(sources.images, "read_rgb", fail)
+
+
+def test_pictures_stay_in_memory_by_default(folder, tmp_path):
+  decoded = cache.decode(pictures(folder), spill_dir=tmp_path / "spill")
+  check(decoded, folder)
+  assert not decoded.mapped
+  assert not (tmp_path / "spill").exists()
+
+
+def test_a_cache_is_made_once_and_then_mapped(folder, tmp_path, monkeypatch):
+  where = tmp_path / "cache"
+  first = cache.decode(pictures(folder), cache_dir=where)
+  check(first, folder)
+  assert first.mapped
+  found = pictures(folder)
+  no_decoding(monkeypatch)
+  again = cache.decode(found, cache_dir=where)
+  check(again, folder)
+  assert again.nbytes == sum(a.nbytes + b.nbytes for a, b in again.pairs) > 0
+  # What is let go comes back when it is looked at.
+  again.count_cut(10_000)
+  check(again, folder)
+  # Only the file, and its lock, are left.
+  assert len(list(where.iterdir())) == 2
+
+
+def test_pictures_that_do_not_fit_go_to_a_file(
+  folder, tmp_path, monkeypatch, caplog
+):
+  one = 24 * 32 * 3
+  monkeypatch.setattr(cache, "available_memory", lambda: 4 * one)
+  spill = tmp_path / "run" / "cache"
+  decoded = cache.decode(pictures(folder), spill_dir=spill)
+  check(decoded, folder)
+  assert decoded.mapped and len(files(spill)) == 1
+  assert str(spill) in caplog.text
+  found = pictures(folder)
+  no_decoding(monkeypatch)
+  check(cache.decode(found, spill_dir=spill), folder)
+
+
+@pytest.mark.parametrize("change", ["content", "scale", "more"])
+def test_a_changed_source_gets_a_file_of_its_own(folder, tmp_path, change):
+  where = tmp_path / "cache"
+  cache.decode(pictures(folder), cache_dir=where)
+  scale = 2
+  if change == "content":
+    Image.fromarray(255 - picture(1)).save(folder / "1.png")
+  elif change == "more":
+    Image.fromarray(picture(9)).save(folder / "9.png")
+  else:
+    scale = 3
+  decoded = cache.decode(pictures(folder, scale), cache_dir=where)
+  assert len(files(where)) == 2
+  expected = [p.load() for p in pictures(folder, scale) if p.name != "text"]
+  for pair, found in zip(expected, decoded.pairs, strict=True):
+    np.testing.assert_array_equal(pair[0], found[0])
+
+
+@pytest.mark.parametrize("keep", [0, 7, 0.5, -1, "garbage"])
+def test_a_damaged_file_is_made_anew(folder, tmp_path, keep, caplog):
+  where = tmp_path / "cache"
+  cache.decode(pictures(folder), cache_dir=where)
+  (file,) = files(where)
+  data = file.read_bytes()
+  if keep == "garbage":
+    file.write_bytes(bytes(len(data)))
+  else:
+    file.write_bytes(data[: int(keep * len(data)) if keep == 0.5 else keep])
+  check(cache.decode(pictures(folder), cache_dir=where), folder)
+  assert "made anew" in caplog.text
+  assert file.read_bytes() == data
+
+
+def _build(folder, where, results):
+  decoded = cache.decode(pictures(folder), cache_dir=where)
+  results.put([hr.tobytes() for _, hr in decoded.pairs])
+
+
+def test_two_processes_can_build_it_at_once(folder, tmp_path):
+  context = multiprocessing.get_context("spawn")
+  results = context.Queue()
+  args = (folder, tmp_path / "cache", results)
+  builders = [context.Process(target=_build, args=args) for _ in range(2)]
+  for builder in builders:
+    builder.start()
+  one, two = results.get(timeout=60), results.get(timeout=60)
+  for builder in builders:
+    builder.join()
+  assert one == two and len(one) == 5
+  assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_full_disk_leaves_nothing_behind(folder, tmp_path, monkeypatch):
+  def full(*args):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  monkeypatch.setattr(cache.os, "replace", full)
+  with pytest.raises(UserError, match="No space left.*--cache_dir"):
+    cache.decode(pictures(folder), cache_dir=tmp_path / "cache")
+  assert [p.suffix for p in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+def test_a_picture_that_vanished_is_left_out(folder):
+  found = pictures(folder)
+  (folder / "3.png").unlink()
+  decoded = cache.decode(found)
+  assert decoded.names == ["1", "2", "4", "5"]
+  assert any("3.png" in line for line in decoded.left_out)

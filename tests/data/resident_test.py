@@ -1,0 +1,109 @@
+import functools
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from bamjax.data import cache
+from bamjax.data import crops
+from bamjax.data import pipeline
+from bamjax.data import resident
+from bamjax.data import sources
+from bamjax.errors import UserError
+
+PATCH, BATCH = 8, 6
+SIZES = [(33, 40), (21, 18), (12, 9), (30, 17), (9, 70), (64, 16)]
+
+
+def make_store(scale, sizes=SIZES):
+  def picture(i, height, width):
+    rng = np.random.default_rng(i)
+    shape = (height, width, 3)
+    lr = rng.integers(0, 256, shape, dtype=np.uint8)
+    # HR is no function of LR, so that a shift of either shows.
+    shape = (scale * height, scale * width, 3)
+    hr = rng.integers(0, 256, shape, dtype=np.uint8)
+    return sources.Picture(str(i), lambda: (lr, hr))
+
+  pictures = [picture(i, *size) for i, size in enumerate(sizes)]
+  return crops.CropStore(cache.decode(pictures), PATCH)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_samples_are_those_of_the_tf_data_pipeline(scale):
+  store = make_store(scale)
+  data = jax.device_put(resident.pack(store))
+  options = {"batch_size": BATCH, "patch": PATCH}
+  cut = jax.jit(functools.partial(resident.sample_batch, data, 3, **options))
+  expected = pipeline.train_batches(
+    store, seed=3, start_step=4, num_steps=12, **options
+  )
+  for step, batch in enumerate(expected, 4):
+    found = cut(np.int32(step))
+    for key in ("lr", "hr"):
+      assert found[key].dtype == np.uint8
+      np.testing.assert_array_equal(found[key], batch[key])
+
+
+def test_shards_make_up_the_batch():
+  data = resident.pack(make_store(2))
+  options = {"batch_size": BATCH, "patch": PATCH}
+  step = np.int32(1)
+  whole = resident.sample_batch(data, 0, step, **options)
+  parts = [
+    resident.sample_batch(data, 0, step, **options, shard=(i, 3))
+    for i in range(3)
+  ]
+  np.testing.assert_array_equal(
+    np.concatenate([p["hr"] for p in parts]), whole["hr"]
+  )
+
+
+def test_pictures_lie_side_by_side_without_overlap():
+  rng = np.random.default_rng(0)
+  sizes = [tuple(size) for size in rng.integers(5, 60, (40, 2))]
+  places, height, width = resident._arrange(sizes)
+  sheet = np.zeros((height, width), int)
+  for (y, x), (h, w) in zip(places, sizes, strict=True):
+    assert y + h <= height and x + w <= width
+    sheet[y : y + h, x : x + w] += 1
+  assert sheet.max() == 1
+  assert sheet.mean() > 0.7
+
+
+def test_landscape_and_portrait_waste_little():
+  # As DIV2K: most pictures are 2040 wide.
+  sizes = [(1356, 2040)] * 17 + [(2040, 1356)] * 3
+  _, height, width = resident._arrange(sizes)
+  used = sum(h * w for h, w in sizes)
+  assert used > 0.9 * height * width
+
+
+def test_what_does_not_fit_is_told_before(monkeypatch):
+  monkeypatch.setattr(resident, "available_memory", lambda: 10_000)
+  with pytest.raises(UserError, match="GB.*--data_mode=tfdata"):
+    resident.pack(make_store(2))
+
+
+def test_training_on_the_device_needs_no_tensorflow(finished_run, tmp_path):
+  code = """
+import sys
+sys.modules["tensorflow"] = None  # its import fails
+from pathlib import Path
+from bamjax import config as config_lib
+from bamjax.training import loop
+config = config_lib.load(Path(sys.argv[1]) / "config.json")
+config.data.mode = "resident"
+loop.train_and_evaluate(config, sys.argv[2])
+"""
+  run_dir = tmp_path / "run"
+  subprocess.run(
+    [sys.executable, "-c", code, str(finished_run), str(run_dir)],
+    check=True,
+    env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+  )
+  rows = [path / "metrics.jsonl" for path in (run_dir, finished_run)]
+  assert rows[0].read_text() == rows[1].read_text()

@@ -1,0 +1,140 @@
+from pathlib import Path
+import subprocess
+import sys
+
+import jax.numpy as jnp
+from models import small
+import numpy as np
+import pytest
+
+import bamjax
+from bamjax import exporting
+from bamjax.errors import UserError
+from bamjax.networks import load_network
+from bamjax.weights import store
+
+ROOT = Path(__file__).parent.parent
+rng = np.random.default_rng(0)
+
+
+def save(path, name, attn, **options):
+  module = small.create(name, attn, **options)
+  variables = small.draw(module, jnp.zeros((1, 8, 8, 3)))
+  bamjax.save_weights(path, module, variables)
+  return load_network(path)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+  path = tmp_path_factory.mktemp("weights") / "pan.safetensors"
+  return save(path, "pan", "bam", scale=3)
+
+
+@pytest.mark.parametrize(
+  ("name", "attn"),
+  [
+    ("imdn", "cca"),
+    ("carn_m", "cbam"),
+    pytest.param("pan", "bam", marks=pytest.mark.slow),
+    pytest.param("drln", "la", marks=pytest.mark.slow),
+    pytest.param("awsrn", "bam_allpool", marks=pytest.mark.slow),
+    pytest.param("rcan", "ca", marks=pytest.mark.slow),
+  ],
+)
+def test_stablehlo_is_the_network_at_any_size(tmp_path, name, attn):
+  network = save(tmp_path / "a.safetensors", name, attn)
+  exporting.write(network, tmp_path / "a.stablehlo")
+  program = exporting.load_stablehlo(tmp_path / "a.stablehlo")
+  for shape in ((1, 9, 14, 3), (2, 16, 11, 3)):
+    lr = rng.random(shape, dtype=np.float32)
+    want = network.module.apply(network.variables, lr)
+    np.testing.assert_allclose(program(lr), want, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("name", "attn"),
+  [
+    pytest.param("pan", "bam", marks=pytest.mark.slow),
+    pytest.param("imdn", "bam", marks=pytest.mark.slow),
+    pytest.param("imdn", "cca", marks=pytest.mark.slow),
+  ],
+)
+def test_onnx_is_the_network_at_any_size(tmp_path, name, attn):
+  pytest.importorskip("jax2onnx", reason="needs jax2onnx, which is optional")
+  runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+  network = save(tmp_path / "a.safetensors", name, attn)
+  exporting.write(network, tmp_path / "a.onnx")
+  session = runtime.InferenceSession(tmp_path / "a.onnx")
+  for shape in ((1, 9, 14, 3), (2, 16, 11, 3)):
+    lr = rng.random(shape, dtype=np.float32)
+    want = network.module.apply(network.variables, lr)
+    np.testing.assert_allclose(
+      session.run(["sr"], {"lr": lr})[0], want, atol=1e-4
+    )
+
+
+def test_an_onnx_model_that_differs_is_not_written(
+  network, tmp_path, monkeypatch
+):
+  pytest.importorskip("jax2onnx", reason="needs jax2onnx, which is optional")
+  pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+  calls = []
+
+  def off(module, variables):
+    calls.append(1)
+    # Traced once, then run beside the model.
+    return lambda lr: (
+      jnp.repeat(lr, 3, 1).repeat(3, 2)
+      + (0 if isinstance(lr, jnp.ndarray) else 1)
+    )
+
+  monkeypatch.setattr(exporting, "_function", off)
+  with pytest.raises(UserError, match="is off by"):
+    exporting.write(network, tmp_path / "a.onnx")
+  assert calls and not list(tmp_path.iterdir())
+
+
+def test_onnx_without_its_packages_is_told(network, tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, "jax2onnx", None)
+  with pytest.raises(UserError, match="pip install jax2onnx"):
+    exporting.write(network, tmp_path / "a.onnx")
+
+
+def test_mistakes_are_told(network, tmp_path):
+  with pytest.raises(UserError, match="unknown format"):
+    exporting.write(network, tmp_path / "a.tflite")
+  (tmp_path / "text.stablehlo").write_text("no program")
+  for name in ("text.stablehlo", "absent.stablehlo"):
+    with pytest.raises(UserError, match=name):
+      exporting.load_stablehlo(tmp_path / name)
+  with pytest.raises(UserError, match="cannot be written"):
+    exporting.write(network, tmp_path / "text.stablehlo" / "a.safetensors")
+
+
+def test_the_script_exports_a_run(finished_run, tmp_path):
+  def call(*flags):
+    return subprocess.run(
+      [sys.executable, "export.py", *flags],
+      cwd=ROOT,
+      capture_output=True,
+      text=True,
+    )
+
+  path = tmp_path / "a.safetensors"
+  done = call(f"--run_dir={finished_run}", f"--output={path}")
+  assert done.returncode == 0, done.stderr
+  assert "pan bam ×2" in done.stdout or "pan pa ×2" in done.stdout
+  network = load_network(path)
+  run = load_network(finished_run)
+  lr = rng.random((1, 9, 8, 3), dtype=np.float32)
+  np.testing.assert_allclose(
+    network.module.apply(network.variables, lr),
+    run.module.apply(run.variables, lr),
+    atol=1e-6,
+  )
+  assert store.read_card(path)["step"] == run.step
+  done = call(f"--output={path}")
+  assert done.returncode == 2
+  assert (
+    done.stderr == "export.py: error: give --weights=FILE or --run_dir=DIR\n"
+  )

@@ -1,0 +1,236 @@
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+from models import small
+import numpy as np
+import pytest
+
+import bamjax
+from bamjax.inference import footprint
+from bamjax.inference import programs
+from bamjax.layers import ATTENTIONS
+
+
+@pytest.fixture(scope="module")
+def network():
+  module = bamjax.create_model(
+    "pan", "bam", 2, blocks=1, features=8, up_features=8
+  )
+  return module, small.draw(module, jnp.zeros((1, 8, 8, 3)))
+
+
+def test_upscales_bytes_floats_and_batches_alike(network):
+  upscale = bamjax.Upscaler(*network)
+  image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+  sr = upscale(image)
+  assert sr.shape == (18, 14, 3) and sr.dtype == np.uint8
+  soft = upscale(image / np.float32(255))
+  assert soft.dtype == np.float32 and 0 <= soft.min() and soft.max() <= 1
+  np.testing.assert_array_equal(np.floor(soft * 255 + 0.5), sr)
+  expected = network[0].apply(network[1], image[None] / np.float32(255))
+  np.testing.assert_allclose(soft, np.clip(expected[0], 0, 1), atol=1e-5)
+  batch = upscale(np.stack([image, image[::-1]]))
+  np.testing.assert_allclose(batch[0].astype(int), sr, atol=1)
+
+
+def random_picture(height, width):
+  rng = np.random.default_rng(0)
+  return rng.random((height, width, 3), dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+  ("height", "width", "count"),
+  [(40, 40, 9), (33, 70, 15), (20, 64, 4), (90, 12, 6), (30, 30, 1)],
+)
+@pytest.mark.parametrize("padded", [False, True])
+def test_tiles_equal_the_whole_where_the_halo_holds_the_reach(
+  height, width, count, padded
+):
+  # Convs alone: 7 of 3×3 at most, the upsampled ones reaching half as far.
+  module = bamjax.create_model(
+    "pan", "pa", 2, blocks=1, features=8, up_features=8
+  )
+  lr = random_picture(height, width)
+  variables = small.draw(module, lr[None])
+  tiled = bamjax.Upscaler(module, variables, tile=16, halo=8, padded=padded)
+  whole = bamjax.Upscaler(module, variables, tile=0)
+  assert tiled.tiles(height, width) == count
+  assert whole.tiles(height, width) == 1
+  np.testing.assert_allclose(tiled(lr), whole(lr), atol=2e-6)
+
+
+# Every backbone and every attention that looks around, once.
+QUICK = [
+  ("pan", "bam"),
+  ("imdn", "cca"),
+  ("edsr", "cbam"),
+  ("awsrn", "bam_allpool"),
+]
+SLOW = [
+  ("drln", "la"),
+  ("carn_m", "ca"),
+  ("carn", "msam_avgpool"),
+  ("msrn", "acam_maxpool"),
+  ("rcan", "se"),
+  ("slwsr32", "msam"),
+  ("edsr_baseline", "acam"),
+]
+
+
+def test_every_backbone_and_pooling_attention_is_among_the_pairs():
+  names, kinds = map(set, zip(*QUICK, *SLOW, strict=True))
+  assert names == set(bamjax.list_models())
+  assert kinds == set(ATTENTIONS) - {"none", "pa"}
+
+
+def unclipped(upscaler, lr):
+  """So that no difference hides in what clipping makes equal."""
+  sr = upscaler(lr)
+  assert np.mean((sr > 0) & (sr < 1)) > 0.2
+  return sr
+
+
+@pytest.mark.parametrize(
+  ("name", "kind"),
+  [*QUICK, *(pytest.param(*pair, marks=pytest.mark.slow) for pair in SLOW)],
+)
+def test_padding_and_tiles_with_the_whole_pictures_pools_are_exact(name, kind):
+  module = small.create_wide(name, kind)
+  found = footprint.footprint(module)
+  lr = random_picture(13, 2 * found.reach + 60)
+  variables = small.draw(module, lr[None])
+  whole = unclipped(bamjax.Upscaler(module, variables, tile=0), lr)
+  padded = bamjax.Upscaler(module, variables, tile=0, padded=True)
+  np.testing.assert_allclose(padded(lr), whole, atol=2e-6)
+  tiled = bamjax.Upscaler(module, variables, tile=24, passes=found.pools)
+  assert tiled.tiles(*lr.shape[:2]) > 2
+  np.testing.assert_allclose(tiled(lr), whole, atol=2e-6)
+
+
+def test_a_gathering_pass_takes_tiles_most_of_the_way_to_the_whole():
+  module = small.create_wide("imdn", "cca", blocks=4)
+  # Two halves that are unlike.
+  lr = random_picture(20, 80) * np.linspace(0, 1, 80, dtype=np.float32)[:, None]
+  # Attentions that do much.
+  variables = jax.tree_util.tree_map_with_path(
+    lambda path, leaf: 30 * leaf if "excite" in str(path) else leaf,
+    small.draw(module, lr[None]),
+  )
+  whole = bamjax.Upscaler(module, variables, tile=0)(lr)
+  errors = [
+    np.abs(
+      bamjax.Upscaler(module, variables, tile=20, passes=passes)(lr) - whole
+    ).max()
+    for passes in (0, 1, 2, 4)
+  ]
+  assert errors[0] > 5 * errors[1] > 10 * errors[2]
+  assert errors[0] > 1e-5 and errors[3] < 1e-6
+
+
+def test_tiled_self_ensembles_equal_whole_ones(network):
+  lr = random_picture(33, 50)
+  whole = bamjax.Upscaler(*network, tile=0, self_ensemble=True)(lr)
+  for padded in (False, True):
+    tiled = bamjax.Upscaler(
+      *network, tile=16, self_ensemble=True, padded=padded
+    )
+    np.testing.assert_allclose(tiled(lr), whole, atol=2e-6)
+
+
+def test_pictures_of_many_sizes_share_a_few_programs(network):
+  upscale = bamjax.Upscaler(*network, tile=40, padded=True)
+  rng = np.random.default_rng(0)
+  programs.super_resolve.clear_cache()
+  programs.gather.clear_cache()
+  for height, width in rng.integers(20, 130, (12, 2)):
+    sr = upscale(random_picture(height, width))
+    assert sr.shape == (2 * height, 2 * width, 3)
+  count = programs.super_resolve._cache_size() + programs.gather._cache_size()
+  assert count <= 9
+
+
+def test_sixteen_bits_stay(network):
+  lr = np.random.default_rng(0).integers(0, 65536, (9, 7, 3), dtype=np.uint16)
+  upscale = bamjax.Upscaler(*network)
+  sr = upscale(lr)
+  assert sr.dtype == np.uint16
+  soft = upscale(lr / np.float32(65535))
+  np.testing.assert_allclose(sr, soft * 65535, atol=0.6)
+
+
+def test_progress_is_told_after_each_run(network):
+  told = []
+  lr = random_picture(40, 40)
+  bamjax.Upscaler(*network, tile=20, halo=4)(lr, lambda *at: told.append(at))
+  # Four tiles, gathered from and then upscaled.
+  assert told == [(i, 8) for i in range(1, 9)]
+
+
+def test_tiles_without_a_halo_show_their_seams(network):
+  lr = random_picture(40, 40)
+  whole = bamjax.Upscaler(*network, tile=0)(lr)
+  seamy = bamjax.Upscaler(*network, tile=16, halo=0)(lr)
+  near = bamjax.Upscaler(*network, tile=16, halo=4)(lr)
+  assert np.abs(seamy - whole).max() > 4 * np.abs(near - whole).max()
+
+
+def test_large_pictures_are_tiled_by_themselves(network, monkeypatch, caplog):
+  assert bamjax.Upscaler(*network).tiles(500, 500) == 1
+  monkeypatch.setattr(footprint, "memory", lambda: 50e6)
+  upscale = bamjax.Upscaler(*network)
+  assert 1 < upscale.tiles(1000, 1000) < 100
+  assert upscale.tiles(64, 64) == 1
+  lr = random_picture(400, 130)
+  monkeypatch.setattr(footprint, "memory", lambda: 1e6)
+  few = bamjax.Upscaler(*network)(lr)
+  assert "130×400 LR pixels would not fit into memory" in caplog.text
+  whole = bamjax.Upscaler(*network, tile=0)(lr)
+  np.testing.assert_allclose(few, whole, atol=2e-6)
+
+
+def test_memory_may_be_given(network):
+  assert bamjax.Upscaler(*network, memory=50e6).tiles(1000, 1000) > 1
+  assert bamjax.Upscaler(*network, memory=2e9).tiles(1000, 1000) == 1
+
+
+def test_self_ensemble_is_the_mean_over_eight_symmetries(network):
+  module, variables = network
+  lr = random_picture(9, 7)
+  plus = bamjax.Upscaler(module, variables, self_ensemble=True)(lr)
+  outputs = []
+  for turns in range(4):
+    for axes in ((), (0,)):
+      x = np.rot90(np.flip(lr, axes), turns)
+      y = np.rot90(module.apply(variables, x[None])[0], -turns)
+      outputs.append(np.flip(y, axes))
+  want = np.clip(np.mean(outputs, axis=0), 0, 1)
+  np.testing.assert_allclose(plus, want, atol=2e-6)
+  plain = bamjax.Upscaler(module, variables)(lr)
+  assert np.abs(plus - plain).max() > 1e-4
+  # It does not matter how the picture lies.
+  turned = bamjax.Upscaler(module, variables, self_ensemble=True)(np.rot90(lr))
+  np.testing.assert_allclose(turned, np.rot90(plus), atol=2e-6)
+
+
+def test_negative_tiles_are_refused(network):
+  for options in ({"tile": -1}, {"halo": -1}, {"passes": -1}, {"memory": -1}):
+    with pytest.raises(ValueError, match="negative"):
+      bamjax.Upscaler(*network, **options)
+
+
+def test_other_shapes_are_refused(network):
+  with pytest.raises(ValueError, match="H×W×3"):
+    bamjax.Upscaler(*network)(np.zeros((9, 7), np.uint8))
+  with pytest.raises(ValueError, match="uint8, uint16 or float"):
+    bamjax.Upscaler(*network)(np.zeros((9, 7, 3), np.int64))
+
+
+def test_the_library_needs_neither_tensorflow_nor_torch():
+  script = (
+    "import sys, bamjax, bamjax.metrics, bamjax.inference, bamjax.benchmarking;"
+    "bamjax.list_models();"
+    "assert not {'tensorflow', 'torch'} & set(sys.modules)"
+  )
+  subprocess.run([sys.executable, "-c", script], check=True)

@@ -1,0 +1,191 @@
+import json
+import shutil
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+import bamjax
+from bamjax import config as config_lib
+from bamjax.errors import UserError
+from bamjax.training import distributed
+from bamjax.training import loop
+from bamjax.training import run_dir as run_dir_lib
+
+
+@pytest.fixture
+def config(finished_run):
+  return config_lib.load(finished_run / "config.json")
+
+
+def rows(run_dir):
+  lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+  return [json.loads(line) for line in lines]
+
+
+class _CutOff(Exception):
+  pass
+
+
+def cut_off_at(monkeypatch, step):
+  """Makes runs die right after some step's bookkeeping."""
+  look_after = loop._Run._look_after
+
+  def dying(self, state, at, *args):
+    state = look_after(self, state, at, *args)
+    if at >= step:
+      self._checkpoints.wait()
+      raise _CutOff
+    return state
+
+  monkeypatch.setattr(loop._Run, "_look_after", dying)
+
+
+@pytest.mark.parametrize("mode", ["tfdata", "resident"])
+def test_with_every_option_a_run_resumes_bit_for_bit(
+  config, tmp_path, mode, monkeypatch
+):
+  config.update(
+    {
+      "steps": 7,
+      "log_every": 2,
+      "checkpoint_every": 3,
+      "data": {"mode": mode, "steps_per_dispatch": 2},
+      "optim": {"ema_decay": 0.5, "clip_norm": 0.1, "accumulate": 2},
+    }
+  )
+  summary = loop.train_and_evaluate(config, tmp_path / "whole")
+  for cut in (1, 3, 5):
+    with monkeypatch.context() as patch:
+      cut_off_at(patch, cut)
+      with pytest.raises(_CutOff):
+        loop.train_and_evaluate(config, tmp_path / f"cut{cut}")
+    again = loop.train_and_evaluate(config, tmp_path / f"cut{cut}")
+    assert again == summary
+    assert rows(tmp_path / f"cut{cut}") == rows(tmp_path / "whole")
+
+
+def test_the_average_is_validated_saved_and_taken(config, tmp_path):
+  config.update({"steps": 4, "optim": {"ema_decay": 0.5}})
+  config.optim.learning_rate = 1e-2
+  summary = loop.train_and_evaluate(config, tmp_path)
+  (scores,) = [r for r in rows(tmp_path) if "psnr_y" in r]
+  assert scores["ema_psnr_y"] != scores["psnr_y"]
+  assert summary["psnr_y"] == pytest.approx(scores["ema_psnr_y"], abs=1e-4)
+  _, variables = bamjax.load_weights(tmp_path)
+  _, _, found, _ = run_dir_lib.load(tmp_path)
+  np.testing.assert_array_equal(
+    *(v["params"]["head"]["kernel"] for v in (variables, found))
+  )
+
+
+def test_a_run_starts_from_another(config, finished_run, tmp_path, capsys):
+  _, variables = bamjax.load_weights(finished_run)
+  config.update({"scale": 4, "steps": 1, "init_from": str(finished_run)})
+  config.optim.learning_rate = 1e-30
+  loop.train_and_evaluate(config, tmp_path)
+  _, started = bamjax.load_weights(tmp_path)
+  for layer in ("head", "body", "up_0_conv_1", "tail"):
+    np.testing.assert_array_equal(
+      started["params"][layer]["kernel"], variables["params"][layer]["kernel"]
+    )
+  told = capsys.readouterr().out
+  assert "fresh:" in told and "up_1_conv_0" in told and "head" not in told
+
+
+@pytest.mark.parametrize(
+  ("change", "words"),
+  [
+    ({"model": "edsr", "model_options": {"blocks": 1}}, "model pan, not edsr"),
+    ({"init_from": "absent"}, "absent: no such file"),
+    ({"optim": {"accumulate": 3}}, "a multiple of 3"),
+    ({"optim": {"ema_decay": 1.0}}, "ema_decay"),
+    ({"optim": {"clip_norm": -1.0}}, "clip_norm"),
+    ({"data": {"mode": "disk"}}, "unknown data mode 'disk'"),
+    ({"parallel": "threads"}, "unknown parallel"),
+  ],
+)
+def test_mistakes_are_told_before_anything_is_trained(
+  config, finished_run, tmp_path, change, words
+):
+  config.init_from = str(finished_run)
+  if "model" in change:
+    config.model_options = {}
+  config.update(change)
+  with pytest.raises(UserError, match=words):
+    loop.train_and_evaluate(config, tmp_path)
+  assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(config, tmp_path):
+  config.update({"steps": 40, "checkpoint_every": 1, "log_every": 40})
+  config.optim.learning_rate = 1e12
+  with pytest.raises(UserError, match=r"at step (\d+), learning rate 1e\+12"):
+    loop.train_and_evaluate(config, tmp_path)
+  _, _, variables, step = run_dir_lib.load(tmp_path)
+  assert 1 <= step < 40
+  finite = [np.isfinite(x).all() for x in jax.tree.leaves(variables)]
+  assert all(finite)
+
+
+def test_a_folder_that_a_run_holds_is_refused(config, tmp_path):
+  with run_dir_lib.opened(tmp_path, config):
+    with pytest.raises(UserError, match="another process is training"):
+      loop.train_and_evaluate(config, tmp_path)
+  with run_dir_lib.opened(tmp_path, config):
+    pass
+
+
+def test_other_pictures_on_resume_are_warned_of(
+  config, finished_run, tmp_path, caplog
+):
+  shutil.copytree(finished_run, tmp_path / "run")
+  pictures = tmp_path / "pictures"
+  shutil.copytree(config.data.data_dir, pictures)
+  shutil.copy(pictures / "a.png", pictures / "c.png")
+  (tmp_path / "run" / "metrics.jsonl").unlink()
+  shutil.rmtree(tmp_path / "run" / "checkpoints")
+  config.data.data_dir = str(pictures)
+  loop.train_and_evaluate(config, tmp_path / "run")
+  assert "2 pictures then, 3 now" in caplog.text
+  noted = json.loads((tmp_path / "run" / "data.json").read_text())
+  assert noted["pictures"] == 3
+
+
+@pytest.mark.parametrize("most", [1, 4, 7, 100])
+def test_a_resumed_run_is_cut_into_the_same_calls(config, most):
+  config.update(
+    {"log_every": 6, "eval_every": 10, "checkpoint_every": 9, "steps": 64}
+  )
+
+  def stops(step):
+    while step < config.steps:
+      step = loop._next_stop(step, config, most)
+      yield step
+
+  whole = list(stops(0))
+  assert whole[-1] == 64
+  assert {6, 9, 10, 12, 18, 20, 60} <= set(whole)
+  assert np.diff([0, *whole]).max() <= most
+  for i, stop in enumerate(whole):
+    assert list(stops(stop)) == whole[i + 1 :]
+
+
+def test_a_second_interrupt_acts_at_once():
+  signals = distributed.Signals()
+  with signals.caught():
+    assert signals.stop(1) is None
+    signal.raise_signal(signal.SIGINT)
+    assert signals.stop(2) == signal.SIGINT
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+  assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+def test_joining_processes_needs_all_three_flags():
+  with pytest.raises(UserError, match="belong together"):
+    distributed.initialize("localhost:1234")
+  with pytest.raises(UserError, match="from 0 to 1"):
+    distributed.initialize("localhost:1234", 2, 2)
+  with pytest.raises(UserError, match="do not come together.*--coordinator"):
+    distributed.initialize()

@@ -1,0 +1,225 @@
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+import jax.numpy as jnp
+from models import small
+import numpy as np
+from PIL import Image
+import pytest
+
+import bamjax
+from bamjax import pictures
+from bamjax import pretrained
+from bamjax import upscaling
+from bamjax.errors import UserError
+from bamjax.upscaling import Options
+
+ROOT = Path(__file__).parent.parent
+RGB = np.random.default_rng(0).integers(0, 256, (21, 30, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+  path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+  module = bamjax.create_model(
+    "pan", "bam", 2, blocks=1, features=8, up_features=8
+  )
+  variables = small.draw(module, jnp.zeros((1, 8, 8, 3)))
+  bamjax.save_weights(path, module, variables)
+  return str(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Pictures of several kinds."""
+  folder = tmp_path / "in"
+  folder.mkdir()
+  rgb = Image.fromarray(RGB)
+  rgb.save(folder / "rgb.png")
+  rgb.save(folder / "photo.JPG", quality=95)
+  rgb.convert("L").save(folder / "gray.png")
+  alpha = Image.fromarray(np.tile(np.arange(30, dtype=np.uint8) * 8, (21, 1)))
+  rgba = rgb.copy()
+  rgba.putalpha(alpha)
+  rgba.save(folder / "rgba.webp", lossless=True)
+  deep = RGB.astype(np.uint16) * 257
+  pictures.write(folder / "deep.png", pictures.Picture(deep))
+  rgb.crop((0, 0, 17, 9)).save(folder / "small.bmp")
+  return folder
+
+
+def upscale(inputs, weights, output, **options):
+  options = Options(weights=weights, output=str(output), **options)
+  return upscaling.run([str(i) for i in inputs], options)
+
+
+def size(path):
+  with Image.open(path) as file:
+    return file.size
+
+
+def test_a_folder_of_all_kinds(folder, weights, tmp_path, capsys):
+  out = tmp_path / "out"
+  assert upscale([folder], weights, out) == 0
+  made = {path.name: pictures.read(path) for path in out.iterdir()}
+  assert set(made) == {
+    *("rgb_x2.png", "photo_x2.JPG", "gray_x2.png", "rgba_x2.webp"),
+    *("deep_x2.png", "small_x2.bmp"),
+  }
+  for name, picture in made.items():
+    size = (18, 34) if name == "small_x2.bmp" else (42, 60)
+    assert picture.color.shape[:2] == size
+    assert picture.gray == (name == "gray_x2.png")
+    assert (picture.alpha is not None) == (name == "rgba_x2.webp")
+  # As the library has it.
+  network = bamjax.load_weights(weights)
+  expected = bamjax.Upscaler(*network)(RGB)
+  np.testing.assert_allclose(
+    made["rgb_x2.png"].color.astype(int), expected, atol=1
+  )
+  deep = made["deep_x2.png"].color
+  assert deep.dtype == np.uint16 and np.unique(deep % 257).size > 10
+  np.testing.assert_allclose(deep / 257, expected, atol=1)
+  gray = made["gray_x2.png"].color
+  three = np.repeat(
+    np.asarray(Image.fromarray(RGB).convert("L"))[..., None], 3, 2
+  )
+  want = bamjax.Upscaler(*network)(three).mean(-1)
+  np.testing.assert_allclose(gray[..., 0], want, atol=1)
+  told = capsys.readouterr().out
+  assert told.count("30×21 → 60×42") == 5
+
+
+def test_alpha_is_upscaled_by_the_network(weights):
+  upscaler = bamjax.Upscaler(*bamjax.load_weights(weights))
+  alpha = RGB[..., 1]
+  larger = upscaling.upscale_picture(upscaler, pictures.Picture(RGB, alpha))
+  three = np.repeat(alpha[..., None], 3, axis=2)
+  want = upscaler(three).mean(-1)
+  np.testing.assert_allclose(larger.alpha, want, atol=1)
+  flat = np.full(alpha.shape, 77, np.uint8)
+  larger = upscaling.upscale_picture(upscaler, pictures.Picture(RGB, flat))
+  assert (larger.alpha == 77).all()
+
+
+def test_names_are_made_as_asked(folder, weights, tmp_path, monkeypatch):
+  monkeypatch.chdir(folder)
+  upscale(["rgb.png"], weights, tmp_path / "one.jpg")
+  assert size(tmp_path / "one.jpg") == (60, 42)
+  upscale(
+    ["*gb.png", "rgb.png"], weights, tmp_path / "o", ext="tif", suffix="big"
+  )
+  assert os.listdir(tmp_path / "o") == ["rgb_big.tif"]
+  upscale(["gray.png"], weights, tmp_path / "o", suffix="")
+  assert (tmp_path / "o" / "gray.png").exists()
+
+
+def test_tiles_make_the_same_picture(folder, weights, tmp_path):
+  upscale([folder / "rgb.png"], weights, tmp_path / "a.png")
+  upscale([folder / "rgb.png"], weights, tmp_path / "b.png", tile="8")
+  a, b = (
+    pictures.read(tmp_path / n).color.astype(int) for n in ("a.png", "b.png")
+  )
+  assert np.abs(a - b).max() <= 1
+
+
+def test_bfloat16_and_self_ensemble_are_near(folder, weights, tmp_path):
+  for name, options in (
+    ("a.png", {}),
+    ("b.png", {"dtype": "bfloat16"}),
+    ("c.png", {"self_ensemble": True}),
+  ):
+    upscale([folder / "rgb.png"], weights, tmp_path / name, **options)
+  a, b, c = (
+    pictures.read(tmp_path / name).color.astype(float)
+    for name in ("a.png", "b.png", "c.png")
+  )
+  assert 0 < np.abs(a - b).mean() < 2
+  assert 0 < np.abs(a - c).mean() < 20
+
+
+def test_a_run_folder_serves(finished_run, folder, tmp_path):
+  options = Options(run_dir=str(finished_run), output=str(tmp_path / "a.png"))
+  assert upscaling.run([str(folder / "rgb.png")], options) == 0
+  assert size(tmp_path / "a.png") == (60, 42)
+
+
+def test_shipped_weights_of_the_scale_are_the_default(
+  folder, weights, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+  (tmp_path / "pan-bam-x2.safetensors").write_bytes(Path(weights).read_bytes())
+  options = Options(output=str(tmp_path / "a.png"))
+  assert upscaling.run([str(folder / "rgb.png")], options) == 0
+  assert size(tmp_path / "a.png") == (60, 42)
+  with pytest.raises(UserError, match="shipped are pan-bam-x2"):
+    upscaling.run([str(folder / "rgb.png")], Options(scale=3))
+
+
+def test_mistakes_are_told_before_anything_is_written(
+  folder, weights, tmp_path, monkeypatch
+):
+  rgb = folder / "rgb.png"
+  out = tmp_path / "out"
+  (folder / "sub").mkdir()
+  Image.fromarray(RGB).save(folder / "sub" / "rgb.png")
+  (tmp_path / "empty").mkdir()
+  for inputs, options, text in (
+    ([], {}, "no picture named"),
+    (["absent.png"], {}, "no file, folder or match of absent.png"),
+    ([tmp_path / "empty"], {}, "holds no picture"),
+    ([rgb], {"tile": "big"}, "--tile is auto or a number"),
+    ([rgb], {"ext": "gif"}, "unknown --ext 'gif'"),
+    ([rgb], {"dtype": "int8"}, "unknown dtype"),
+    ([rgb], {"passes": -1}, "--passes"),
+    ([rgb], {"memory": 0}, "--memory"),
+    ([rgb], {"scale": 4}, "of scale 2, not 4"),
+    ([rgb], {"run_dir": "a"}, "give one of them"),
+    ([rgb, folder / "sub" / "rgb.png"], {}, "would both be written to"),
+    ([rgb], {"output": folder, "suffix": ""}, "would be written over"),
+    ([rgb], {"output": rgb}, "would be written over"),
+    ([rgb], {"output": tmp_path / "a.gif"}, "unknown extension of --output"),
+    ([rgb], {"output": tmp_path / "a.png", "ext": "jpg"}, "--ext goes with"),
+    ([folder], {"output": tmp_path / "a.png"}, "is one file"),
+  ):
+    before = rgb.read_bytes()
+    with pytest.raises(UserError, match=text) as caught:
+      upscale(inputs, weights, **{"output": out, **options})
+    assert "\n" not in str(caught.value)
+    assert rgb.read_bytes() == before and not out.exists()
+  # A link to an input is that input.
+  (tmp_path / "link.png").symlink_to(rgb)
+  with pytest.raises(UserError, match="would be written over"):
+    upscale([rgb], weights, tmp_path / "link.png")
+  (tmp_path / "file").touch()
+  with pytest.raises(UserError, match="cannot be written"):
+    upscale([rgb], weights, tmp_path / "file" / "out")
+
+
+def test_the_script_skips_what_it_cannot_read(folder, weights, tmp_path):
+  (folder / "broken.png").write_text("not a picture")
+
+  def call(*arguments):
+    return subprocess.run(
+      [sys.executable, "upscale.py", *map(str, arguments)],
+      cwd=ROOT,
+      capture_output=True,
+      text=True,
+    )
+
+  out = tmp_path / "out"
+  # Flags may stand anywhere.
+  done = call(
+    folder / "broken.png", "-o", out, folder / "rgb.png", f"--weights={weights}"
+  )
+  assert done.returncode == 1, done.stderr
+  assert "broken.png cannot be read" in done.stderr
+  assert "1 of 2 pictures left out" in done.stderr
+  assert "Traceback" not in done.stderr
+  assert "rgb_x2.png  30×21 → 60×42" in done.stdout
+  assert os.listdir(out) == ["rgb_x2.png"]
+  done = call("absent.png", f"--weights={weights}")
+  assert done.returncode == 2
+  assert done.stderr.startswith("upscale.py: error: there is no file")
