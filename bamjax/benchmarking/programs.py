@@ -138,6 +138,7 @@ def _training(plan, module: nn.Module, variables, scale: int, size: int):
     params=jax.device_put(variables["params"]),
     tx=optax.adam(1e-4),
     loss_sum=jnp.zeros(()),
+    finite_steps=jnp.zeros((), jnp.int32),
   )
   hr = jax.device_put(targets(plan, size, scale))
   pool = [
