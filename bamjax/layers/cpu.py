@@ -55,9 +55,11 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
   size, _, depth, features = kernel.shape
   if size > 1 and depth <= 2 and features == 1:
     return _on_cpu(_tap_by_tap, direct, x, kernel)
-  wide = size == 3 and min(depth, features) >= 16 and min(x.shape[1:3]) >= 16
-  if many_runs.value and wide and x.dtype == kernel.dtype == jnp.float32:
-    return _wide(x, kernel)
+  if many_runs.value and size == 3 and min(depth, features) >= 16:
+    # A program that is exported may have heights and widths that are no number.
+    large = all(isinstance(n, int) and n >= 16 for n in x.shape[1:3])
+    if large and x.dtype == kernel.dtype == jnp.float32:
+      return _wide(x, kernel)
   return direct(x, kernel)
 
 

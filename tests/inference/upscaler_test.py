@@ -88,7 +88,7 @@ def test_every_backbone_and_pooling_attention_is_among_the_pairs():
 def unclipped(upscaler, lr):
   """So that no difference hides in what clipping makes equal."""
   sr = upscaler(lr)
-  assert np.mean((sr > 0) & (sr < 1)) > 0.2
+  assert np.mean((sr > 0) & (sr < 1)) > 0.1
   return sr
 
 
@@ -103,10 +103,10 @@ def test_padding_and_tiles_with_the_whole_pictures_pools_are_exact(name, kind):
   variables = small.draw(module, lr[None])
   whole = unclipped(bamjax.Upscaler(module, variables, tile=0), lr)
   padded = bamjax.Upscaler(module, variables, tile=0, padded=True)
-  np.testing.assert_allclose(padded(lr), whole, atol=2e-6)
+  np.testing.assert_allclose(padded(lr), whole, atol=1e-5)
   tiled = bamjax.Upscaler(module, variables, tile=24, passes=found.pools)
   assert tiled.tiles(*lr.shape[:2]) > 2
-  np.testing.assert_allclose(tiled(lr), whole, atol=2e-6)
+  np.testing.assert_allclose(tiled(lr), whole, atol=1e-5)
 
 
 def test_a_gathering_pass_takes_tiles_most_of_the_way_to_the_whole():

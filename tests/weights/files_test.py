@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from bamjax import load_weights
 from bamjax.errors import UserError
 from bamjax.weights import files
+from bamjax.weights import load_weights
 
 TENSORS = {
   "head.0.weight": np.arange(12, dtype=np.float32).reshape(2, 2, 3, 1),

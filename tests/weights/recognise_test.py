@@ -197,7 +197,7 @@ def test_published_files_load(name):
     if model in ("carn_m", "pan"):
       assert load_weights(path, scale=3)[0].scale == 3
     else:
-      with pytest.raises(UserError, match="misshaped"):
+      with pytest.raises(UserError, match="×2, not ×3"):
         load_weights(path, scale=3)
 
 
