@@ -12,6 +12,8 @@ import time
 import numpy as np
 from PIL import Image
 import pytest
+from runs import finish
+from runs import rows
 import skimage.data
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,11 +67,6 @@ def script(environment, tmp_path):
   return start
 
 
-def finish(process):
-  out, err = process.communicate(timeout=300)
-  return process.returncode, out, err
-
-
 def folder_flags(pictures, run_dir, steps=8):
   return [
     *TINY,
@@ -79,11 +76,6 @@ def folder_flags(pictures, run_dir, steps=8):
     f"--run_dir={run_dir}",
     f"--steps={steps}",
   ]
-
-
-def rows(run_dir):
-  lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-  return [json.loads(line) for line in lines]
 
 
 @pytest.fixture(scope="module")

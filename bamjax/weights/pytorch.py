@@ -129,10 +129,6 @@ def _create(
       f"unknown normalization {normalization!r}; choose from"
       f" {', '.join(NORMALIZATIONS)}"
     )
-  if network.scale and scale not in (None, network.scale):
-    raise UserError(
-      f"weights of {network.model} ×{network.scale}, not ×{scale}"
-    )
   options = dict(network.options)
   wide_edsr = network.model == "edsr" and options.get("features", 256) == 256
   if wide_edsr and normalization == "official":
@@ -144,6 +140,11 @@ def _create(
     normalization="official" if normalization == "official" else "paper",
     **options,
   )
+  # After the network is made, which tells a scale that there is none of.
+  if network.scale and scale not in (None, network.scale):
+    raise UserError(
+      f"weights of {network.model} ×{network.scale}, not ×{scale}"
+    )
   quirk = _SUPER_IMAGE.get(network.model)
   # super-image's AWSRN with BAM is in the paper's form.
   plain = (network.model, network.attn) != ("awsrn", "bam")

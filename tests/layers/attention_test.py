@@ -1,161 +1,20 @@
 """BAM, its halves and its rivals against definitions written in NumPy."""
 
-import itertools
-
-from flax import linen as nn
 import jax
 from jax import test_util
 import jax.numpy as jnp
+from layers.definitions import build
+from layers.definitions import count
+from layers.definitions import DEFINITIONS
+from layers.definitions import KINDS
+from layers.definitions import Net
+from layers.definitions import random_features
+from layers.definitions import sigmoid
+from layers.definitions import to_numpy
 import numpy as np
 import pytest
 
 from bamjax import layers
-
-KINDS = [kind for kind in layers.ATTENTIONS if kind != "none"]
-
-
-def sigmoid(x):
-  return 1 / (1 + np.exp(-x))
-
-
-def relu(x):
-  return np.maximum(x, 0)
-
-
-def conv(x, kernel, bias=0.0, dilation=1):
-  """Zero-padded 'same' cross-correlation, tap by tap, in float64."""
-  k = kernel.shape[0]
-  n, h, w, _ = x.shape
-  y = np.zeros((n, h, w, kernel.shape[-1])) + bias
-  for i, j, row, column in itertools.product(
-    range(k), range(k), range(h), range(w)
-  ):
-    r = row + dilation * (i - k // 2)
-    c = column + dilation * (j - k // 2)
-    if 0 <= r < h and 0 <= c < w:
-      y[:, row, column] += x[:, r, c] @ kernel[i, j]
-  return y
-
-
-def mean(x):
-  return x.mean((1, 2), keepdims=True)
-
-
-def top(x):
-  return x.max((1, 2), keepdims=True)
-
-
-def dense(x, p):
-  """A 1×1 conv with the parameters p, as a product over channels."""
-  return x @ p["kernel"][0, 0] + p.get("bias", 0)
-
-
-def mlp(x, p):
-  y = dense(x, p["squeeze"])
-  if "activation" in p:
-    y = relu(y) + p["activation"]["slope"] * np.minimum(y, 0)
-  else:
-    y = relu(y)
-  return dense(y, p["excite"])
-
-
-def channel_weights(x, p, max_pool=False):
-  logits = mlp(mean(x), p["mlp"])
-  if max_pool:
-    logits = logits + mlp(top(x), p["mlp"])
-  return sigmoid(logits)
-
-
-def spatial_weights(x, p, avg_pool=False):
-  maps = [x.mean(-1), x.max(-1)] if avg_pool else [x.max(-1)]
-  return sigmoid(conv(np.stack(maps, -1), p["conv"]["kernel"]))
-
-
-def cbam(x, p):
-  x = channel_weights(x, p, max_pool=True) * x
-  return spatial_weights(x, p["spatial"], avg_pool=True) * x
-
-
-def cca(x, p):
-  contrast = np.sqrt(((x - mean(x)) ** 2).mean((1, 2), keepdims=True))
-  return sigmoid(mlp(contrast + mean(x), p["mlp"])) * x
-
-
-def la(x, p):
-  maps = [
-    relu(
-      conv(
-        mean(x),
-        p[f"dilated_{d}"]["kernel"],
-        p[f"dilated_{d}"]["bias"],
-        dilation=d,
-      )
-    )
-    for d in (3, 5, 7)
-  ]
-  y = conv(np.concatenate(maps, -1), p["fuse"]["kernel"], p["fuse"]["bias"])
-  return sigmoid(y) * x
-
-
-def bam(x, p, every=False):
-  return (
-    channel_weights(x, p["acam"], every)
-    * spatial_weights(x, p["msam"], every)
-    * x
-  )
-
-
-DEFINITIONS = {
-  "bam": bam,
-  "ca": lambda x, p: channel_weights(x, p) * x,
-  "cca": cca,
-  "se": lambda x, p: channel_weights(x, p) * x,
-  "cbam": cbam,
-  "pa": lambda x, p: sigmoid(dense(x, p["conv"])) * x,
-  "la": la,
-  "acam": lambda x, p: channel_weights(x, p) * x,
-  "msam": lambda x, p: spatial_weights(x, p) * x,
-  "acam_maxpool": lambda x, p: channel_weights(x, p, True) * x,
-  "msam_avgpool": lambda x, p: spatial_weights(x, p, True) * x,
-  "bam_allpool": lambda x, p: bam(x, p, True),
-}
-
-
-class Net(nn.Module):
-  """The attention that `layers.Attention` makes, as a model by itself."""
-
-  attention: layers.Attention
-
-  @nn.compact
-  def __call__(self, x):
-    return self.attention()(x)
-
-
-def random_features(seed=0, shape=(2, 9, 8, 32)):
-  return jax.random.normal(jax.random.key(seed), shape)
-
-
-def build(kind, x, reduction=4):
-  net = Net(layers.Attention(kind, reduction))
-  params = jax.jit(net.init)(jax.random.key(1), x)["params"]
-  # Away from zero, so that no weight is a sigmoid's dull middle.
-  leaves, tree = jax.tree.flatten(params)
-  keys = jax.random.split(jax.random.key(2), len(leaves))
-  leaves = [
-    p + 0.3 * jax.random.normal(k, p.shape)
-    for p, k in zip(leaves, keys, strict=True)
-  ]
-  return net, {"params": jax.tree.unflatten(tree, leaves)}
-
-
-def to_numpy(variables):
-  return jax.tree.map(
-    lambda p: np.asarray(p, np.float64), variables["params"]["attention"]
-  )
-
-
-def count(tree):
-  return sum(p.size for p in jax.tree.leaves(tree))
 
 
 def test_every_kind_has_a_definition():
@@ -396,65 +255,6 @@ def test_jit_and_vmap_change_nothing(kind):
   np.testing.assert_allclose(jitted, want, 1e-5, 1e-6)
   mapped = jax.vmap(net.apply, in_axes=(None, 0))(variables, x[:, None])
   np.testing.assert_allclose(mapped[:, 0], want, 1e-5, 1e-6)
-
-
-def sown(net, variables, x):
-  """What an attention records, by name."""
-  y, state = net.apply(variables, x, mutable=["intermediates"])
-  found = state["intermediates"]["attention"]
-  assert all(len(calls) == 1 for calls in found.values())
-  return y, {name: weights for name, (weights,) in found.items()}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_it_records_is_what_it_multiplies_with(kind):
-  x = random_features()
-  net, variables = build(kind, x)
-  y, found = sown(net, variables, x)
-  shapes = {
-    "channel_weights": (2, 1, 1, 32),
-    "spatial_weights": (2, 9, 8, 1),
-    "pixel_weights": x.shape,
-  }
-  product = x
-  for name, weights in found.items():
-    assert weights.shape == shapes[name]
-    assert jnp.all((weights > 0) & (weights < 1))
-    product = product * weights
-  np.testing.assert_allclose(product, y, 1e-6, 1e-7)
-
-
-def test_bam_records_its_two_halves():
-  x = random_features()
-  net, variables = build("bam", x)
-  p = to_numpy(variables)
-  x64 = np.asarray(x, np.float64)
-  _, found = sown(net, variables, x)
-  for name, want in (
-    ("channel_weights", channel_weights(x64, p["acam"])),
-    ("spatial_weights", spatial_weights(x64, p["msam"])),
-  ):
-    np.testing.assert_allclose(found[name], want, 2e-5, 1e-5)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_recording_costs_nothing_unless_asked_for(kind, monkeypatch):
-  x = random_features()
-  net, variables = build(kind, x)
-
-  def programs():
-    # A new function each time, since JAX remembers what it has traced.
-    forward = jax.jit(lambda v, x: net.apply(v, x))
-    gradient = jax.jit(jax.grad(lambda v, x: net.apply(v, x).sum()))
-    return [f.lower(variables, x).as_text() for f in (forward, gradient)]
-
-  recording = programs()
-  monkeypatch.setattr(nn.Module, "sow", lambda *_: pytest.fail("kept"))
-  with pytest.raises(pytest.fail.Exception, match="kept"):
-    programs()
-  monkeypatch.setattr(nn.Module, "sow", lambda *_: False)
-  assert recording == programs()
-  assert set(jax.eval_shape(net.init, jax.random.key(0), x)) == {"params"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

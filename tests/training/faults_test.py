@@ -1,6 +1,5 @@
 """What machines do to long runs, done to short ones."""
 
-import json
 import os
 from pathlib import Path
 import random
@@ -14,6 +13,8 @@ import time
 import numpy as np
 from PIL import Image
 import pytest
+from runs import finish
+from runs import rows
 import skimage.data
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,16 +68,6 @@ def start(base):
     )
 
   return begin
-
-
-def finish(process):
-  out, err = process.communicate(timeout=300)
-  return process.returncode, out, err
-
-
-def rows(run_dir):
-  lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-  return [json.loads(line) for line in lines]
 
 
 def final_params(run_dir, step):

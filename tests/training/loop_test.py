@@ -5,6 +5,7 @@ import signal
 import jax
 import numpy as np
 import pytest
+from runs import rows
 
 import bamjax
 from bamjax import config as config_lib
@@ -17,11 +18,6 @@ from bamjax.training import run_dir as run_dir_lib
 @pytest.fixture
 def config(finished_run):
   return config_lib.load(finished_run / "config.json")
-
-
-def rows(run_dir):
-  lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-  return [json.loads(line) for line in lines]
 
 
 class _CutOff(Exception):

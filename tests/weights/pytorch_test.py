@@ -134,8 +134,8 @@ def test_widths_other_than_published_are_taken():
     ({"scale": "2"}, ["'2'", "2, 3, 4, 8"]),
     ({"normalization": "papers"}, ["'papers'", *NORMALIZATIONS]),
     ({"model": "pan"}, ["are not pan's"]),
-    ({"scale": 3}, ["upsample.0.weight is (64, 16, 3, 3), not (144,"]),
-    ({"scale": 4}, ["missing: upsample.2.bias, upsample.2.weight"]),
+    ({"scale": 3}, ["weights of edsr ×2, not ×3"]),
+    ({"scale": 4}, ["weights of edsr ×2, not ×4"]),
     (
       {"attn": "bam"},
       ["edsr with bam", "missing", "attention.sa.conv1.weight"],
