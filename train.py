@@ -47,18 +47,23 @@ _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many join")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "which one this is")
 
 
+def start():
+  """Joins the other processes, if there are any."""
+  from bamjax.training import distributed
+
+  by_hand = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+  if _DISTRIBUTED.value or by_hand != (None, None, None):
+    distributed.initialize(*by_hand)
+
+
 def main(argv):
   """Fills the configuration from the flags and trains."""
   del argv
   # Imported here so that --help is immediate.
   from bamjax import config as config_lib
   from bamjax.report import results
-  from bamjax.training import distributed
   from bamjax.training import loop
 
-  by_hand = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-  if _DISTRIBUTED.value or by_hand != (None, None, None):
-    distributed.initialize(*by_hand)
   config = _CONFIG.value
   for flag, field in config_lib.SHORT_NAMES.items():
     value = flags.FLAGS[flag].value
@@ -74,4 +79,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-  cli.run(main)
+  cli.run(main, start=start)

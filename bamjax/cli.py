@@ -93,11 +93,14 @@ def _keep_compiled() -> None:
   """Keeps compiled programs between runs, where JAX has no folder for it yet.
 
   A folder for each kind of processor: XLA compiles for the one at hand, and a
-  home may be shared by several.
+  home may be shared by several. None where oneDNN convolves, whose programs
+  cannot be kept, and are compiled in a second or two.
   """
   import jax
 
-  if jax.config.jax_compilation_cache_dir:
+  from bamjax.layers import onednn
+
+  if jax.config.jax_compilation_cache_dir or onednn.usable():
     return
   try:
     processor = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
@@ -145,13 +148,17 @@ def _tell_unraisable(unraisable: Any) -> None:
 
 
 def run(
-  main: Callable[[Sequence[str]], Any], *, positional: bool = False
+  main: Callable[[Sequence[str]], Any],
+  *,
+  positional: bool = False,
+  start: Callable[[], Any] = lambda: None,
 ) -> NoReturn:
   """Runs a script's `main(argv)` by `absl.app.run`.
 
   Arguments that are no flags are a mistake, unless `positional`: then they may
   stand before, between and after the flags, and are `argv[1:]`. What `main`
-  returns is the exit status, None being 0.
+  returns is the exit status, None being 0. `start` is called before JAX is
+  used.
 
   A `UserError`, an unknown flag or a flag's bad value ends the script with one
   line, `SCRIPT: error: MESSAGE`, on stderr and exit status 2. Any other
@@ -167,9 +174,10 @@ def run(
       lambda r: "orbax" not in r.pathname and r.name != "asyncio"
     )
     sys.unraisablehook = _tell_unraisable
-    _keep_compiled()
     keep_memory()
     try:
+      start()
+      _keep_compiled()
       return main(argv)
     except UserError as error:
       _fail(str(error))

@@ -18,6 +18,7 @@ import numpy as np
 
 from bamjax.errors import UserError
 from bamjax.files import replacing
+from bamjax.layers.onednn import portable
 from bamjax.networks import Network
 from bamjax.weights import save_weights
 
@@ -27,7 +28,7 @@ _PLATFORMS = ("cpu", "cuda", "tpu")
 def _function(module: nn.Module, variables) -> Callable[[jax.Array], jax.Array]:
   def super_resolve(lr):
     # As `Upscaler`: TF32 would move the output.
-    with jax.default_matmul_precision("highest"):
+    with jax.default_matmul_precision("highest"), portable(True):
       return module.apply(variables, lr)
 
   return super_resolve

@@ -17,7 +17,6 @@ from bamjax import cli
 from bamjax.benchmarking import machine
 from bamjax.benchmarking import timing
 from bamjax.layers import Attention
-from bamjax.layers import many_runs
 
 
 def main():
@@ -35,8 +34,7 @@ def main():
   for attn in args.attns.split(","):
     module = Attention(attn)()
     variables = module.init(jax.random.key(1), x)
-    with many_runs(True):
-      compiled = jax.jit(module.apply).lower(variables, x).compile()
+    compiled = jax.jit(module.apply).lower(variables, x).compile()
     runs[attn] = lambda _, c=compiled, v=variables: jax.block_until_ready(
       c(v, x)
     )

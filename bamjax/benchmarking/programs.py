@@ -14,7 +14,7 @@ import numpy as np
 from bamjax import complexity
 from bamjax.benchmarking.plan import DTYPES
 from bamjax.benchmarking.plan import Plan
-from bamjax.layers.cpu import many_runs
+from bamjax.layers.kernel_gradient import many_runs
 from bamjax.models import registry
 
 # Frames that take turns, so that none finds its own result in a cache.
@@ -116,9 +116,7 @@ def _inference(plan, module: nn.Module, variables, scale: int, size: int):
   del scale
   weights = jax.device_put(variables)
   pool = [jax.device_put(as_float(frame)) for frame in frames(plan, size)]
-  # As a program for video or a server would be compiled.
-  with many_runs(True):
-    compiled, compile_s = _compile(module.apply, weights, pool[0])
+  compiled, compile_s = _compile(module.apply, weights, pool[0])
 
   def run(i):
     return jax.block_until_ready(compiled(weights, pool[i % POOL]))
@@ -144,7 +142,9 @@ def _training(plan, module: nn.Module, variables, scale: int, size: int):
   pool = [
     {"lr": jax.device_put(frame), "hr": hr} for frame in frames(plan, size)
   ]
-  compiled, compile_s = _compile(train_step, state, pool[0], donate_argnums=0)
+  # As a training of many steps is compiled.
+  with many_runs(True):
+    compiled, compile_s = _compile(train_step, state, pool[0], donate_argnums=0)
 
   def run(i):
     nonlocal state

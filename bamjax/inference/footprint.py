@@ -15,6 +15,7 @@ from jax.extend.core import Literal
 import jax.numpy as jnp
 
 from bamjax.layers import Pool
+from bamjax.layers.onednn import portable
 
 _SIDE = 32  # of the picture that is traced
 
@@ -49,7 +50,7 @@ def footprint(module: nn.Module) -> Footprint:
       pools.add(context.module.path)
     return call(*args, **kwargs)
 
-  with nn.intercept_methods(intercept):
+  with nn.intercept_methods(intercept), portable(True):
     jaxpr = jax.make_jaxpr(module.apply)(variables, lr).jaxpr
   (reach,) = _reaches(jaxpr, [0] * len(jaxpr.invars))
   return Footprint(

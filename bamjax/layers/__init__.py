@@ -12,7 +12,7 @@ from bamjax.layers.attention import PA
 from bamjax.layers.convolution import Conv
 from bamjax.layers.convolution import pixel_shuffle
 from bamjax.layers.convolution import Upsampler
-from bamjax.layers.cpu import many_runs
+from bamjax.layers.kernel_gradient import many_runs
 from bamjax.layers.normalization import Normalization
 from bamjax.layers.pooling import Pool
 

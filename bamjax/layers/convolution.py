@@ -13,6 +13,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from bamjax.layers import cpu
+from bamjax.layers.kernel_gradient import direct
 
 Dtype = Any
 
@@ -44,22 +45,11 @@ def convolve(
   Returns:
     N×H×W×C_out, dtype of x.
   """
-  if groups > 1 and jax.default_backend() == "cpu":
-    # XLA's grouped convs on the CPU are 5-10 times slower than this.
-    parts = zip(
-      jnp.split(x, groups, axis=-1),
-      jnp.split(kernel, groups, axis=-1),
-      strict=True,
-    )
-    return jnp.concatenate(
-      [convolve(a, b, dilation=dilation) for a, b in parts], axis=-1
-    )
   if kernel.shape[:2] == (1, 1) and groups == 1:
     # A 1×1 conv is a matrix product, which XLA runs faster on every backend.
     return lax.dot_general(x, kernel[0, 0], (((3,), (0,)), ((), ())))
-  if groups == dilation == 1 and jax.default_backend() == "cpu":
-    return cpu.convolve(x, kernel)
-  return cpu.direct(x, kernel, groups, dilation)
+  form = cpu.convolve if jax.default_backend() == "cpu" else direct
+  return form(x, kernel, groups=groups, dilation=dilation)
 
 
 class Conv(nn.Module):

@@ -16,6 +16,7 @@ from bamjax.data import crops
 from bamjax.errors import UserError
 from bamjax.files import write_atomically
 from bamjax.inference import Upscaler
+from bamjax.layers import many_runs
 from bamjax.models.registry import identify
 from bamjax.networks import Network
 from bamjax.protocols import MATLAB
@@ -30,6 +31,9 @@ from bamjax.training.progress import Progress
 from bamjax.training.schedule import make_schedule
 from bamjax.training.state import TrainState
 from bamjax.training.state import with_params
+
+# Steps from which on a longer compilation pays.
+_MANY = 1000
 
 
 def train_and_evaluate(
@@ -71,7 +75,8 @@ def train_and_evaluate(
         )
       if start < config.steps:
         run = _Run(config, run_dir, module, source, checkpoints)
-        state = run.train(state, start)
+        with many_runs(config.steps >= _MANY):
+          state = run.train(state, start)
       checkpoints.wait()
       best = checkpoints.best()
       params = parallel.local(checkpoints.restore_step(state, best).averaged())

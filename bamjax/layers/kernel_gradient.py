@@ -1,0 +1,164 @@
+"""The gradient of a convolution's kernel on the CPU.
+
+XLA's own reaches 10 to 90 GFLOP/s on two cores, where matrix products reach 200
+(docs/performance.md). Of 3×3 kernels it is done with half the products by
+Winograd's minimal filtering where a program runs so often that a longer
+compilation pays (`many_runs`).
+"""
+
+import functools
+import math
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+# Programs that are traced where this is True will run many times, so that a
+# longer compilation pays: a long training, a benchmark. It is part of
+# `jax.jit`'s cache key.
+many_runs = jax.make_user_context(False)
+
+# Points of the interpolation, beside infinity. ±√2 and ±1/√2 lose a quarter of
+# the digits that the customary ±1 and ±2 lose.
+_ROOT = math.sqrt(2)
+_POINTS = (0, _ROOT, -_ROOT, 1 / _ROOT, -1 / _ROOT)
+
+# Values of an input whose transforms stay in the cache until their product.
+_CACHED = 500_000
+
+
+def direct(
+  x: jax.Array, kernel: jax.Array, *, groups: int = 1, dilation: int = 1
+) -> jax.Array:
+  """XLA's own convolution; arguments are those of `convolution.convolve`."""
+  pad = dilation * (kernel.shape[0] // 2)
+  return lax.conv_general_dilated(
+    x,
+    kernel,
+    window_strides=(1, 1),
+    padding=((pad, pad), (pad, pad)),
+    rhs_dilation=(dilation, dilation),
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    feature_group_count=groups,
+  )
+
+
+def kernel_gradient(
+  x: jax.Array, dy: jax.Array, *, size: int, groups: int, dilation: int
+) -> jax.Array:
+  """Gradient of the kernel of a stride-1 'same' convolution.
+
+  Args:
+    x: the convolution's input, N×H×W×C_in.
+    dy: gradient of its output, N×H×W×C_out.
+    size: k of the kernel.
+    groups: its channel groups.
+    dilation: spacing of its taps.
+
+  Returns:
+    k×k×(C_in/groups)×C_out.
+  """
+  if size == 3 and dilation == 1 and many_runs.value and x.dtype == jnp.float32:
+    gradient = by_winograd
+  else:
+
+    def gradient(x, dy):
+      kernel = jnp.zeros((size, size, x.shape[-1], dy.shape[-1]), x.dtype)
+      pull = jax.vjp(lambda k: direct(x, k, dilation=dilation), kernel)[1]
+      return pull(dy)[0]
+
+  # XLA's grouped convolutions on the CPU are slower than one a group.
+  parts = zip(
+    jnp.split(x, groups, axis=-1), jnp.split(dy, groups, axis=-1), strict=True
+  )
+  return jnp.concatenate([gradient(*part) for part in parts], axis=-1)
+
+
+@functools.cache
+def transforms() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Matrices of F(4, 3): y = A ((G g) · (B d)), by Toom and Cook's method.
+
+  4 outputs of a 3-tap filter from 6 products, where taps take 12 (Lavin & Gray
+  2016, section 4).
+
+  Returns:
+    A 4×6, G 6×3 and B 6×6, float64.
+  """
+  points = np.array(_POINTS)
+  a, g, b = np.zeros((4, 6)), np.zeros((6, 3)), np.zeros((6, 6))
+  for i, point in enumerate(points):
+    others = np.delete(points, i)
+    a[:, i] = point ** np.arange(4)
+    g[i] = point ** np.arange(3) / np.prod(point - others)
+    b[i, :5] = np.poly(others)[::-1]
+  a[-1, -1] = g[-1, -1] = 1
+  b[-1] = np.poly(points)[::-1]
+  b[np.abs(b) < 1e-12] = 0
+  # Powers of two move from the input's to the kernel's transform, exactly.
+  factor = 2 ** np.round(np.log2(np.abs(b).max(axis=1, keepdims=True)))
+  return a, g * factor, b / factor
+
+
+def by_winograd(x: jax.Array, dy: jax.Array) -> jax.Array:
+  """Gradient of a 3×3 kernel, in columns of 4 outputs: half the products.
+
+  The three horizontal taps are side by side in the products' rows. In float32
+  it differs from direct sums by some 1e-6 of the largest value.
+
+  Args:
+    x: the convolution's input, N×H×W×C_in, float32.
+    dy: gradient of its output, N×H×W×C_out.
+
+  Returns:
+    3×3×C_in×C_out.
+  """
+  a, g, b = transforms()
+  most = min(max(_CACHED * len(x) // x.size, 1), len(x))
+  images = next(i for i in range(most, 0, -1) if len(x) % i == 0)
+
+  def add(total, pictures):
+    return total + _products(*pictures, a, b), None
+
+  depth, features = x.shape[-1], dy.shape[-1]
+  zero = jnp.zeros((6, 3 * depth, features), x.dtype)
+  parts = [z.reshape(-1, images, *z.shape[1:]) for z in (x, dy)]
+  total, _ = lax.scan(add, zero, tuple(parts))
+  return jnp.einsum(
+    "ai,ajco->ijco",
+    g.astype(np.float32),
+    total.reshape(6, 3, depth, features),
+    precision="highest",
+  )
+
+
+def _products(x, dy, a, b):
+  """The six matrix products of some pictures, 6×3C_in×C_out."""
+  height, width = x.shape[1:3]
+  count = -(-height // 4)
+  below = 4 * count - height
+  x = jnp.pad(x, ((0, 0), (1, below + 1), (1, 1), (0, 0)))
+  dy = jnp.pad(dy, ((0, 0), (0, below), (0, 0), (0, 0)))
+  rows = [_every_fourth(x, i, count) for i in range(6)]
+  outputs = [_every_fourth(dy, i, count) for i in range(4)]
+  products = []
+  for i in range(6):
+    v = _combine(b[i], rows)
+    v = jnp.concatenate([v[:, :, j : j + width] for j in range(3)], axis=-1)
+    w = _combine(a[:, i], outputs)
+    products.append(v.reshape(-1, v.shape[-1]).T @ w.reshape(-1, w.shape[-1]))
+  return jnp.stack(products)
+
+
+def _every_fourth(x, first, count):
+  last = first + 4 * (count - 1)
+  return lax.slice_in_dim(x, first, last + 1, stride=4, axis=1)
+
+
+def _combine(weights, parts):
+  """Σ weight·part, where a weight isn't zero."""
+  return sum(
+    part if weight == 1 else np.float32(weight) * part
+    for weight, part in zip(weights, parts, strict=True)
+    if weight
+  )
