@@ -4,6 +4,7 @@ python export.py --run_dir=runs/pan-bam-x2-sample --output=pan.safetensors
 python export.py --weights=imdn_x2.pth --format=onnx --output=imdn.onnx
 """
 
+import json
 from pathlib import Path
 
 from absl import flags
@@ -20,7 +21,22 @@ flags.DEFINE_string("normalization", None, "paper, official or super_image")
 flags.DEFINE_string(
   "format", None, "safetensors, stablehlo or onnx (default: by --output)"
 )
+flags.DEFINE_string(
+  "card", None, "JSON file of what the model card says; safetensors only"
+)
 flags.DEFINE_string("output", None, "file to write", short_name="o")
+
+
+def _card(path):
+  from bamjax.errors import UserError
+
+  try:
+    card = json.loads(Path(path).read_bytes()) if path else None
+  except (OSError, ValueError) as error:
+    raise UserError(f"--card={path} cannot be read: {error}") from None
+  if not isinstance(card, dict | None):
+    raise UserError(f"--card={path} holds no JSON object")
+  return card
 
 
 def main(argv):
@@ -44,7 +60,7 @@ def main(argv):
     },
   )
   path = Path(values["output"])
-  exporting.write(network, path, values["format"])
+  exporting.write(network, path, values["format"], _card(values["card"]))
   print(f"{path}  {network.title}, {path.stat().st_size:,} bytes")
 
 

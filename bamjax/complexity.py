@@ -14,6 +14,7 @@ from bamjax.layers import CBAM
 from bamjax.layers import Conv
 from bamjax.layers import LA
 from bamjax.layers.attention import PReLU
+from bamjax.layers.onednn import portable
 from bamjax.models.registry import backbone
 from bamjax.models.registry import identify
 
@@ -81,7 +82,8 @@ def summary(
     if context.method_name != "__call__":
       return output
     if isinstance(layer, Conv):
-      depth = args[0].shape[-1] // layer.groups
+      maps = args[0] if isinstance(args[0], list) else args[:1]
+      depth = sum(x.shape[-1] for x in maps) // layer.groups
       taps = layer.kernel_size**2
       macs += output.size * taps * depth
       operations += output.size * (taps + layer.use_bias) * depth
@@ -93,7 +95,7 @@ def summary(
       operations += pools * (args[0].size + args[0].shape[-1])
     return output
 
-  with nn.intercept_methods(count):
+  with nn.intercept_methods(count), portable(True):
     jaxpr = jax.make_jaxpr(module.apply)(variables, lr)
   operations += sum(_elementwise(jaxpr.jaxpr).values())
   return {

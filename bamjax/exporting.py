@@ -5,6 +5,7 @@ float32, not clipped. N, H and W are free.
 """
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from importlib.metadata import version
 import logging
 from pathlib import Path
@@ -34,16 +35,23 @@ def _function(module: nn.Module, variables) -> Callable[[jax.Array], jax.Array]:
   return super_resolve
 
 
-def to_safetensors(network: Network, path: Path) -> None:
+def to_safetensors(
+  network: Network, path: Path, card: Mapping[str, Any] | None = None
+) -> None:
   """Writes weights with their model card, as `bamjax.load_weights` reads them.
+
+  Args:
+    network: what is written.
+    path: of the file.
+    card: what the card says beside the weights' source and step.
 
   Raises:
     UserError: the file cannot be written.
   """
-  card = {"source": network.source}
+  told = {"source": network.source}
   if network.step is not None:
-    card["step"] = network.step
-  save_weights(path, network.module, network.variables, card)
+    told["step"] = network.step
+  save_weights(path, network.module, network.variables, told | (card or {}))
 
 
 def to_stablehlo(network: Network, path: Path) -> None:
@@ -133,11 +141,16 @@ FORMATS: dict[str, tuple[str, Callable[[Network, Path], None]]] = {
 }
 
 
-def write(network: Network, path: Path, form: str | None = None) -> None:
+def write(
+  network: Network,
+  path: Path,
+  form: str | None = None,
+  card: Mapping[str, Any] | None = None,
+) -> None:
   """Writes a network in a format; None tells it by the extension.
 
   Raises:
-    UserError: the format is unknown, or as its function says.
+    UserError: the format is unknown, or takes no card, or as its function says.
   """
   if form is None:
     by_suffix = {suffix: name for name, (suffix, _) in FORMATS.items()}
@@ -146,4 +159,9 @@ def write(network: Network, path: Path, form: str | None = None) -> None:
     raise UserError(
       f"{path}: unknown format; give --format={'|'.join(FORMATS)}"
     )
-  FORMATS[form][1](network, path)
+  if form == "safetensors":
+    to_safetensors(network, path, card)
+  elif card:
+    raise UserError(f"a model card goes with safetensors, not with {form}")
+  else:
+    FORMATS[form][1](network, path)

@@ -121,7 +121,11 @@ def test_the_script_exports_a_run(finished_run, tmp_path):
     )
 
   path = tmp_path / "a.safetensors"
-  done = call(f"--run_dir={finished_run}", f"--output={path}")
+  card = tmp_path / "card.json"
+  card.write_text('{"licence": "MIT"}')
+  done = call(
+    *(f"--run_dir={finished_run}", f"--output={path}", f"--card={card}")
+  )
   assert done.returncode == 0, done.stderr
   assert "pan bam ×2" in done.stdout or "pan pa ×2" in done.stdout
   network = load_network(path)
@@ -132,7 +136,12 @@ def test_the_script_exports_a_run(finished_run, tmp_path):
     run.module.apply(run.variables, lr),
     atol=1e-6,
   )
-  assert store.read_card(path)["step"] == run.step
+  told = store.read_card(path)
+  assert told["step"] == run.step and told["licence"] == "MIT"
+  card.write_text("[1]")
+  done = call(f"--run_dir={finished_run}", f"-o={path}", f"--card={card}")
+  assert done.returncode == 2
+  assert done.stderr.endswith("holds no JSON object\n")
   done = call(f"--output={path}")
   assert done.returncode == 2
   assert (

@@ -29,6 +29,8 @@ class ResidualBlock(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Refines x, N×H×W×C."""
     features = x.shape[-1]
-    y = nn.relu(Conv(features, dtype=self.dtype, name="conv_0")(x))
-    y = Conv(features, dtype=self.dtype, name="conv_1")(y)
-    return x + self.res_scale * self.attention()(y)
+    y = Conv(features, relu=True, dtype=self.dtype, name="conv_0")(x)
+    conv = Conv(features, dtype=self.dtype, name="conv_1")
+    if self.res_scale == 1 and self.attention.kind == "none":
+      return conv(y, add=x)
+    return x + self.res_scale * self.attention()(conv(y))

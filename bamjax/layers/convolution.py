@@ -4,6 +4,7 @@ Every convolution of every backbone goes through `convolve`, so that the choice
 of an algorithm has one place.
 """
 
+import itertools
 import math
 from typing import Any
 
@@ -13,7 +14,8 @@ from jax import lax
 import jax.numpy as jnp
 
 from bamjax.layers import cpu
-from bamjax.layers.kernel_gradient import direct
+from bamjax.layers.xla import direct
+from bamjax.layers.xla import finish
 
 Dtype = Any
 
@@ -32,30 +34,55 @@ def torch_uniform(fan_in: int):
 
 
 def convolve(
-  x: jax.Array, kernel: jax.Array, *, groups: int = 1, dilation: int = 1
+  x: jax.Array,
+  kernel: jax.Array,
+  bias: jax.Array | None = None,
+  add: jax.Array | None = None,
+  *,
+  relu: bool = False,
+  groups: int = 1,
+  dilation: int = 1,
 ) -> jax.Array:
-  """Stride-1 convolution with zero 'same' padding.
+  """Stride-1 convolution with zero 'same' padding, and what comes after it.
 
   Args:
     x: N×H×W×C_in.
     kernel: k×k×(C_in/groups)×C_out, k odd, same dtype as x.
+    bias: (C_out,), added.
+    add: N×H×W×C_out, added.
+    relu: whether all ends with a ReLU.
     groups: number of channel groups.
     dilation: spacing of the kernel's taps.
 
   Returns:
     N×H×W×C_out, dtype of x.
   """
-  if kernel.shape[:2] == (1, 1) and groups == 1:
-    # A 1×1 conv is a matrix product, which XLA runs faster on every backend.
-    return lax.dot_general(x, kernel[0, 0], (((3,), (0,)), ((), ())))
-  form = cpu.convolve if jax.default_backend() == "cpu" else direct
-  return form(x, kernel, groups=groups, dilation=dilation)
+  options = {"groups": groups, "dilation": dilation}
+  if jax.default_backend() == "cpu":
+    return cpu.convolve(x, kernel, bias, add, relu=relu, **options)
+  return finish(direct(x, kernel, **options), bias, add, relu=relu)
+
+
+def _convolve_parts(parts, kernel, bias, add, **options):
+  """A 1×1 convolution of maps that stand side by side in the channels.
+
+  As a sum, since concatenating them is one thread's work on the CPU.
+  """
+  relu = options.pop("relu")
+  ends = itertools.accumulate(part.shape[-1] for part in parts)
+  kernels = jnp.split(kernel, list(ends)[:-1], axis=2)
+  last = len(parts) - 1
+  for i, (part, kernel) in enumerate(zip(parts, kernels, strict=True)):
+    add = convolve(part, kernel, bias, add, relu=relu and i == last, **options)
+    bias = None
+  return add
 
 
 class Conv(nn.Module):
   """Stride-1 convolution with zero 'same' padding and PyTorch's initializer.
 
-  Maps N×H×W×C_in to N×H×W×`features`. Parameters are float32: `kernel`
+  Maps N×H×W×C_in to N×H×W×`features`. Several maps in a list are convolved as
+  if they were concatenated in the channels. Parameters are float32: `kernel`
   k×k×(C_in/groups)×features and `bias` (features,).
 
   Attributes:
@@ -64,6 +91,7 @@ class Conv(nn.Module):
     use_bias: whether a bias is added.
     groups: channel groups; C_in and features are multiples of it.
     dilation: spacing of the kernel's taps.
+    relu: whether all ends with a ReLU.
     weight_norm: learn kernel = gain · direction / ‖direction‖ per output
       channel (Salimans & Kingma 2016), as `kernel` (the direction) and `gain`.
     dtype: dtype of the computation; None takes that of the input.
@@ -74,14 +102,23 @@ class Conv(nn.Module):
   use_bias: bool = True
   groups: int = 1
   dilation: int = 1
+  relu: bool = False
   weight_norm: bool = False
   dtype: Dtype | None = None
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """Convolves x, N×H×W×C_in, to N×H×W×features."""
+  def __call__(
+    self, x: jax.Array | list[jax.Array], add: jax.Array | None = None
+  ) -> jax.Array:
+    """Convolves x, N×H×W×C_in, and adds `add`, N×H×W×features.
+
+    What is added, and a ReLU after it, are the conv's own matter because a CPU
+    then does all in one pass over the output.
+    """
+    parts = x if isinstance(x, list) else [x]
     k = self.kernel_size
-    shape = (k, k, x.shape[-1] // self.groups, self.features)
+    depth = sum(part.shape[-1] for part in parts)
+    shape = (k, k, depth // self.groups, self.features)
     init = torch_uniform(math.prod(shape[:3]))
     kernel = self.param("kernel", init, shape)
     if self.weight_norm:
@@ -90,9 +127,18 @@ class Conv(nn.Module):
       gain = self.param("gain", lambda _, __: norm, norm.shape)
       kernel = kernel * (gain / norm)
     bias = self.param("bias", init, (self.features,)) if self.use_bias else None
-    x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-    y = convolve(x, kernel, groups=self.groups, dilation=self.dilation)
-    return y if bias is None else y + bias
+    kernel, bias, add, *parts = nn.dtypes.promote_dtype(
+      kernel, bias, add, *parts, dtype=self.dtype
+    )
+    options = {
+      "relu": self.relu,
+      "groups": self.groups,
+      "dilation": self.dilation,
+    }
+    if k == self.groups == 1 and jax.default_backend() == "cpu":
+      return _convolve_parts(parts, kernel, bias, add, **options)
+    x = jnp.concatenate(parts, axis=-1)
+    return convolve(x, kernel, bias, add, **options)
 
 
 def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
@@ -184,8 +230,9 @@ class Upsampler(nn.Module):
       x = Conv(
         channels * factor**2,
         groups=self.groups,
+        relu=self.relu,
         dtype=self.dtype,
         name=f"conv_{i}",
       )(x)
-      x = pixel_shuffle(nn.relu(x) if self.relu else x, factor)
+      x = pixel_shuffle(x, factor)
     return x

@@ -10,29 +10,55 @@ from jax import lax
 import jax.numpy as jnp
 
 from bamjax.layers import onednn
-from bamjax.layers.kernel_gradient import direct
+from bamjax.layers.xla import direct
+from bamjax.layers.xla import finish
+
+# Values of an input from which on oneDNN's 1×1 convolution, with what comes
+# after it, is quicker than a matrix product.
+_LARGE = 2**14
 
 
 def convolve(
-  x: jax.Array, kernel: jax.Array, *, groups: int, dilation: int
+  x: jax.Array,
+  kernel: jax.Array,
+  bias: jax.Array | None,
+  add: jax.Array | None,
+  *,
+  relu: bool,
+  groups: int,
+  dilation: int,
 ) -> jax.Array:
   """Arguments are those of `convolution.convolve`."""
   size, _, depth, features = kernel.shape
   if size > 1 and dilation == 1 and depth <= 2 and features == 1:
     # The choice is made where the program is lowered: one that is exported
     # here may be for another platform.
-    return lax.platform_dependent(x, kernel, cpu=_tap_by_tap, default=direct)
-  if x.dtype == kernel.dtype == jnp.float32 and onednn.usable():
-    return onednn.convolve(x, kernel, groups=groups, dilation=dilation)
-  # XLA's grouped convs on the CPU are 5-10 times slower than this.
-  parts = zip(
-    jnp.split(x, groups, axis=-1),
-    jnp.split(kernel, groups, axis=-1),
-    strict=True,
-  )
-  return jnp.concatenate(
-    [direct(a, b, dilation=dilation) for a, b in parts], axis=-1
-  )
+    y = lax.platform_dependent(x, kernel, cpu=_tap_by_tap, default=direct)
+  elif _by_onednn(x, kernel, bias, add, relu):
+    options = {"relu": relu, "groups": groups, "dilation": dilation}
+    return onednn.convolve(x, kernel, bias, add, **options)
+  else:
+    # XLA's grouped convs on the CPU are 5-10 times slower than this.
+    parts = zip(
+      jnp.split(x, groups, axis=-1),
+      jnp.split(kernel, groups, axis=-1),
+      strict=True,
+    )
+    parts = [direct(a, b, dilation=dilation) for a, b in parts]
+    y = jnp.concatenate(parts, axis=-1)
+  return finish(y, bias, add, relu=relu)
+
+
+def _by_onednn(x, kernel, bias, add, relu) -> bool:
+  if not x.dtype == kernel.dtype == jnp.float32:
+    return False
+  if kernel.shape[0] == 1:
+    plain = bias is None and add is None and not relu
+    # A program that is exported may have sizes that are no number.
+    known = all(isinstance(n, int) for n in x.shape)
+    if plain or not known or x.size < _LARGE:
+      return False
+  return onednn.usable()
 
 
 def _tap_by_tap(x, kernel):

@@ -14,6 +14,8 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+from bamjax.layers.xla import direct
+
 # Programs that are traced where this is True will run many times, so that a
 # longer compilation pays: a long training, a benchmark. It is part of
 # `jax.jit`'s cache key.
@@ -26,22 +28,6 @@ _POINTS = (0, _ROOT, -_ROOT, 1 / _ROOT, -1 / _ROOT)
 
 # Values of an input whose transforms stay in the cache until their product.
 _CACHED = 500_000
-
-
-def direct(
-  x: jax.Array, kernel: jax.Array, *, groups: int = 1, dilation: int = 1
-) -> jax.Array:
-  """XLA's own convolution; arguments are those of `convolution.convolve`."""
-  pad = dilation * (kernel.shape[0] // 2)
-  return lax.conv_general_dilated(
-    x,
-    kernel,
-    window_strides=(1, 1),
-    padding=((pad, pad), (pad, pad)),
-    rhs_dilation=(dilation, dilation),
-    dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    feature_group_count=groups,
-  )
 
 
 def kernel_gradient(

@@ -19,8 +19,9 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
-from bamjax.layers.kernel_gradient import direct
 from bamjax.layers.kernel_gradient import kernel_gradient
+from bamjax.layers.xla import direct
+from bamjax.layers.xla import finish
 
 # Programs that are traced where this is True hold XLA's operations alone, as
 # those that are exported must. It is part of `jax.jit`'s cache key.
@@ -54,21 +55,51 @@ def works() -> bool:
   rng = np.random.default_rng(0)
   x = rng.random((2, 7, 9, 16), np.float32)
   kernel = rng.random((3, 3, 8, 32), np.float32)
-  options = {"groups": 2, "dilation": 2}
+  terms = (rng.random(32, np.float32), -9 * rng.random((2, 7, 9, 32)))
+  terms = tuple(np.float32(term) for term in terms)
+  options = {"groups": 2, "dilation": 2, "relu": True}
   try:
     with jax.ensure_compile_time_eval():
-      got = np.asarray(convolve(x, kernel, **options))
-      want = np.asarray(direct(x, kernel, **options))
+      got = np.asarray(convolve(x, kernel, *terms, **options))
+      want = np.asarray(_composed(x, kernel, *terms, **options))
   except Exception:  # of XLA's, which has no such call
     return False
-  return np.allclose(got, want, rtol=1e-4)
+  return np.allclose(got, want, rtol=1e-4, atol=1e-4)
 
 
 def convolve(
-  x: jax.Array, kernel: jax.Array, *, groups: int = 1, dilation: int = 1
+  x: jax.Array,
+  kernel: jax.Array,
+  bias: jax.Array | None = None,
+  add: jax.Array | None = None,
+  *,
+  relu: bool = False,
+  groups: int = 1,
+  dilation: int = 1,
 ) -> jax.Array:
-  """`direct`, by oneDNN in programs for the CPU."""
-  return _convolution.bind(x, kernel, groups=groups, dilation=dilation)
+  """`direct` + bias + add and a ReLU, by oneDNN in programs for the CPU.
+
+  Args:
+    x: N×H×W×C_in, float32, as all others.
+    kernel: k×k×(C_in/groups)×C_out, k odd.
+    bias: (C_out,).
+    add: N×H×W×C_out.
+    relu: whether all ends with a ReLU.
+    groups: number of channel groups.
+    dilation: spacing of the kernel's taps.
+
+  Returns:
+    N×H×W×C_out.
+  """
+  options = {"groups": groups, "dilation": dilation}
+  if bias is None and add is None and not relu:
+    return _convolution.bind(x, kernel, **options)
+  # Names that XLA has for what oneDNN does after the sums.
+  terms = {"BIAS": bias, "BINARY_ADD": add}
+  terms = {name: term for name, term in terms.items() if term is not None}
+  return _fused.bind(
+    x, kernel, *terms.values(), after=tuple(terms), relu=relu, **options
+  )
 
 
 def turned(kernel: jax.Array, groups: int = 1) -> jax.Array:
@@ -79,21 +110,27 @@ def turned(kernel: jax.Array, groups: int = 1) -> jax.Array:
   return kernel.reshape(k, k, features // groups, groups * depth)
 
 
-_convolution = Primitive("onednn_convolution")
+def _define(name: str) -> Primitive:
+  """An operation with the shape of a convolution."""
+  primitive = Primitive(name)
+  primitive.def_abstract_eval(
+    lambda x, kernel, *_, **__: jax.core.ShapedArray(
+      (*x.shape[:3], kernel.shape[-1]), x.dtype
+    )
+  )
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def run(options, *arguments):
+    return primitive.bind(*arguments, **dict(options))
+
+  primitive.def_impl(lambda *args, **kw: run(tuple(kw.items()), *args))
+  return primitive
 
 
-@functools.partial(jax.jit, static_argnames=("groups", "dilation"))
-def _eager(x, kernel, *, groups, dilation):
-  return _convolution.bind(x, kernel, groups=groups, dilation=dilation)
-
-
-_convolution.def_impl(_eager)
-
-
-@_convolution.def_abstract_eval
-def _shape(x, kernel, *, groups, dilation):
-  del groups, dilation
-  return jax.core.ShapedArray((*x.shape[:3], kernel.shape[-1]), x.dtype)
+# Linear in each of x and kernel.
+_convolution = _define("onednn_convolution")
+# The same with what comes after it.
+_fused = _define("onednn_fused_convolution")
 
 
 def _transpose_x(dy, x, kernel, *, groups, dilation):
@@ -108,20 +145,39 @@ def _transpose_kernel(dy, x, kernel, **options):
 ad.defbilinear(_convolution, _transpose_x, _transpose_kernel)
 
 
-def _batch(arguments, axes, **options):
-  x, kernel = arguments
-  if axes[1] is None:
+def _differentiate(primals, tangents, *, after, relu, **options):
+  y = _fused.bind(*primals, after=after, relu=relu, **options)
+  (x, kernel), (dx, dk) = primals[:2], tangents[:2]
+  parts = [t for t in tangents[2:] if not isinstance(t, ad.Zero)]
+  if not isinstance(dx, ad.Zero):
+    parts.append(convolve(dx, kernel, **options))
+  if not isinstance(dk, ad.Zero):
+    parts.append(convolve(x, dk, **options))
+  dy = jnp.broadcast_to(sum(parts), y.shape)
+  return y, jnp.where(y > 0, dy, 0) if relu else dy
+
+
+ad.primitive_jvps[_fused] = _differentiate
+
+
+def _composed(x, kernel, *terms, relu=False, after=(), **options):
+  """By XLA's operations alone."""
+  del after
+  return finish(direct(x, kernel, **options), *terms, relu=relu)
+
+
+def _batch(primitive, arguments, axes, **options):
+  if set(axes[1:]) == {None}:
     # The batch is one more of pictures.
+    x, *others = arguments
     x = jnp.moveaxis(x, axes[0], 0)
-    y = convolve(x.reshape(-1, *x.shape[2:]), kernel, **options)
+    y = primitive.bind(x.reshape(-1, *x.shape[2:]), *others, **options)
     return y.reshape(*x.shape[:2], *y.shape[1:]), 0
-  return jax.vmap(functools.partial(direct, **options), axes)(x, kernel), 0
+  form = functools.partial(_composed, **options)
+  return jax.vmap(form, axes)(*arguments), 0
 
 
-batching.primitive_batchers[_convolution] = _batch
-
-
-def _config(kernel, groups, dilation) -> str:
+def _config(kernel, groups, dilation, after) -> str:
   """The call's configuration, XLA's message OneDnnConvolutionConfig.
 
   Of dimensions it names places, all counted from 0; a dilation of 1 is none.
@@ -146,21 +202,29 @@ def _config(kernel, groups, dilation) -> str:
       "strides": [1, 1],
       "window_dilations": [dilation] * 2,
     },
+    "fusions": {"ops": after},
     "feature_groups": groups,
   }
   return json.dumps({"onednn_conv_config": config})
 
 
-def _lower_on_cpu(context, x, kernel, *, groups, dilation):
+def _lower_on_cpu(
+  context, x, kernel, *terms, groups, dilation, after=(), relu=False
+):
+  after = [*after, *["RELU"] * relu]
   call = jax.ffi.ffi_lowering(
     "__onednn$convolution",
     api_version=2,
-    backend_config=_config(context.avals_in[1], groups, dilation),
+    backend_config=_config(context.avals_in[1], groups, dilation, after),
   )
-  return call(context, x, kernel)
+  return call(context, x, kernel, *terms)
 
 
-mlir.register_lowering(_convolution, _lower_on_cpu, platform="cpu")
-mlir.register_lowering(
-  _convolution, mlir.lower_fun(direct, multiple_results=False)
-)
+for _primitive in (_convolution, _fused):
+  batching.primitive_batchers[_primitive] = functools.partial(
+    _batch, _primitive
+  )
+  mlir.register_lowering(_primitive, _lower_on_cpu, platform="cpu")
+  mlir.register_lowering(
+    _primitive, mlir.lower_fun(_composed, multiple_results=False)
+  )

@@ -48,7 +48,7 @@ class AWRU(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Refines x, N×H×W×C."""
-    y = nn.relu(_Conv(self.wide_features, dtype=self.dtype, name="conv_0")(x))
+    y = _Conv(self.wide_features, relu=True, dtype=self.dtype, name="conv_0")(x)
     y = _Conv(x.shape[-1], dtype=self.dtype, name="conv_1")(y)
     return Scale(name="residual_scale")(y) + Scale(name="skip_scale")(x)
 

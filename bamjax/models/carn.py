@@ -4,7 +4,6 @@ from typing import Any
 
 from flax import linen as nn
 import jax
-import jax.numpy as jnp
 
 from bamjax.errors import UserError
 from bamjax.layers import Attention
@@ -36,13 +35,19 @@ class Unit(nn.Module):
     """Refines x, N×H×W×C."""
 
     def conv(size, groups, name):
-      return Conv(x.shape[-1], size, groups=groups, dtype=self.dtype, name=name)
+      return Conv(
+        *(x.shape[-1], size),
+        groups=groups,
+        relu=True,
+        dtype=self.dtype,
+        name=name,
+      )
 
-    y = nn.relu(conv(3, self.groups, "conv_0")(x))
+    y = conv(3, self.groups, "conv_0")(x)
+    if not self.mobile:
+      return conv(3, self.groups, "conv_1")(y, add=x)
     y = conv(3, self.groups, "conv_1")(y)
-    if self.mobile:
-      y = conv(1, 1, "conv_2")(nn.relu(y))
-    return nn.relu(x + y)
+    return conv(1, 1, "conv_2")(y, add=x)
 
 
 class CascadingBlock(nn.Module):
@@ -66,12 +71,13 @@ class CascadingBlock(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Refines x, N×H×W×C."""
     features = x.shape[-1]
-    maps = x
+    maps = [x]
     for i in range(self.units):
       if i == 0 or not self.mobile:
         unit = Unit(self.groups, self.mobile, self.dtype, name=f"unit_{i}")
-      maps = jnp.concatenate([maps, unit(x)], axis=-1)
-      x = nn.relu(Conv(features, 1, dtype=self.dtype, name=f"fuse_{i}")(maps))
+      maps.append(unit(x))
+      conv = Conv(features, 1, relu=True, dtype=self.dtype, name=f"fuse_{i}")
+      x = conv(maps)
     return x
 
 
@@ -150,14 +156,17 @@ class CARN(nn.Module):
   def __call__(self, lr: jax.Array) -> jax.Array:
     """Super-resolves lr, RGB in [0, 1], N×H×W×3."""
     x = self.normalization.enter(lr)
-    maps = x = Conv(self.features, dtype=self.dtype, name="head")(x)
+    x = Conv(self.features, dtype=self.dtype, name="head")(x)
+    maps = [x]
     for i in range(self.blocks):
       y = CascadingBlock(
         self.units, self.groups, self.mobile, self.dtype, name=f"block_{i}"
       )(x)
-      maps = jnp.concatenate([maps, y], axis=-1)
-      x = Conv(self.features, 1, dtype=self.dtype, name=f"fuse_{i}")(maps)
-      x = self.attention(f"attention_{i}")(nn.relu(x))
+      maps.append(y)
+      x = Conv(self.features, 1, relu=True, dtype=self.dtype, name=f"fuse_{i}")(
+        maps
+      )
+      x = self.attention(f"attention_{i}")(x)
     x = MultiScaleUpsampler(
       self.scale, groups=self.groups, dtype=self.dtype, name="upsampler"
     )(x)

@@ -30,13 +30,14 @@ class DRLM(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Refines x, N×H×W×C."""
-    maps = x
+    maps = [x]
     for i in range(3):
       # Each sees all maps so far: C, 2C and 4C channels.
-      y = nn.relu(ResidualBlock(dtype=self.dtype, name=f"residual_{i}")(maps))
-      maps = jnp.concatenate([maps, y], axis=-1)
-    y = Conv(x.shape[-1], 1, dtype=self.dtype, name="fuse")(maps)
-    return self.attention()(nn.relu(y))
+      y = jnp.concatenate(maps, axis=-1)
+      y = ResidualBlock(dtype=self.dtype, name=f"residual_{i}")(y)
+      maps.append(nn.relu(y))
+    y = Conv(x.shape[-1], 1, relu=True, dtype=self.dtype, name="fuse")(maps)
+    return self.attention()(y)
 
 
 @register(
@@ -92,8 +93,9 @@ class DRLN(nn.Module):
           x = group_input
         x = block(self.attention, self.dtype, name=f"block_{i}")(x)
         maps = jnp.concatenate([maps, x], axis=-1)
-        x = Conv(self.features, dtype=self.dtype, name=f"fuse_{i}")(maps)
-        x = fused = nn.relu(x)
+        x = fused = Conv(
+          self.features, relu=True, dtype=self.dtype, name=f"fuse_{i}"
+        )(maps)
         i += 1
       group_input = fused + group_input
 

@@ -44,7 +44,7 @@ class IMDB(nn.Module):
       kept.append(part)
     kept.append(Conv(self.distilled, dtype=self.dtype, name="conv_3")(rest))
     y = self.attention()(jnp.concatenate(kept, axis=-1))
-    return x + Conv(features, 1, dtype=self.dtype, name="fuse")(y)
+    return Conv(features, 1, dtype=self.dtype, name="fuse")(y, add=x)
 
 
 @register("imdn", native="cca")
@@ -80,8 +80,8 @@ class IMDN(nn.Module):
     for i in range(self.blocks):
       x = IMDB(self.attention, self.distilled, self.dtype, name=f"block_{i}")(x)
       outputs.append(x)
-    x = jnp.concatenate(outputs, axis=-1)
-    x = _activate(Conv(self.features, 1, dtype=self.dtype, name="fuse")(x))
-    x = head + Conv(self.features, dtype=self.dtype, name="body")(x)
+    x = Conv(self.features, 1, dtype=self.dtype, name="fuse")(outputs)
+    x = _activate(x)
+    x = Conv(self.features, dtype=self.dtype, name="body")(x, add=head)
     x = Conv(3 * self.scale**2, dtype=self.dtype, name="tail")(x)
     return self.normalization.leave(pixel_shuffle(x, self.scale))

@@ -34,11 +34,12 @@ class MSRB(nn.Module):
     for i in range(2):
       # 3×3 and 5×5 branches, twice, each seeing both branches before it.
       branches = [
-        nn.relu(
-          Conv(
-            y.shape[-1], size, dtype=self.dtype, name=f"conv_{size}x{size}_{i}"
-          )(y)
-        )
+        Conv(
+          *(y.shape[-1], size),
+          relu=True,
+          dtype=self.dtype,
+          name=f"conv_{size}x{size}_{i}",
+        )(y)
         for size in (3, 5)
       ]
       y = jnp.concatenate(branches, axis=-1)
@@ -77,7 +78,7 @@ class MSRN(nn.Module):
     for i in range(self.blocks):
       x = MSRB(self.attention, self.dtype, name=f"block_{i}")(x)
       outputs.append(x)
-    x = jnp.concatenate([*outputs, head], axis=-1)
+    x = [*outputs, head]
     x = Conv(self.features, 1, dtype=self.dtype, name="fuse")(x)
     x = Conv(self.features, dtype=self.dtype, name="body")(x)
     x = Upsampler(self.scale, dtype=self.dtype, name="upsampler")(x)

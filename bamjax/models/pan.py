@@ -39,7 +39,7 @@ class SCPA(nn.Module):
     a = _activate(conv(half, 3, "plain")(a))
     gate = nn.sigmoid(conv(half, 1, "gate", use_bias=True)(b))
     b = _activate(conv(half, 3, "gated_1")(conv(half, 3, "gated_0")(b) * gate))
-    return x + conv(2 * half, 1, "fuse")(jnp.concatenate([a, b], axis=-1))
+    return conv(2 * half, 1, "fuse")([a, b], add=x)
 
 
 @register("pan", native="pa", reduction=8)
@@ -74,7 +74,7 @@ class PAN(nn.Module):
     head = x = Conv(self.features, dtype=self.dtype, name="head")(lr)
     for i in range(self.blocks):
       x = SCPA(self.dtype, name=f"block_{i}")(x)
-    x = head + Conv(self.features, dtype=self.dtype, name="body")(x)
+    x = Conv(self.features, dtype=self.dtype, name="body")(x, add=head)
 
     for i, factor in enumerate(upsample_steps(self.scale)):
       x = jnp.repeat(jnp.repeat(x, factor, axis=1), factor, axis=2)

@@ -38,7 +38,7 @@ class ResidualGroup(nn.Module):
     # Not scanned: in a loop, XLA's backward convs are 20 times slower on a CPU.
     for i in range(self.blocks):
       y = block(1.0, self.attention, self.dtype, name=f"block_{i}")(y)
-    return x + Conv(x.shape[-1], dtype=self.dtype, name="body")(y)
+    return Conv(x.shape[-1], dtype=self.dtype, name="body")(y, add=x)
 
 
 @register(
@@ -79,7 +79,7 @@ class RCAN(nn.Module):
       x = ResidualGroup(
         self.blocks, self.attention, self.remat, self.dtype, name=f"group_{i}"
       )(x)
-    x = head + Conv(self.features, dtype=self.dtype, name="body")(x)
+    x = Conv(self.features, dtype=self.dtype, name="body")(x, add=head)
     x = Upsampler(self.scale, dtype=self.dtype, name="upsampler")(x)
     x = Conv(3, dtype=self.dtype, name="tail")(x)
     return self.normalization.leave(x)

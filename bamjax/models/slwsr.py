@@ -4,7 +4,6 @@ from typing import Any
 
 from flax import linen as nn
 import jax
-import jax.numpy as jnp
 
 from bamjax.layers import Attention
 from bamjax.layers import Conv
@@ -45,7 +44,7 @@ class SLWSR(nn.Module):
 
     def squeeze(maps, name, use_bias=True):
       conv = Conv(self.features, 1, use_bias, dtype=self.dtype, name=name)
-      return conv(jnp.concatenate(maps, axis=-1))
+      return conv(maps)
 
     x = self.normalization.enter(lr)
     head = x = Conv(self.features, dtype=self.dtype, name="head")(x)
