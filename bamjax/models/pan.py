@@ -39,7 +39,7 @@ class SCPA(nn.Module):
     a = _activate(conv(half, 3, "plain")(a))
     gate = nn.sigmoid(conv(half, 1, "gate", use_bias=True)(b))
     b = _activate(conv(half, 3, "gated_1")(conv(half, 3, "gated_0")(b) * gate))
-    return conv(2 * half, 1, "fuse")([a, b], add=x)
+    return conv(2 * half, 1, "fuse")(jnp.concatenate([a, b], -1), add=x)
 
 
 @register("pan", native="pa", reduction=8)
