@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bamjax.layers import Conv
+from bamjax.layers import onednn
 from bamjax.layers import pixel_shuffle
 from bamjax.layers import Upsampler
 from bamjax.layers.blocks import ResidualBlock
@@ -37,6 +38,43 @@ def naive(x, kernel, groups=1, dilation=1):
 
 def random(seed, shape):
   return jax.random.normal(jax.random.key(seed), shape)
+
+
+@pytest.mark.parametrize("portable", [True, False])
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("relu", [True, False])
+def test_a_conv_adds_and_ends_with_a_relu(portable, size, relu):
+  # 1×1 convs of few values are matrix products, of many they may be oneDNN's.
+  for height in (6, 40):
+    x, skip = random(0, (2, height, 30, 8)), random(1, (2, height, 30, 12))
+    layer = Conv(12, size, relu=relu)
+    variables = layer.init(jax.random.key(2), x)
+    p = variables["params"]
+    want = naive(x, p["kernel"]) + np.asarray(p["bias"]) + np.asarray(skip)
+    want = np.maximum(want, 0) if relu else want
+    with onednn.portable(portable):
+      got = jax.jit(lambda v, x, add: layer.apply(v, x, add))  # noqa: B023
+      np.testing.assert_allclose(got(variables, x, skip), want, 1e-4, 1e-5)
+      alone = jax.jit(lambda v, x: layer.apply(v, x))(variables, x)  # noqa: B023
+    want = naive(x, p["kernel"]) + np.asarray(p["bias"])
+    want = np.maximum(want, 0) if relu else want
+    np.testing.assert_allclose(alone, want, 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize("portable", [True, False])
+@pytest.mark.parametrize("size", [1, 3])
+def test_maps_in_a_list_are_as_if_concatenated(portable, size):
+  maps = [random(i, (1, 40, 40, c)) for i, c in enumerate((8, 5, 16))]
+  together, skip = jnp.concatenate(maps, axis=-1), random(3, (1, 40, 40, 12))
+  layer = Conv(12, size, relu=True)
+  variables = layer.init(jax.random.key(4), together)
+  assert jax.tree.map(jnp.shape, variables) == jax.tree.map(
+    jnp.shape, layer.init(jax.random.key(4), maps)
+  )
+  want = layer.apply(variables, together, skip)
+  with onednn.portable(portable):
+    got = jax.jit(lambda v, x, add: layer.apply(v, x, add))
+    np.testing.assert_allclose(got(variables, maps, skip), want, 1e-4, 1e-5)
 
 
 GEOMETRIES = [

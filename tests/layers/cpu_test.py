@@ -9,7 +9,7 @@ import pytest
 from bamjax.layers import Conv
 from bamjax.layers import convolution
 from bamjax.layers import onednn
-from bamjax.layers.kernel_gradient import direct
+from bamjax.layers.xla import direct
 
 
 def draw(seed, *shape):

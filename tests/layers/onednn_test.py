@@ -11,7 +11,8 @@ import pytest
 
 from bamjax.layers import Conv
 from bamjax.layers import onednn
-from bamjax.layers.kernel_gradient import direct
+from bamjax.layers.xla import direct
+from bamjax.layers.xla import finish
 
 needs_onednn = pytest.mark.skipif(
   not onednn.usable(), reason="this jaxlib's CPU client has no oneDNN"
@@ -54,6 +55,35 @@ def test_equals_xlas(size, groups, dilation, depth, features):
   for got, want in zip(*both, strict=True):
     assert got.shape == want.shape
     assert np.abs(got - want).max() < 3e-5 * np.abs(want).max()
+
+
+@needs_onednn
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize(
+  "bias, add", [(True, True), (True, False), (False, True)]
+)
+def test_what_comes_after_equals_xlas(bias, add, relu):
+  x, kernel = draw(0, 2, 9, 11, 8), draw(1, 3, 3, 8, 16)
+  terms = (
+    draw(2, 16) if bias else None,
+    draw(3, 2, 9, 11, 16) if add else None,
+  )
+
+  def by_xla(x, kernel, *terms):
+    return finish(direct(x, kernel), *terms, relu=relu)
+
+  def by_onednn(x, kernel, *terms):
+    return onednn.convolve(x, kernel, *terms, relu=relu)
+
+  both = []
+  for form in (by_onednn, by_xla):
+    y, pull = jax.vjp(form, x, kernel, *terms)
+    moved = jax.vmap(form, (0, None, None, 0 if add else None))
+    mapped = moved(x[:, None], kernel, terms[0], add and terms[1][:, None])
+    both.append(jax.tree.leaves((y, pull(y), mapped)))
+  for got, want in zip(*both, strict=True):
+    assert got.shape == want.shape
+    assert np.abs(got - want).max() < 1e-5 * np.abs(want).max()
 
 
 @needs_onednn
