@@ -7,10 +7,15 @@ from models import small
 import numpy as np
 import pytest
 import safetensors.numpy
+from shared import needs_shared
+from shared import SHARED
 
 import bamjax
 from bamjax import pretrained
+from bamjax.data.benchmarks import find_benchmark
 from bamjax.errors import UserError
+from bamjax.evaluation import evaluate
+from bamjax.inference import Upscaler
 from bamjax.networks import load_network
 from bamjax.weights import store
 
@@ -97,7 +102,37 @@ def test_shipped_weights_are_found_by_name(tmp_path, monkeypatch):
       load("tiny-x9")
 
 
-def test_shipped_weights_are_sound():
-  for name in pretrained.names():
-    network = load_network(name)
-    assert name == f"{network.model}-{network.attn}-x{network.scale}"
+# PSNR-Y of FSRCNN on Set5 (Dong et al. 2016), protocol matlab, in dB.
+FSRCNN = {2: 37.00, 3: 33.16, 4: 30.71}
+
+
+def test_shipped_weights_are_those_of_three_scales():
+  assert pretrained.names() == [f"pan-bam-x{scale}" for scale in FSRCNN]
+
+
+@pytest.mark.parametrize("scale", FSRCNN)
+def test_shipped_weights_tell_what_they_are(scale):
+  name = f"pan-bam-x{scale}"
+  network = load_network(name)
+  told = (network.model, network.attn, network.scale)
+  assert told == ("pan", "bam", scale)
+  card = store.read_card(pretrained.find(name))
+  assert len(card["pictures"]) == 74
+  for picture in card["pictures"]:
+    assert picture["licence"] and picture["author"] and picture["source"]
+  assert card["scores"]["Set5"]["psnr_y"] > FSRCNN[scale]
+  for scores in card["scores"].values():
+    assert scores["psnr_y"] > scores["bicubic_psnr_y"]
+    assert scores["ssim_y"] > scores["bicubic_ssim_y"]
+
+
+@needs_shared
+@pytest.mark.parametrize("scale", FSRCNN)
+def test_shipped_weights_score_what_their_card_says(scale):
+  name = f"pan-bam-x{scale}"
+  told = store.read_card(pretrained.find(name))["scores"]["Set5"]
+  pictures = find_benchmark(SHARED / "benchmarks" / "Set5", scale).pictures
+  upscaler = Upscaler(*bamjax.load_weights(name))
+  scores = evaluate(upscaler, pictures, scale)["matlab"]
+  for key, value in told.items():
+    assert abs(scores[key] - value) < (0.01 if "psnr" in key else 1e-4)
