@@ -25,9 +25,8 @@ class Footprint:
   """What a pass of a network takes.
 
   Attributes:
-    bytes_per_pixel: peak memory for each LR pixel, roughly: three times the
-      largest array of the network, for what it is made from, itself, and what
-      is made from it.
+    bytes_per_pixel: peak memory for each LR pixel, roughly: of the feature
+      maps that are still to be used, operation by operation.
     reach: LR pixels to each side that an output pixel depends on, but for what
       attentions pool over the whole picture.
     pools: layers that pool over the whole picture.
@@ -53,9 +52,7 @@ def footprint(module: nn.Module) -> Footprint:
   with nn.intercept_methods(intercept), portable(True):
     jaxpr = jax.make_jaxpr(module.apply)(variables, lr).jaxpr
   (reach,) = _reaches(jaxpr, [0] * len(jaxpr.invars))
-  return Footprint(
-    3 * max(_sizes(jaxpr)) / _SIDE**2, math.ceil(reach), len(pools)
-  )
+  return Footprint(_peak(jaxpr) / _SIDE**2, math.ceil(reach), len(pools))
 
 
 def memory() -> float:
@@ -71,15 +68,30 @@ def _is_map(array) -> bool:
   return array.ndim >= 4 and not any(n % _SIDE for n in array.shape[1:3])
 
 
-def _sizes(jaxpr):
-  """Bytes of a program's feature maps."""
-  for equation in jaxpr.eqns:
+def _peak(jaxpr) -> int:
+  """Most bytes of feature maps at once, of those that the program makes."""
+  last = {
+    atom: i
+    for i, equation in enumerate(jaxpr.eqns)
+    for atom in equation.invars
+    if not isinstance(atom, Literal)
+  }
+  last |= {
+    atom: len(jaxpr.eqns)
+    for atom in jaxpr.outvars
+    if not isinstance(atom, Literal)
+  }
+  live, peak = {}, 0
+  for i, equation in enumerate(jaxpr.eqns):
+    inner = map(_peak, jaxprs_in_params(equation.params))
+    peak = max(peak, sum(live.values()) + max(inner, default=0))
     for variable in equation.outvars:
       array = variable.aval
       if _is_map(array):
-        yield array.size * array.dtype.itemsize
-    for inner in jaxprs_in_params(equation.params):
-      yield from _sizes(inner)
+        live[variable] = array.size * array.dtype.itemsize
+    peak = max(peak, sum(live.values()))
+    live = {v: size for v, size in live.items() if last.get(v, -1) > i}
+  return peak
 
 
 def _reaches(jaxpr, inputs: list[float]) -> list[float]:

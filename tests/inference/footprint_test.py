@@ -8,7 +8,7 @@ import bamjax
 from bamjax.inference.footprint import footprint
 
 
-@pytest.mark.parametrize("name", ["imdn", "pan", "carn"])
+@pytest.mark.parametrize("name", ["imdn", "pan", "carn", "msrn"])
 def test_memory_is_of_the_order_that_xla_plans(name):
   module = bamjax.create_model(name, "bam", 2)
   lr = jax.ShapeDtypeStruct((1, 96, 96, 3), jnp.float32)
