@@ -70,9 +70,10 @@ def _apply(module, variables, lr, valid, moments, own=None):
     if context.method_name != "__call__":
       return call(*args, **kwargs)
     if isinstance(layer, Conv) and layer.kernel_size > 1:
-      (x,) = args
+      x, *others = args
       mask = None if valid is None else _mask(valid, x)
-      return call(x if mask is None else jnp.where(mask, x, 0))
+      masked = x if mask is None else jnp.where(mask, x, 0)
+      return call(masked, *others, **kwargs)
     if not isinstance(layer, Pool):
       return call(*args, **kwargs)
     (x,) = args
