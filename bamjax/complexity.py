@@ -13,8 +13,8 @@ from bamjax.layers import CA
 from bamjax.layers import CBAM
 from bamjax.layers import Conv
 from bamjax.layers import LA
+from bamjax.layers import portable
 from bamjax.layers.attention import PReLU
-from bamjax.layers.onednn import portable
 from bamjax.models.registry import backbone
 from bamjax.models.registry import identify
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from bamjax.errors import UserError
 from bamjax.files import replacing
-from bamjax.layers.onednn import portable
+from bamjax.layers import portable
 from bamjax.networks import Network
 from bamjax.weights import save_weights
 

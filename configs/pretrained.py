@@ -8,19 +8,16 @@
 Folders of HR photographs; LR is made of them by the bicubic of MATLAB.
 """
 
-import importlib.util
 from pathlib import Path
+import runpy
 
 import ml_collections
 
 
 def get_config() -> ml_collections.ConfigDict:
   """Returns the configuration of a run."""
-  path = Path(__file__).with_name("default.py")
-  spec = importlib.util.spec_from_file_location("default", path)
-  default = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(default)
-  c = default.get_config()
+  default = Path(__file__).with_name("default.py")
+  c = runpy.run_path(str(default))["get_config"]()
 
   c.model = "pan"
   c.attn = "bam"

@@ -7,7 +7,7 @@ import pytest
 from weights.goldens import Goldens
 
 from bamjax import complexity
-from bamjax.layers.onednn import portable
+from bamjax.layers import portable
 from bamjax.models import create_model
 
 CASES = Goldens().cases

@@ -1,8 +1,8 @@
 """Slow tests run with --slow, and wherever CI is set; shared fixtures."""
 
-import importlib.util
 import os
 from pathlib import Path
+import runpy
 
 import numpy as np
 from PIL import Image
@@ -37,11 +37,8 @@ def finished_run(tmp_path_factory):
     small = rng.integers(0, 256, (12, 14, 3), dtype=np.uint8)
     picture = Image.fromarray(small).resize((56, 48), Image.BICUBIC)
     picture.save(pictures / f"{name}.png")
-  path = Path(__file__).parents[1] / "configs" / "default.py"
-  spec = importlib.util.spec_from_file_location("default_config", path)
-  default = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(default)
-  config = default.get_config()
+  default = Path(__file__).parents[1] / "configs" / "default.py"
+  config = runpy.run_path(str(default))["get_config"]()
   config.update(
     {
       "model": "pan",

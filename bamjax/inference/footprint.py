@@ -15,7 +15,7 @@ from jax.extend.core import Literal
 import jax.numpy as jnp
 
 from bamjax.layers import Pool
-from bamjax.layers.onednn import portable
+from bamjax.layers import portable
 
 _SIDE = 32  # of the picture that is traced
 
@@ -70,15 +70,11 @@ def _is_map(array) -> bool:
 
 def _peak(jaxpr) -> int:
   """Most bytes of feature maps at once, of those that the program makes."""
+  uses = [*(equation.invars for equation in jaxpr.eqns), jaxpr.outvars]
   last = {
     atom: i
-    for i, equation in enumerate(jaxpr.eqns)
-    for atom in equation.invars
-    if not isinstance(atom, Literal)
-  }
-  last |= {
-    atom: len(jaxpr.eqns)
-    for atom in jaxpr.outvars
+    for i, atoms in enumerate(uses)
+    for atom in atoms
     if not isinstance(atom, Literal)
   }
   live, peak = {}, 0

@@ -65,15 +65,17 @@ def gather(
 def _apply(module, variables, lr, valid, moments, own=None):
   found = {}
 
+  def hide(x):
+    mask = None if valid is None else _mask(valid, x)
+    return x if mask is None else jnp.where(mask, x, 0)
+
   def intercept(call, args, kwargs, context):
     layer = context.module
     if context.method_name != "__call__":
       return call(*args, **kwargs)
     if isinstance(layer, Conv) and layer.kernel_size > 1:
       x, *others = args
-      mask = None if valid is None else _mask(valid, x)
-      masked = x if mask is None else jnp.where(mask, x, 0)
-      return call(masked, *others, **kwargs)
+      return call(jax.tree.map(hide, x), *others, **kwargs)
     if not isinstance(layer, Pool):
       return call(*args, **kwargs)
     (x,) = args

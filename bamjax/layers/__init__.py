@@ -14,6 +14,7 @@ from bamjax.layers.convolution import pixel_shuffle
 from bamjax.layers.convolution import Upsampler
 from bamjax.layers.kernel_gradient import many_runs
 from bamjax.layers.normalization import Normalization
+from bamjax.layers.onednn import portable
 from bamjax.layers.pooling import Pool
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
   "Upsampler",
   "many_runs",
   "pixel_shuffle",
+  "portable",
 ]

@@ -63,17 +63,16 @@ def convolve(
   return finish(direct(x, kernel, **options), bias, add, relu=relu)
 
 
-def _convolve_parts(parts, kernel, bias, add, **options):
+def _convolve_parts(parts, kernel, bias, add, relu):
   """A 1×1 convolution of maps that stand side by side in the channels.
 
   As a sum, since concatenating them is one thread's work on the CPU.
   """
-  relu = options.pop("relu")
   ends = itertools.accumulate(part.shape[-1] for part in parts)
   kernels = jnp.split(kernel, list(ends)[:-1], axis=2)
   last = len(parts) - 1
   for i, (part, kernel) in enumerate(zip(parts, kernels, strict=True)):
-    add = convolve(part, kernel, bias, add, relu=relu and i == last, **options)
+    add = convolve(part, kernel, bias, add, relu=relu and i == last)
     bias = None
   return add
 
@@ -130,15 +129,15 @@ class Conv(nn.Module):
     kernel, bias, add, *parts = nn.dtypes.promote_dtype(
       kernel, bias, add, *parts, dtype=self.dtype
     )
-    options = {
-      "relu": self.relu,
-      "groups": self.groups,
-      "dilation": self.dilation,
-    }
     if k == self.groups == 1 and jax.default_backend() == "cpu":
-      return _convolve_parts(parts, kernel, bias, add, **options)
-    x = jnp.concatenate(parts, axis=-1)
-    return convolve(x, kernel, bias, add, **options)
+      return _convolve_parts(parts, kernel, bias, add, self.relu)
+    return convolve(
+      jnp.concatenate(parts, axis=-1),
+      *(kernel, bias, add),
+      relu=self.relu,
+      groups=self.groups,
+      dilation=self.dilation,
+    )
 
 
 def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:

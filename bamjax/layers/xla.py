@@ -24,6 +24,15 @@ def direct(
 
 
 def finish(y: jax.Array, *terms: jax.Array | None, relu: bool) -> jax.Array:
-  """Adds up what there is of y and terms, and ends with a ReLU or without."""
+  """Adds up what there is of y and terms, and ends with a ReLU or without.
+
+  Args:
+    y: N×H×W×C.
+    *terms: N×H×W×C, (C,), or None.
+    relu: whether a ReLU follows.
+
+  Returns:
+    N×H×W×C.
+  """
   y = sum((term for term in terms if term is not None), start=y)
   return jax.nn.relu(y) if relu else y

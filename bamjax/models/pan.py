@@ -39,7 +39,9 @@ class SCPA(nn.Module):
     a = _activate(conv(half, 3, "plain")(a))
     gate = nn.sigmoid(conv(half, 1, "gate", use_bias=True)(b))
     b = _activate(conv(half, 3, "gated_1")(conv(half, 3, "gated_0")(b) * gate))
-    return conv(2 * half, 1, "fuse")(jnp.concatenate([a, b], -1), add=x)
+    # Not as a list: the activations fuse with the concatenation.
+    maps = jnp.concatenate([a, b], axis=-1)
+    return conv(2 * half, 1, "fuse")(maps, add=x)
 
 
 @register("pan", native="pa", reduction=8)

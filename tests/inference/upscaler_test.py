@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 from models import small
@@ -11,6 +12,7 @@ import bamjax
 from bamjax.inference import footprint
 from bamjax.inference import programs
 from bamjax.layers import ATTENTIONS
+from bamjax.layers import Conv
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,28 @@ def test_tiles_equal_the_whole_where_the_halo_holds_the_reach(
   assert tiled.tiles(height, width) == count
   assert whole.tiles(height, width) == 1
   np.testing.assert_allclose(tiled(lr), whole(lr), atol=2e-6)
+
+
+class Pair(nn.Module):
+  """A conv of two maps side by side, with a skip."""
+
+  scale: int = 1
+
+  @nn.compact
+  def __call__(self, lr):
+    x = Conv(4, relu=True)(lr)
+    return Conv(3)([lr, x], add=lr)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_tiles_hold_for_a_conv_of_several_maps_and_a_skip(padded):
+  module = Pair()
+  lr = random_picture(33, 40)
+  variables = small.draw(module, lr[None])
+  tiled = bamjax.Upscaler(module, variables, tile=16, halo=2, padded=padded)
+  whole = np.clip(module.apply(variables, lr[None])[0], 0, 1)
+  assert tiled.tiles(33, 40) > 1
+  np.testing.assert_allclose(tiled(lr), whole, atol=2e-6)
 
 
 # Every backbone and every attention that looks around, once.

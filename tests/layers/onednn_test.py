@@ -79,11 +79,28 @@ def test_what_comes_after_equals_xlas(bias, add, relu):
   for form in (by_onednn, by_xla):
     y, pull = jax.vjp(form, x, kernel, *terms)
     moved = jax.vmap(form, (0, None, None, 0 if add else None))
-    mapped = moved(x[:, None], kernel, terms[0], add and terms[1][:, None])
+    mapped = moved(
+      *(x[:, None], kernel, terms[0]),
+      terms[1][:, None] if add else None,
+    )
     both.append(jax.tree.leaves((y, pull(y), mapped)))
   for got, want in zip(*both, strict=True):
     assert got.shape == want.shape
     assert np.abs(got - want).max() < 1e-5 * np.abs(want).max()
+
+
+def test_what_does_not_fit_is_refused():
+  x, kernel, skip = (
+    draw(0, 2, 9, 11, 8),
+    draw(1, 3, 3, 8, 16),
+    draw(2, 2, 9, 11),
+  )
+  unfit = (skip[..., None], draw(3, 16), np.bool_(0), draw(3, 2, 9, 11, 16) > 0)
+  for add in unfit:
+    with pytest.raises(TypeError):
+      onednn.convolve(x, kernel, None, add)
+  with pytest.raises(TypeError, match="bfloat16"):
+    onednn.convolve(jnp.bfloat16(x), jnp.bfloat16(kernel))
 
 
 @needs_onednn

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bamjax.layers import ATTENTIONS
-from bamjax.layers.onednn import portable
+from bamjax.layers import portable
 from bamjax.models import create_model
 
 
