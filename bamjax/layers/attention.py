@@ -18,6 +18,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from bamjax.layers import cpu
 from bamjax.layers.convolution import Conv
 from bamjax.layers.pooling import Pool
 
@@ -174,6 +175,7 @@ class BAM(nn.Module):
     Raises:
       ValueError: x has fewer channels than `reduction`.
     """
+    x = cpu.stored(x)
     channel = ACAM(self.reduction, self.all_pool, True, self.dtype, name="acam")
     spatial = MSAM(self.all_pool, True, self.dtype, name="msam")
     channel, spatial = channel(x), spatial(x)

@@ -61,6 +61,17 @@ def _by_onednn(x, kernel, bias, add, relu) -> bool:
   return onednn.usable()
 
 
+def stored(x: jax.Array) -> jax.Array:
+  """x itself, in memory before it is read more than once.
+
+  XLA on the CPU else makes x again, if it comes of a concatenation or
+  activation, in each of the passes that read it.
+  """
+  if jax.default_backend() != "cpu" or onednn.portable.value:
+    return x
+  return lax.optimization_barrier(x)
+
+
 def _tap_by_tap(x, kernel):
   """One loop over a few channels' positions, which adds up all taps."""
   size, _, depth, features = kernel.shape
