@@ -107,19 +107,19 @@ def by_winograd(x: jax.Array, dy: jax.Array) -> jax.Array:
     return total + _products(*pictures, a, b), None
 
   depth, features = x.shape[-1], dy.shape[-1]
-  zero = jnp.zeros((6, 3 * depth, features), x.dtype)
+  zero = jnp.zeros((6, features, 3 * depth), x.dtype)
   parts = [z.reshape(-1, images, *z.shape[1:]) for z in (x, dy)]
   total, _ = lax.scan(add, zero, tuple(parts))
   return jnp.einsum(
-    "ai,ajco->ijco",
+    "ai,aojc->ijco",
     g.astype(np.float32),
-    total.reshape(6, 3, depth, features),
+    total.reshape(6, features, 3, depth),
     precision="highest",
   )
 
 
 def _products(x, dy, a, b):
-  """The six matrix products of some pictures, 6×3C_in×C_out."""
+  """The six matrix products of some pictures, 6×C_out×3C_in."""
   height, width = x.shape[1:3]
   count = -(-height // 4)
   below = 4 * count - height
@@ -132,8 +132,15 @@ def _products(x, dy, a, b):
     v = _combine(b[i], rows)
     v = jnp.concatenate([v[:, :, j : j + width] for j in range(3)], axis=-1)
     w = _combine(a[:, i], outputs)
-    products.append(v.reshape(-1, v.shape[-1]).T @ w.reshape(-1, w.shape[-1]))
+    # XLA's product is up to 1.5 times as fast with the wider on the right.
+    products.append(_product(w, v))
   return jnp.stack(products)
+
+
+def _product(v, w):
+  """Sum over all positions of each channel of v times each of w."""
+  v, w = (z.reshape(-1, z.shape[-1]) for z in (v, w))
+  return v.T @ w
 
 
 def _every_fourth(x, first, count):
