@@ -62,10 +62,11 @@ def _by_onednn(x, kernel, bias, add, relu) -> bool:
 
 
 def stored(x: jax.Array) -> jax.Array:
-  """x itself, in memory before it is read more than once.
+  """x itself, of any shape, in memory before it is read more than once.
 
   XLA on the CPU else makes x again, if it comes of a concatenation or
-  activation, in each of the passes that read it.
+  activation, in each of the passes that read it. Elsewhere, and in programs
+  that are `portable`, nothing is done.
   """
   if jax.default_backend() != "cpu" or onednn.portable.value:
     return x

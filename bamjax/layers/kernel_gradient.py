@@ -133,14 +133,9 @@ def _products(x, dy, a, b):
     v = jnp.concatenate([v[:, :, j : j + width] for j in range(3)], axis=-1)
     w = _combine(a[:, i], outputs)
     # XLA's product is up to 1.5 times as fast with the wider on the right.
-    products.append(_product(w, v))
+    v, w = (z.reshape(-1, z.shape[-1]) for z in (v, w))
+    products.append(w.T @ v)
   return jnp.stack(products)
-
-
-def _product(v, w):
-  """Sum over all positions of each channel of v times each of w."""
-  v, w = (z.reshape(-1, z.shape[-1]) for z in (v, w))
-  return v.T @ w
 
 
 def _every_fourth(x, first, count):

@@ -6,9 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bamjax.layers import BAM
 from bamjax.layers import Conv
 from bamjax.layers import convolution
 from bamjax.layers import onednn
+from bamjax.layers import portable
 from bamjax.layers.xla import direct
 
 
@@ -61,3 +63,16 @@ def test_a_map_is_convolved_tap_by_tap_with_equal_results(depth):
   )
   for a, b in zip(ours, jax.jit(by_xla)(x, kernel, dy), strict=True):
     assert error(a, np.asarray(b)) < 1e-5
+
+
+def test_bam_reads_its_input_from_memory_and_portable_programs_hold_no_trace():
+  x = jnp.ones((1, 8, 8, 16))
+  bam = BAM()
+  variables = bam.init(jax.random.key(0), x)
+
+  def first_operation():
+    return jax.make_jaxpr(lambda x: bam.apply(variables, x))(x).eqns[0]
+
+  assert first_operation().primitive.name == "optimization_barrier"
+  with portable(True):
+    assert first_operation().primitive.name != "optimization_barrier"
