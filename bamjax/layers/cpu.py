@@ -44,8 +44,7 @@ def convolve(
       jnp.split(kernel, groups, axis=-1),
       strict=True,
     )
-    plain = _product if size == 1 else direct
-    parts = [plain(a, b, dilation=dilation) for a, b in parts]
+    parts = [direct(a, b, dilation=dilation) for a, b in parts]
     y = jnp.concatenate(parts, axis=-1)
   return finish(y, bias, add, relu=relu)
 
@@ -60,16 +59,6 @@ def _by_onednn(x, kernel, bias, add, relu) -> bool:
     if plain or not known or x.size < _LARGE:
       return False
   return onednn.usable()
-
-
-def _product(x, kernel, dilation):
-  """A 1×1 convolution, of pixels in a row.
-
-  Of four axes, XLA would store a transposed array for the kernel's gradient.
-  """
-  del dilation
-  y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
-  return y.reshape(*x.shape[:-1], -1)
 
 
 def stored(x: jax.Array) -> jax.Array:

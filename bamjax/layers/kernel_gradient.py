@@ -47,8 +47,6 @@ def kernel_gradient(
   """
   if size == 3 and dilation == 1 and many_runs.value and x.dtype == jnp.float32:
     gradient = by_winograd
-  elif size == 1:
-    gradient = by_product
   else:
 
     def gradient(x, dy):
@@ -61,13 +59,6 @@ def kernel_gradient(
     jnp.split(x, groups, axis=-1), jnp.split(dy, groups, axis=-1), strict=True
   )
   return jnp.concatenate([gradient(*part) for part in parts], axis=-1)
-
-
-def by_product(x: jax.Array, dy: jax.Array) -> jax.Array:
-  """Gradient of a 1×1 kernel: 1×1×C_in×C_out from x and dy."""
-  # Of four axes, XLA would store one of the two transposed first.
-  x, dy = (z.reshape(-1, z.shape[-1]) for z in (x, dy))
-  return (x.T @ dy)[None, None]
 
 
 @functools.cache
