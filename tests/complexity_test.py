@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from weights.goldens import Goldens
 
 from bamjax import complexity
 from bamjax.layers import portable
 from bamjax.models import create_model
+from weights.goldens import Goldens
 
 CASES = Goldens().cases
 COMPARED = ("cca", "ca", "se", "cbam", "bam")

@@ -10,13 +10,13 @@ import sys
 import numpy as np
 from PIL import Image
 import pytest
-from shared import needs_shared
-from shared import SHARED
 
 from bamjax.data import images
 from bamjax.errors import UserError
 from bamjax.layers import onednn
 from bamjax.report import session
+from shared import needs_shared
+from shared import SHARED
 
 ROOT = Path(__file__).resolve().parents[1]
 SET5 = SHARED / "benchmarks" / "Set5"

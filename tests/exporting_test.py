@@ -3,7 +3,6 @@ import subprocess
 import sys
 
 import jax.numpy as jnp
-from models import small
 import numpy as np
 import pytest
 
@@ -12,6 +11,7 @@ from bamjax import exporting
 from bamjax.errors import UserError
 from bamjax.networks import load_network
 from bamjax.weights import store
+from models import small
 
 ROOT = Path(__file__).parent.parent
 rng = np.random.default_rng(0)

@@ -1,12 +1,12 @@
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
-from models import small
 import numpy as np
 import pytest
 
 import bamjax
 from bamjax import layers
+from models import small
 
 
 def picture(shape=(1, 6, 5, 3), seed=0):

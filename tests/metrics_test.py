@@ -4,8 +4,6 @@ import logging
 import jax
 import numpy as np
 import pytest
-from shared import needs_shared
-from shared import SHARED
 import skimage.color
 import skimage.data
 import skimage.metrics
@@ -13,6 +11,8 @@ import skimage.metrics
 from bamjax import metrics
 from bamjax.data import images
 from bamjax.data import resize
+from shared import needs_shared
+from shared import SHARED
 
 
 def noisy(name, amplitude=12, seed=0):

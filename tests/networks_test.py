@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import safetensors.numpy
-from weights.goldens import Goldens
 
 import bamjax
 from bamjax.errors import UserError
 from bamjax.models import create_model
 from bamjax.models.registry import identify
 from bamjax.networks import load_network
+from weights.goldens import Goldens
 
 
 @pytest.fixture(scope="module")

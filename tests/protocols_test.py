@@ -1,8 +1,6 @@
 import numpy as np
 from PIL import Image
 import pytest
-from shared import needs_shared
-from shared import SHARED
 import skimage.data
 import skimage.metrics
 
@@ -12,6 +10,8 @@ from bamjax import protocols
 from bamjax.data import benchmarks
 from bamjax.data import resize
 from bamjax.errors import UserError
+from shared import needs_shared
+from shared import SHARED
 
 MATLAB, BAM, NTIRE = protocols.find(["matlab", "bam", "ntire"])
 HR = skimage.data.chelsea()[:61, :83]

@@ -12,9 +12,10 @@ import time
 import numpy as np
 from PIL import Image
 import pytest
+import skimage.data
+
 from runs import finish
 from runs import rows
-import skimage.data
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = [

@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import jax.numpy as jnp
-from models import small
 import numpy as np
 from PIL import Image
 import pytest
@@ -15,6 +14,7 @@ from bamjax import pretrained
 from bamjax import upscaling
 from bamjax.errors import UserError
 from bamjax.upscaling import Options
+from models import small
 
 ROOT = Path(__file__).parent.parent
 RGB = np.random.default_rng(0).integers(0, 256, (21, 30, 3), dtype=np.uint8)

@@ -3,13 +3,13 @@ import logging
 import numpy as np
 from PIL import Image
 import pytest
-from shared import needs_shared
-from shared import SHARED
 
 from bamjax.data import resize
 from bamjax.data.benchmarks import benchmark_name
 from bamjax.data.benchmarks import find_benchmark
 from bamjax.errors import UserError
+from shared import needs_shared
+from shared import SHARED
 
 HR = np.random.default_rng(0).integers(0, 256, (25, 30, 3), dtype=np.uint8)
 

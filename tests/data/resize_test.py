@@ -1,12 +1,12 @@
 import numpy as np
 from PIL import Image
 import pytest
-from shared import needs_shared
-from shared import SHARED
 import skimage.data
 
 from bamjax.data import images
 from bamjax.data import resize
+from shared import needs_shared
+from shared import SHARED
 
 
 @needs_shared

@@ -1,11 +1,11 @@
 import jax
 import jax.numpy as jnp
-from models import small
 import numpy as np
 import pytest
 
 import bamjax
 from bamjax.inference.footprint import footprint
+from models import small
 
 
 @pytest.mark.parametrize("name", ["imdn", "pan", "carn", "msrn"])

@@ -4,7 +4,6 @@ import sys
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
-from models import small
 import numpy as np
 import pytest
 
@@ -13,6 +12,7 @@ from bamjax.inference import footprint
 from bamjax.inference import programs
 from bamjax.layers import ATTENTIONS
 from bamjax.layers import Conv
+from models import small
 
 
 @pytest.fixture(scope="module")

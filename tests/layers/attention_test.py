@@ -3,6 +3,10 @@
 import jax
 from jax import test_util
 import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bamjax import layers
 from layers.definitions import build
 from layers.definitions import count
 from layers.definitions import DEFINITIONS
@@ -11,10 +15,6 @@ from layers.definitions import Net
 from layers.definitions import random_features
 from layers.definitions import sigmoid
 from layers.definitions import to_numpy
-import numpy as np
-import pytest
-
-from bamjax import layers
 
 
 def test_every_kind_has_a_definition():

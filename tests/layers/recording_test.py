@@ -3,14 +3,15 @@
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+import pytest
+
 from layers.definitions import build
 from layers.definitions import channel_weights
 from layers.definitions import KINDS
 from layers.definitions import random_features
 from layers.definitions import spatial_weights
 from layers.definitions import to_numpy
-import numpy as np
-import pytest
 
 
 def sown(net, variables, x):

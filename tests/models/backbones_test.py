@@ -2,13 +2,13 @@
 
 import jax
 import jax.numpy as jnp
-from models import small
 import numpy as np
 import pytest
 
 from bamjax.layers import ATTENTIONS
 from bamjax.layers import portable
 from bamjax.models import create_model
+from models import small
 
 
 def pictures(n=2, size=12):

@@ -7,7 +7,6 @@ import sys
 
 import jax
 import jax.numpy as jnp
-from models import small
 import pytest
 
 from bamjax import models
@@ -16,6 +15,7 @@ from bamjax.layers import ATTENTIONS
 from bamjax.models import create_model
 from bamjax.models import list_models
 from bamjax.models import registry
+from models import small
 
 SCALES = (2, 3, 4)
 

@@ -1,12 +1,12 @@
 """The paper's tables as data, against what is counted and the paper's text."""
 
 import pytest
-from weights.goldens import Goldens
 
 from bamjax import complexity
 from bamjax.models import create_model
 from bamjax.models.registry import backbone
 from bamjax.report import paper
+from weights.goldens import Goldens
 
 # The paper's ×4 figures of these two are each other's.
 SWAPPED = {(4, "msrn", "native"): "bam", (4, "msrn", "bam"): "native"}

@@ -3,11 +3,11 @@ import contextlib
 import jax
 import numpy as np
 import pytest
-from training import tiny
 
 from bamjax.errors import UserError
 from bamjax.training.checkpoints import Checkpoints
 from bamjax.training.step import train_step
+from training import tiny
 
 
 @pytest.fixture(scope="module")

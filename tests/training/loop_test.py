@@ -5,7 +5,6 @@ import signal
 import jax
 import numpy as np
 import pytest
-from runs import rows
 
 import bamjax
 from bamjax import config as config_lib
@@ -13,6 +12,7 @@ from bamjax.errors import UserError
 from bamjax.training import distributed
 from bamjax.training import loop
 from bamjax.training import run_dir as run_dir_lib
+from runs import rows
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import sys
 
 import numpy as np
 import pytest
-from training import tiny
 
 from bamjax.errors import UserError
 from bamjax.training import parallel
 from bamjax.training.step import train_step
+from training import tiny
 
 _SCRIPT = """
 import sys

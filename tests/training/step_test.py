@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from training import tiny
 
 from bamjax.training.step import train_step
+from training import tiny
 
 
 def test_loss_is_l1_of_pictures_in_unit_range():

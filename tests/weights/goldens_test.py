@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+from bamjax.weights import load_weights
 from shared import needs_shared
 from shared import SHARED
 from weights.goldens import Goldens
 from weights.goldens import sample
-
-from bamjax.weights import load_weights
 
 GOLDENS = Goldens()
 

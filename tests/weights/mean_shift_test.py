@@ -3,13 +3,13 @@
 import jax
 import numpy as np
 import pytest
-from weights import goldens
 
 from bamjax import load_weights
 from bamjax.errors import UserError
 from bamjax.layers import Normalization
 from bamjax.weights import mean_shift
 from bamjax.weights.mean_shift import Affine
+from weights import goldens
 
 RECORDED = goldens.Goldens(goldens.FILE.with_name("recorded.npz"))
 OFFICIAL = Normalization(gain=255, shift=255)

@@ -3,14 +3,14 @@
 import jax
 import numpy as np
 import pytest
-from weights.goldens import FILE
-from weights.goldens import Goldens
 
 from bamjax import load_weights
 from bamjax.errors import UserError
 from bamjax.layers import Normalization
 from bamjax.models import list_models
 from bamjax.weights.pytorch import NORMALIZATIONS
+from weights.goldens import FILE
+from weights.goldens import Goldens
 
 RECORDED = Goldens(FILE.with_name("recorded.npz"))
 EDSR = "basicsr-edsr-none-x2"

@@ -3,10 +3,6 @@
 import jax
 import numpy as np
 import pytest
-from shared import needs_shared
-from shared import SHARED
-from weights.goldens import FILE
-from weights.goldens import Goldens
 
 from bamjax.errors import UserError
 from bamjax.layers import Attention
@@ -16,6 +12,10 @@ from bamjax.models.registry import backbone
 from bamjax.weights import files
 from bamjax.weights.pytorch import load_weights
 from bamjax.weights.recognise import recognise
+from shared import needs_shared
+from shared import SHARED
+from weights.goldens import FILE
+from weights.goldens import Goldens
 
 GOLDENS = Goldens()
 RECORDED = Goldens(FILE.with_name("recorded.npz"))

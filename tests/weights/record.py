@@ -18,9 +18,10 @@ import sys
 from types import ModuleType
 from unittest import mock
 
-import goldens
 import numpy as np
 import torch
+
+import goldens
 
 FILE = goldens.FILE.with_name("recorded.npz")
 HEIGHT, WIDTH = 12, 16

@@ -3,11 +3,11 @@
 import jax
 import numpy as np
 import pytest
+
+from bamjax.weights import load_weights
 from weights.goldens import FILE
 from weights.goldens import Goldens
 from weights.goldens import sample
-
-from bamjax.weights import load_weights
 
 RECORDED = Goldens(FILE.with_name("recorded.npz"))
 

@@ -3,12 +3,9 @@ import json
 
 import jax
 import jax.numpy as jnp
-from models import small
 import numpy as np
 import pytest
 import safetensors.numpy
-from shared import needs_shared
-from shared import SHARED
 
 import bamjax
 from bamjax import pretrained
@@ -18,6 +15,9 @@ from bamjax.evaluation import evaluate
 from bamjax.inference import Upscaler
 from bamjax.networks import load_network
 from bamjax.weights import store
+from models import small
+from shared import needs_shared
+from shared import SHARED
 
 
 def make(name, attn="native", **options):

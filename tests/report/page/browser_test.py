@@ -2,9 +2,7 @@
 
 import json
 
-import browser
 import jax
-from models import small
 import numpy as np
 import pytest
 
@@ -13,6 +11,8 @@ from bamjax.inference import Upscaler
 from bamjax.networks import Network
 from bamjax.report.page import compare
 from bamjax.report.page import document
+import browser
+from models import small
 
 pytestmark = browser.needs_chromium
 

@@ -1,5 +1,4 @@
 import jax
-from models import small
 import numpy as np
 import pytest
 
@@ -9,6 +8,7 @@ from bamjax.inference import Upscaler
 from bamjax.networks import Network
 from bamjax.protocols import MATLAB
 from bamjax.report.page import compare
+from models import small
 
 
 class File:
