@@ -10,6 +10,7 @@ from importlib.metadata import version
 import logging
 from pathlib import Path
 from typing import Any
+import warnings
 
 from flax import linen as nn
 import jax
@@ -20,6 +21,7 @@ import numpy as np
 from bamjax.errors import UserError
 from bamjax.files import replacing
 from bamjax.layers import portable
+from bamjax.layers.cpu import without_choice
 from bamjax.networks import Network
 from bamjax.weights import save_weights
 
@@ -95,8 +97,8 @@ def to_onnx(network: Network, path: Path) -> None:
   The written model is run once by ONNX Runtime, beside the network.
 
   Raises:
-    UserError: jax2onnx or ONNX Runtime is absent, the model's output is not
-      the network's, or the file cannot be written.
+    UserError: jax2onnx or ONNX Runtime is absent, the network is not converted
+      or the model's output is not the network's, or the file cannot be written.
   """
   try:
     import jax2onnx
@@ -110,13 +112,23 @@ def to_onnx(network: Network, path: Path) -> None:
   # It warns of shapes that it leaves out of the file.
   logging.getLogger("onnx_ir").setLevel(logging.ERROR)
   function = _function(network.module, network.variables)
-  model = jax2onnx.to_onnx(
-    function,
-    [("N", "H", "W", 3)],
-    model_name=network.model,
-    input_names=["lr"],
-    output_names=["sr"],
-  )
+  converter = f"jax2onnx {version('jax2onnx')}"
+  try:
+    with without_choice(True), warnings.catch_warnings():
+      # It asks for float64 on its way.
+      warnings.simplefilter("ignore")
+      model = jax2onnx.to_onnx(
+        function,
+        [("N", "H", "W", 3)],
+        model_name=network.model,
+        input_names=["lr"],
+        output_names=["sr"],
+      )
+  # Operations without a form in ONNX raise nearly anything.
+  except Exception as error:
+    raise UserError(
+      f"{converter} does not convert this network ({error!r})"
+    ) from None
   data = model.SerializeToString()
   onnx.checker.check_model(model)
   session = onnxruntime.InferenceSession(data)
@@ -127,8 +139,8 @@ def to_onnx(network: Network, path: Path) -> None:
     error = np.abs(sr - np.asarray(function(lr))).max()
     if error > 1e-4:
       raise UserError(
-        f"the ONNX model is off by {error:.1e}; jax2onnx"
-        f" {version('jax2onnx')} does not convert this network"
+        f"the ONNX model is off by {error:.1e}; {converter} does not convert"
+        " this network"
       )
   with replacing(path) as temporary:
     temporary.write_bytes(data)

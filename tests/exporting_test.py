@@ -94,6 +94,21 @@ def test_an_onnx_model_that_differs_is_not_written(
   assert calls and not list(tmp_path.iterdir())
 
 
+def test_a_network_that_is_not_converted_is_told(
+  network, tmp_path, monkeypatch
+):
+  converter = pytest.importorskip("jax2onnx", reason="needs jax2onnx")
+  pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+
+  def fail(*_, **__):
+    raise NotImplementedError("no plugin for primitive 'fft'")
+
+  monkeypatch.setattr(converter, "to_onnx", fail)
+  with pytest.raises(UserError, match="does not convert.*'fft'"):
+    exporting.write(network, tmp_path / "a.onnx")
+  assert not list(tmp_path.iterdir())
+
+
 def test_onnx_without_its_packages_is_told(network, tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "jax2onnx", None)
   with pytest.raises(UserError, match="pip install jax2onnx"):

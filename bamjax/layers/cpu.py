@@ -13,6 +13,10 @@ from bamjax.layers import onednn
 from bamjax.layers.xla import direct
 from bamjax.layers.xla import finish
 
+# Programs that are traced where this is True hold no choice between platforms,
+# which ONNX has no form for. It is part of `jax.jit`'s cache key.
+without_choice = jax.make_user_context(False)
+
 # Values of an input from which on oneDNN's 1×1 convolution, with what comes
 # after it, is quicker than a matrix product.
 _LARGE = 2**14
@@ -30,7 +34,8 @@ def convolve(
 ) -> jax.Array:
   """Arguments are those of `convolution.convolve`."""
   size, _, depth, features = kernel.shape
-  if size > 1 and dilation == 1 and depth <= 2 and features == 1:
+  few = size > 1 and dilation == 1 and depth <= 2 and features == 1
+  if few and not without_choice.value:
     # The choice is made where the program is lowered: one that is exported
     # here may be for another platform.
     y = lax.platform_dependent(x, kernel, cpu=_tap_by_tap, default=direct)

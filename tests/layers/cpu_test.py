@@ -11,6 +11,7 @@ from bamjax.layers import Conv
 from bamjax.layers import convolution
 from bamjax.layers import onednn
 from bamjax.layers import portable
+from bamjax.layers.cpu import without_choice
 from bamjax.layers.xla import direct
 
 
@@ -76,3 +77,16 @@ def test_bam_reads_its_input_from_memory_and_portable_programs_hold_no_trace():
   assert first_operation().primitive.name == "optimization_barrier"
   with portable(True):
     assert first_operation().primitive.name != "optimization_barrier"
+
+
+def test_a_choice_between_platforms_is_left_out_where_it_is_asked_for():
+  x = jnp.ones((1, 8, 8, 16))
+  bam = BAM()
+  variables = bam.init(jax.random.key(0), x)
+
+  def program():
+    return str(jax.make_jaxpr(lambda x: bam.apply(variables, x))(x))
+
+  assert "platform_index" in program()
+  with portable(True), without_choice(True):
+    assert "platform_index" not in program()
