@@ -53,7 +53,7 @@ def test_averaging_over_an_axis_equals_the_whole_batch():
   whole = jax.jit(train_step)(state, batch)
   parts = jax.tree.map(lambda x: x.reshape(4, 2, *x.shape[1:]), batch)
   step = functools.partial(train_step, axis_name="batch")
-  mapped = jax.vmap(step, in_axes=(None, 0), axis_name="batch")(
+  mapped = jax.jit(jax.vmap(step, in_axes=(None, 0), axis_name="batch"))(
     state, jax.tree.map(jnp.asarray, parts)
   )
   np.testing.assert_allclose(mapped.loss_sum[0], whole.loss_sum, rtol=1e-6)
