@@ -156,7 +156,7 @@ def _by_taps(w, v):
 
 
 def _by_pairs(w, v):
-  """The same of v of the first and last tap, of pairs of columns.
+  """As `_by_taps`, of v of the first and last tap alone, in pairs of columns.
 
   Two products of twice the width each way. Of their eight blocks two are of no
   tap, but nothing is laid side by side.
