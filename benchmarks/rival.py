@@ -20,6 +20,7 @@ from flax import traverse_util
 import jax
 import numpy as np
 
+from bamjax.benchmarking import machine
 from bamjax.benchmarking import Plan
 from bamjax.benchmarking import programs
 from bamjax.benchmarking.timing import Run
@@ -45,6 +46,14 @@ _UNUSED = (
 )
 # Packages of it whose __init__ would import all that it has.
 _BARE = ("super_image", "super_image.models", "super_image.data")
+# What is done with a network's function, by the first word of a form.
+_WAYS = {
+  "eager": lambda function: function,
+  "compiled": functools.partial(torch.compile, dynamic=False),
+  "graphed": functools.partial(
+    torch.compile, dynamic=False, mode="reduce-overhead"
+  ),
+}
 _KINDS = {
   "carn": "carn",
   "pan": "pan",
@@ -54,11 +63,11 @@ _KINDS = {
   "rcan": "rcan",
   "drln": "drln",
 }
-FORMS = (
-  "eager NCHW",
-  "compiled NCHW",
-  "eager channels-last",
-  "compiled channels-last",
+# Graphed is compiled, and replayed as a CUDA graph.
+FORMS = tuple(
+  f"{way} {layout}"
+  for layout in ("NCHW", "channels-last")
+  for way in ("eager", "compiled", "graphed")
 )
 
 
@@ -170,16 +179,16 @@ class SuperImage:
 
   name = "super-image"
 
-  def __init__(self, forms: Sequence[str] = FORMS):
-    """Takes the forms to time, of `FORMS`."""
-    self._forms = forms
+  def __init__(self, forms: Sequence[str] | None = None):
+    """Takes the forms to time, of `FORMS`; None is all that the device has."""
     self._gpu = jax.default_backend() == "gpu"
     if self._gpu and not torch.cuda.is_available():
       raise UserError("--rival on a GPU needs PyTorch with CUDA")
+    self._forms = forms or [
+      form for form in FORMS if self._gpu or not form.startswith("graphed")
+    ]
     self._device = torch.device("cuda" if self._gpu else "cpu")
-    # JAX's default on a GPU is TF32.
-    precision = jax.config.jax_default_matmul_precision
-    tf32 = precision in (None, "default", "tensorfloat32")
+    tf32 = machine.precision() == "tensorfloat32"
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = True
@@ -216,14 +225,14 @@ class SuperImage:
     }
     forms = {}
     for name in self._forms:
-      compiled = name.startswith("compiled")
-      last = name.endswith("channels-last")
+      way, _, layout = name.partition(" ")
+      last = layout == "channels-last"
       layout = torch.channels_last if last else torch.contiguous_format
       network = _network(model, attn, scale)
       _export(network, model, attn, variables, values)
       network = network.to(self._device, memory_format=layout)
       make = self._training if plan.train else self._inference
-      forms[name] = make(plan, network, scale, size, layout, compiled)
+      forms[name] = make(plan, network, scale, size, layout, _WAYS[way])
     return forms
 
   def _tensor(self, picture: np.ndarray, memory_format) -> torch.Tensor:
@@ -235,7 +244,7 @@ class SuperImage:
     if self._gpu:
       torch.cuda.synchronize()
 
-  def _inference(self, plan, network, scale, size, memory_format, compiled):
+  def _inference(self, plan, network, scale, size, memory_format, way):
     del scale
     half = plan.dtype == "bfloat16"
     network.eval()
@@ -243,8 +252,7 @@ class SuperImage:
     if half:
       network = network.to(torch.bfloat16)
       pool = [x.to(torch.bfloat16) for x in pool]
-    if compiled:
-      network = torch.compile(network, dynamic=False)
+    network = way(network)
 
     def run(i):
       with torch.inference_mode():
@@ -254,7 +262,7 @@ class SuperImage:
 
     return run
 
-  def _training(self, plan, network, scale, size, memory_format, compiled):
+  def _training(self, plan, network, scale, size, memory_format, way):
     network.train()
     hr = self._tensor(programs.targets(plan, size, scale), memory_format)
     pool = [self._tensor(x, memory_format) for x in programs.frames(plan, size)]
@@ -266,8 +274,7 @@ class SuperImage:
         sr = network(lr)
       return nn.functional.l1_loss(sr.float(), hr)
 
-    if compiled:
-      loss_of = torch.compile(loss_of, dynamic=False)
+    loss_of = way(loss_of)
 
     def run(i):
       optimizer.zero_grad(set_to_none=True)
@@ -292,7 +299,7 @@ class _Picture:
 
 
 def make_rival(forms: Sequence[str] | None) -> SuperImage:
-  """The rival in some of its `FORMS`; None is all.
+  """The rival in some of its `FORMS`; None is all that the device has.
 
   Raises:
     UserError: a form is unknown.
@@ -302,4 +309,4 @@ def make_rival(forms: Sequence[str] | None) -> SuperImage:
       raise UserError(
         f"unknown form of the rival {form!r}; choose from {', '.join(FORMS)}"
       )
-  return SuperImage(forms or FORMS)
+  return SuperImage(forms)

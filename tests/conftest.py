@@ -26,6 +26,15 @@ def pytest_collection_modifyitems(config, items):
       item.add_marker(skip)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def exact_products():
+  """Without TF32, a GPU's default, which keeps 11 of float32's 24 bits."""
+  import jax
+
+  if jax.default_backend() == "gpu":
+    jax.config.update("jax_default_matmul_precision", "highest")
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
   """The folder of a run of two steps of a very small PAN-BAM ×2."""

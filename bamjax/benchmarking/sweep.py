@@ -22,7 +22,7 @@ _STEP = 3
 
 # A rival's result may differ from ours by so much, relative to the largest
 # value. Two orders of summation in bf16 part by about 1 %.
-_AGREE = {"float32": 1e-3, "bfloat16": 5e-2}
+_AGREE = {"float32": 1e-3, "tensorfloat32": 1e-2, "bfloat16": 5e-2}
 
 
 class Rival(Protocol):
@@ -92,7 +92,7 @@ def compare(
     first = program.run(0)
     for name, form in forms.items():
       difference = _difference(form(0), first)
-      if not difference < _AGREE[plan.dtype]:
+      if not difference < _AGREE[machine.precision(plan.dtype)]:
         raise UserError(
           f"{rival.name}'s {model} {attn} ×{scale} ({name}) is not ours: its"
           f" result differs by {difference:.1e}"
@@ -175,7 +175,8 @@ def run(
   }
   if rival:
     result["environment"]["rival"] = rival.environment()
-  show(f"matrix products: {peak / 1e9:.0f} GFLOP/s in {plan.dtype}")
+  precision = machine.precision(plan.dtype)
+  show(f"matrix products: {peak / 1e9:.0f} GFLOP/s in {precision}")
   show(report.HEADER)
   for model, scale, size in plan.groups():
     rows = compare(plan, model, scale, size, peak, rival)

@@ -108,7 +108,8 @@ class Upscaler:
     if getattr(module, "remat", False):
       module = module.clone(remat=False)  # a matter of training
     self._module = module
-    self._variables = variables
+    # Else each call would bring them to the device again.
+    self._variables = jax.device_put(variables)
     self._turns = _EIGHT if self_ensemble else (_Turn(),)
     self._tile = tile
     found = footprint.footprint(module)

@@ -1,0 +1,71 @@
+"""What a GPU computes against the CPU's results; only where there is a GPU."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import bamjax
+from models import small
+
+
+@pytest.fixture(autouse=True)
+def gpu():
+  if jax.default_backend() != "gpu":
+    pytest.skip("needs a GPU")
+
+
+def on(platform, function, *args):
+  """The function's result, as NumPy arrays, by a platform's first device."""
+  # Two jits, as one would take its trace for both.
+  args = jax.device_put(args, jax.devices(platform)[0])
+  with jax.default_matmul_precision("highest"):
+    return jax.device_get(jax.jit(lambda *args: function(*args))(*args))
+
+
+def difference(a, b):
+  """Largest difference, relative to the largest value."""
+  return np.abs(a - b).max() / np.abs(b).max()
+
+
+@pytest.mark.parametrize("attn", ["native", "bam"])
+@pytest.mark.parametrize("name", sorted(small.OPTIONS))
+def test_networks_and_their_gradients_are_those_of_the_cpu(name, attn):
+  model = small.create(name, attn)
+  x = np.random.default_rng(0).random((2, 13, 11, 3), dtype=np.float32)
+  variables = small.draw(model, x)
+
+  def step(variables, x):
+    def loss(variables):
+      sr = model.apply(variables, x)
+      return jnp.mean(sr**2), sr
+
+    return jax.grad(loss, has_aux=True)(variables)
+
+  gradient, sr = on("gpu", step, variables, x)
+  expected_gradient, expected = on("cpu", step, variables, x)
+  assert difference(sr, expected) < 1e-5
+  most = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected_gradient))
+  for got, wanted in zip(
+    jax.tree.leaves(gradient), jax.tree.leaves(expected_gradient), strict=True
+  ):
+    assert np.abs(got - wanted).max() < 1e-4 * most
+
+
+@pytest.mark.parametrize("name", sorted(small.OPTIONS))
+def test_bfloat16_is_near_float32(name):
+  x = np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)
+  variables = small.draw(small.create(name, "bam"), x)
+  short = on(
+    "gpu", small.create(name, "bam", dtype=jnp.bfloat16).apply, variables, x
+  )
+  exact = on("gpu", small.create(name, "bam").apply, variables, x)
+  assert 0 < difference(short.astype(np.float32), exact) < 0.05
+
+
+def test_the_weights_that_ship_upscale_as_on_the_cpu():
+  network = bamjax.load_weights("pan-bam-x2")
+  lr = np.random.default_rng(0).random((40, 50, 3), dtype=np.float32)
+  sr = bamjax.Upscaler(*network)(lr)
+  expected = on("cpu", network[0].apply, network[1], lr[None])[0]
+  np.testing.assert_allclose(sr, np.clip(expected, 0, 1), atol=2e-6)
