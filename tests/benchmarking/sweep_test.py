@@ -10,6 +10,7 @@ import pytest
 
 from bamjax import benchmarking
 from bamjax import create_model
+from bamjax.benchmarking import machine
 from bamjax.benchmarking import programs
 from bamjax.errors import UserError
 
@@ -103,6 +104,21 @@ def test_rows_tell_what_the_readme_says_and_a_rivals_ratio(tmp_path):
 def test_a_rival_that_computes_something_else_is_an_error():
   with pytest.raises(UserError, match="is not ours"):
     benchmarking.run(plan(), show=lambda _: None, rival=Twin(1.01))
+
+
+@pytest.mark.parametrize(
+  "backend, setting, dtype, expected",
+  [
+    ("gpu", None, "float32", "tensorfloat32"),
+    ("gpu", "highest", "float32", "float32"),
+    ("gpu", None, "bfloat16", "bfloat16"),
+    ("cpu", None, "float32", "float32"),
+  ],
+)
+def test_tf32_is_told_apart(backend, setting, dtype, expected, monkeypatch):
+  monkeypatch.setattr(jax, "default_backend", lambda: backend)
+  with jax.default_matmul_precision(setting):
+    assert machine.precision(dtype) == expected
 
 
 def test_training_steps_lower_the_loss_and_count_as_one():
