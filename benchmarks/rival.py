@@ -184,6 +184,8 @@ class SuperImage:
     self._gpu = jax.default_backend() == "gpu"
     if self._gpu and not torch.cuda.is_available():
       raise UserError("--rival on a GPU needs PyTorch with CUDA")
+    if not self._gpu and any(x.startswith("graphed") for x in forms or ()):
+      raise UserError("the rival's graphed forms are CUDA graphs: need a GPU")
     self._forms = forms or [
       form for form in FORMS if self._gpu or not form.startswith("graphed")
     ]

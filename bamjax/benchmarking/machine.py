@@ -64,7 +64,7 @@ def measure_peak(dtype: str = "float32") -> float:
   """The device's matrix-product peak, in FLOP/s (two a multiply-accumulate).
 
   The best of square products of a few sizes, at JAX's current precision. Of
-  random values: a GPU is up to an eighth quicker with constants.
+  random values, as a GPU may be quicker with constants.
   """
   cpu = jax.default_backend() == "cpu"
   best = 0.0
