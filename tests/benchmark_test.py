@@ -8,22 +8,19 @@ import sys
 
 import pytest
 
+import scripts
+
 ROOT = Path(__file__).parent.parent
 
 
 def script(*flags):
-  return subprocess.run(
-    [sys.executable, str(ROOT / "benchmark.py"), *flags],
-    capture_output=True,
-    text=True,
-    timeout=300,
-  )
+  return scripts.call("benchmark.py", *flags)
 
 
 def test_script_writes_the_table_the_json_and_the_figure(tmp_path):
   output = tmp_path / "new" / "speed.json"
   done = script("--models=pan", "--sizes=8", "--frames=2", f"--output={output}")
-  assert done.returncode == 0, done.stderr
+  assert done.code == 0, done.err
   result = json.loads(output.read_text())
   assert {"device", "jax", "jaxlib", "flax"} <= set(result["environment"])
   assert result["flags"]["models"] == ["pan"]
@@ -31,7 +28,7 @@ def test_script_writes_the_table_the_json_and_the_figure(tmp_path):
   assert [row["attn"] for row in result["rows"]] == ["native", "bam"]
   for row in result["rows"]:
     assert (row["model"], row["scale"], row["size"]) == ("pan", 2, 8)
-    assert f"{row['fps']:.2f}" in done.stdout
+    assert f"{row['fps']:.2f}" in done.out
   assert output.with_suffix(".png").is_file()
 
 
@@ -46,9 +43,9 @@ def test_script_writes_the_table_the_json_and_the_figure(tmp_path):
 )
 def test_script_tells_a_mistake_in_one_line(flag, message):
   done = script(flag)
-  assert done.returncode == 2
-  assert "Traceback" not in done.stderr
-  last = done.stderr.splitlines()[-1]
+  assert done.code == 2
+  assert "Traceback" not in done.err
+  last = done.err.splitlines()[-1]
   assert last.startswith("benchmark.py: error: ") and message in last
 
 
@@ -80,7 +77,7 @@ def test_the_rival_computes_the_same(train, tmp_path):
     "--batch_size=1",
     f"--output={output}",
   )
-  assert done.returncode == 0, done.stderr
+  assert done.code == 0, done.err
   rows = json.loads(output.read_text())["rows"]
   assert len(rows) == 12
   assert all(row["rival"]["difference"] < 1e-4 for row in rows)

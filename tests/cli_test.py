@@ -1,12 +1,8 @@
 """Users' mistakes: one line on stderr and exit status 2; bugs keep a trace."""
 
-from pathlib import Path
-import subprocess
-import sys
-
 import pytest
 
-ROOT = Path(__file__).parent.parent
+import scripts
 
 SCRIPT = """
 import logging
@@ -48,29 +44,21 @@ def get_config():
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch):
-  monkeypatch.setenv("PYTHONPATH", str(ROOT))
-
+def call(tmp_path):
   def call(*flags, config=False):
     config_file = tmp_path / "config.py"
     config_file.write_text(CONFIG)
     path = tmp_path / "tool.py"
     value = repr(str(config_file)) if config else "None"
     path.write_text(f"CONFIG = {value}\n{SCRIPT}")
-    return subprocess.run(
-      [sys.executable, str(path), *flags],
-      cwd=tmp_path,
-      capture_output=True,
-      text=True,
-      timeout=120,
-    )
+    return scripts.call(path, *flags, cwd=tmp_path)
 
   return call
 
 
 def test_runs_main(call):
   done = call("--number=7")
-  assert (done.returncode, done.stdout, done.stderr) == (0, "number 7\n", "")
+  assert (done.code, done.out, done.err) == (0, "number 7\n", "")
 
 
 @pytest.mark.parametrize(
@@ -86,10 +74,10 @@ def test_runs_main(call):
 )
 def test_a_mistake_is_one_line(call, flag, message):
   done = call(flag)
-  assert done.returncode == 2
-  assert done.stdout == ""
-  assert done.stderr.startswith(f"tool.py: error: {message}")
-  assert done.stderr.count("\n") == 1
+  assert done.code == 2
+  assert done.out == ""
+  assert done.err.startswith(f"tool.py: error: {message}")
+  assert done.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -102,27 +90,27 @@ def test_a_mistake_is_one_line(call, flag, message):
 )
 def test_a_mistake_in_the_configuration_is_one_line(call, flag, message):
   done = call(flag, config=True)
-  assert done.returncode == 2
-  assert done.stderr.startswith(f"tool.py: error: {message}")
-  assert done.stderr.count("\n") == 1
+  assert done.code == 2
+  assert done.err.startswith(f"tool.py: error: {message}")
+  assert done.err.count("\n") == 1
 
 
 def test_configuration_takes_values(call):
   done = call("--config.steps=5", config=True)
-  assert done.stdout == "number 1\nsteps 5\n"
+  assert done.out == "number 1\nsteps 5\n"
 
 
 def test_warnings_are_plain_lines(call):
   done = call("--fail=log")
-  assert (done.returncode, done.stderr) == (0, "warning: left out: a.png\n")
+  assert (done.code, done.err) == (0, "warning: left out: a.png\n")
 
 
 def test_an_interrupted_script_says_so(call):
   done = call("--fail=interrupt")
-  assert (done.returncode, done.stderr) == (130, "interrupted\n")
+  assert (done.code, done.err) == (130, "interrupted\n")
 
 
 def test_a_bug_keeps_its_traceback(call):
   done = call("--fail=bug")
-  assert done.returncode not in (0, 2)
-  assert "Traceback" in done.stderr and "a bug" in done.stderr
+  assert done.code not in (0, 2)
+  assert "Traceback" in done.err and "a bug" in done.err

@@ -36,6 +36,62 @@ def exact_products():
 
 
 @pytest.fixture(scope="session")
+def kept_folder(tmp_path_factory):
+  """A folder for compiled programs, the same for all of pytest's processes."""
+  root = tmp_path_factory.getbasetemp()
+  if os.environ.get("PYTEST_XDIST_WORKER"):
+    root = root.parent
+  (root / "kept").mkdir(exist_ok=True)
+  return str(root / "kept")
+
+
+@pytest.fixture(scope="module")
+def kept_programs(kept_folder):
+  """Compiled programs are kept in a folder: one run's serve the next.
+
+  They hold no oneDNN, which cannot be kept.
+  """
+  import jax
+  from jax.experimental.compilation_cache import compilation_cache
+
+  before = {
+    name: getattr(jax.config, name)
+    for name in (
+      "jax_compilation_cache_dir",
+      "jax_persistent_cache_min_compile_time_secs",
+    )
+  }
+  for name, value in zip(before, (kept_folder, 0.0), strict=True):
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+  yield
+  for name, value in before.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope="session")
+def kept_environment(kept_folder):
+  """What makes scripts keep compiled programs in the same folder."""
+  return {
+    "JAX_COMPILATION_CACHE_DIR": kept_folder,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+  }
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory):
+  """A folder of two small photographs, to train on."""
+  import skimage.data
+
+  folder = tmp_path_factory.mktemp("photographs")
+  for name in ("coffee", "chelsea"):
+    crop = getattr(skimage.data, name)()[:96, :120]
+    Image.fromarray(crop).save(folder / f"{name}.png")
+  return folder
+
+
+@pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
   """The folder of a run of two steps of a very small PAN-BAM ×2."""
   from bamjax.training import loop

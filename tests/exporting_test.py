@@ -1,5 +1,3 @@
-from pathlib import Path
-import subprocess
 import sys
 
 import jax.numpy as jnp
@@ -12,8 +10,8 @@ from bamjax.errors import UserError
 from bamjax.networks import load_network
 from bamjax.weights import store
 from models import small
+import scripts
 
-ROOT = Path(__file__).parent.parent
 rng = np.random.default_rng(0)
 
 
@@ -127,22 +125,15 @@ def test_mistakes_are_told(network, tmp_path):
 
 
 def test_the_script_exports_a_run(finished_run, tmp_path):
-  def call(*flags):
-    return subprocess.run(
-      [sys.executable, "export.py", *flags],
-      cwd=ROOT,
-      capture_output=True,
-      text=True,
-    )
-
   path = tmp_path / "a.safetensors"
   card = tmp_path / "card.json"
   card.write_text('{"licence": "MIT"}')
-  done = call(
-    *(f"--run_dir={finished_run}", f"--output={path}", f"--card={card}")
+  done = scripts.call(
+    "export.py",
+    *(f"--run_dir={finished_run}", f"--output={path}", f"--card={card}"),
   )
-  assert done.returncode == 0, done.stderr
-  assert "pan bam ×2" in done.stdout or "pan pa ×2" in done.stdout
+  assert done.code == 0, done.err
+  assert "pan bam ×2" in done.out
   network = load_network(path)
   run = load_network(finished_run)
   lr = rng.random((1, 9, 8, 3), dtype=np.float32)
@@ -154,11 +145,11 @@ def test_the_script_exports_a_run(finished_run, tmp_path):
   told = store.read_card(path)
   assert told["step"] == run.step and told["licence"] == "MIT"
   card.write_text("[1]")
-  done = call(f"--run_dir={finished_run}", f"-o={path}", f"--card={card}")
-  assert done.returncode == 2
-  assert done.stderr.endswith("holds no JSON object\n")
-  done = call(f"--output={path}")
-  assert done.returncode == 2
-  assert (
-    done.stderr == "export.py: error: give --weights=FILE or --run_dir=DIR\n"
+  done = scripts.call(
+    "export.py", f"--run_dir={finished_run}", f"-o={path}", f"--card={card}"
   )
+  assert done.code == 2
+  assert done.err.endswith("holds no JSON object\n")
+  done = scripts.call("export.py", f"--output={path}")
+  assert done.code == 2
+  assert done.err == "export.py: error: give --weights=FILE or --run_dir=DIR\n"

@@ -1,8 +1,7 @@
-"""The scripts, end to end, as a user runs them."""
+"""train.py and evaluate.py, end to end, as a user runs them."""
 
 import json
 import os
-from pathlib import Path
 import shutil
 import signal
 import subprocess
@@ -14,94 +13,38 @@ from PIL import Image
 import pytest
 import skimage.data
 
-from runs import finish
-from runs import rows
+import scripts
+from scripts import newest
+from scripts import rows
+from scripts import tiny_run
 
-ROOT = Path(__file__).resolve().parents[1]
-TINY = [
-  "--model=pan",
-  "--options=blocks=1,features=8,up_features=8",
-  "--config.data.patch=16",
-  "--batch_size=4",
-  "--config.log_every=2",
-  "--config.eval_every=8",
-  "--config.checkpoint_every=2",
-  "--config.optim.learning_rate=1e-3",
-]
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-  """A folder of small pictures, two of them good, and odd ones beside."""
-  folder = tmp_path_factory.mktemp("pictures")
-  for name in ("coffee", "chelsea"):
-    crop = getattr(skimage.data, name)()[:96, :120]
-    Image.fromarray(crop).save(folder / f"{name}.png")
-  return folder
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-  # The scripts' processes share what they compile.
-  cache = str(tmp_path_factory.mktemp("cache"))
-  return {
-    **os.environ,
-    "PYTHONPATH": str(ROOT),
-    "JAX_COMPILATION_CACHE_DIR": cache,
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-  }
+STEPS = 40
 
 
 @pytest.fixture
-def script(environment, tmp_path):
-  def start(name, *flags, devices=1, **variables):
+def start(kept_environment, tmp_path):
+  def start(*flags, name="train.py", devices=1, **environment):
     count = f"--xla_force_host_platform_device_count={devices}"
-    return subprocess.Popen(
-      [sys.executable, str(ROOT / name), *map(str, flags)],
-      cwd=tmp_path,
-      env={**environment, "XLA_FLAGS": count, **variables},
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-    )
+    environment = {**kept_environment, "XLA_FLAGS": count, **environment}
+    return scripts.Script(name, *flags, cwd=tmp_path, **environment)
 
   return start
 
 
-def folder_flags(pictures, run_dir, steps=8):
-  return [
-    *TINY,
-    "--data=folder",
-    f"--data_dir={pictures}",
-    f"--val_dir={pictures}",
-    f"--run_dir={run_dir}",
-    f"--steps={steps}",
-  ]
-
-
 @pytest.fixture(scope="module")
-def finished(pictures, environment, tmp_path_factory):
-  """A run of 8 steps that nothing disturbed."""
+def finished(photographs, kept_environment, tmp_path_factory):
+  """A run that nothing disturbed, and what it wrote."""
   run_dir = tmp_path_factory.mktemp("finished")
-  done = subprocess.run(
-    [
-      sys.executable,
-      str(ROOT / "train.py"),
-      *folder_flags(pictures, run_dir),
-    ],
-    env=environment,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert done.returncode == 0, done.stderr
-  return run_dir, done.stdout
+  flags = tiny_run(photographs, run_dir, STEPS)
+  code, out, err = scripts.call("train.py", *flags, **kept_environment)
+  assert code == 0, err
+  return run_dir, out
 
 
 def test_a_run_leaves_its_scores_and_its_checkpoints(finished):
   run_dir, out = finished
   summary = json.loads((run_dir / "summary.json").read_text())
-  assert summary["steps"] == 8
+  assert summary["steps"] == STEPS
   assert summary["parameters"] > 0
   assert {p["name"] for p in summary["images"]} == {"coffee", "chelsea"}
   for name in ("psnr_y", "ssim_y", "bicubic_psnr_y", "bicubic_ssim_y"):
@@ -109,15 +52,16 @@ def test_a_run_leaves_its_scores_and_its_checkpoints(finished):
     assert summary[name] == pytest.approx(np.mean(values))
   assert "bicubic" in out and "gain" in out
   assert json.loads((run_dir / "config.json").read_text())["model"] == "pan"
-  assert [r["step"] for r in rows(run_dir)] == [2, 4, 6, 8, 8]
+  assert [r["step"] for r in rows(run_dir)] == [*range(4, 41, 4), STEPS]
   (events,) = (run_dir / "tensorboard").iterdir()
   for tag in (b"loss", b"psnr_y", b"validation/chelsea", b"PNG"):
     assert tag in events.read_bytes()
 
 
-def test_evaluate_prints_the_runs_own_scores(finished, script):
+def test_evaluate_prints_the_runs_own_scores(finished, start):
   run_dir, _ = finished
-  code, out, err = finish(script("evaluate.py", f"--run_dir={run_dir}"))
+  process = start(f"--run_dir={run_dir}", name="evaluate.py")
+  code, out, err = process.finish()
   assert code == 0, err
   summary = json.loads((run_dir / "summary.json").read_text())
   (row,) = json.loads((run_dir / "results.json").read_text())
@@ -125,43 +69,67 @@ def test_evaluate_prints_the_runs_own_scores(finished, script):
   assert "mean" in out
 
 
+def test_python_runs_the_script(finished, photographs, tmp_path):
+  # With oneDNN's convolutions, where a program kept in a folder has XLA's.
+  flags = tiny_run(photographs, tmp_path / "run", 4)
+  environment = {**os.environ, "PYTHONPATH": ""}
+  environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+  done = subprocess.run(
+    [sys.executable, str(scripts.ROOT / "train.py"), *flags],
+    cwd=tmp_path,
+    env=environment,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  first, last = rows(tmp_path / "run")
+  assert first["loss"] == pytest.approx(rows(finished[0])[0]["loss"], rel=1e-4)
+  assert last["psnr_y"] > 20
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_run_cut_off_and_resumed_is_the_run_that_was_not(
-  finished, pictures, script, tmp_path, number
+  finished, photographs, start, tmp_path, number
 ):
-  flags = folder_flags(pictures, tmp_path / "run")
-  process = script("train.py", *flags)
-  while process.poll() is None and not (
-    (tmp_path / "run" / "metrics.jsonl").exists()
-    and len((tmp_path / "run" / "metrics.jsonl").read_text()) > 10
+  run_dir = tmp_path / "run"
+  flags = tiny_run(photographs, run_dir, STEPS)
+  process = start(*flags)
+  while process.running() and not (
+    (run_dir / "metrics.jsonl").exists() and rows(run_dir)
   ):
-    time.sleep(0.005)
+    time.sleep(0.001)
   process.send_signal(number)
-  code, _, _ = finish(process)
-  assert code in (0, -9) if number == signal.SIGKILL else code in (0, 143)
-  code, out, err = finish(script("train.py", *flags))
+  code, _, err = process.finish()
+  assert code == (-9 if number == signal.SIGKILL else 143), err
+  # A kill may come before any checkpoint; SIGTERM saves one.
+  assert newest(run_dir) < STEPS
+  assert not (run_dir / "summary.json").exists()
+  code, out, err = start(*flags).finish()
   assert code == 0, err
-  assert rows(tmp_path / "run") == rows(finished[0])
+  assert "goes on from step" in out or number == signal.SIGKILL
+  assert rows(run_dir) == rows(finished[0])
   ours, theirs = (
-    json.loads((d / "summary.json").read_text())
-    for d in (tmp_path / "run", finished[0])
+    json.loads((d / "summary.json").read_text()) for d in (run_dir, finished[0])
   )
   assert ours == theirs
 
 
 def test_four_devices_log_the_losses_of_one(
-  finished, pictures, script, tmp_path
+  finished, photographs, start, tmp_path
 ):
-  flags = folder_flags(pictures, tmp_path / "run")
-  code, _, err = finish(script("train.py", *flags, devices=4))
+  flags = tiny_run(photographs, tmp_path / "run", 8)
+  code, _, err = start(*flags, devices=4).finish()
   assert code == 0, err
-  one = [r["loss"] for r in rows(finished[0]) if "loss" in r]
-  four = [r["loss"] for r in rows(tmp_path / "run") if "loss" in r]
+  one, four = (
+    [r["loss"] for r in rows(d) if "loss" in r][:2]
+    for d in (finished[0], tmp_path / "run")
+  )
   np.testing.assert_allclose(four, one, rtol=1e-4)
 
 
 def refused(process, *words):
-  code, out, err = finish(process)
+  code, out, err = process.finish()
   lines = [line for line in err.splitlines() if "error:" in line]
   assert code == 2, err
   assert "Traceback" not in err
@@ -186,17 +154,16 @@ def refused(process, *words):
     (["--data_dir=absent"], ["there is no folder absent"]),
   ],
 )
-def test_a_mistake_gets_one_line(script, pictures, tmp_path, flags, words):
-  base = folder_flags(pictures, tmp_path / "run")
-  refused(script("train.py", *base, *flags), *words)
+def test_a_mistake_gets_one_line(start, photographs, tmp_path, flags, words):
+  base = tiny_run(photographs, tmp_path / "run", 8)
+  refused(start(*base, *flags), *words)
   assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_div2k_out_of_reach_names_the_ways_out(script, tmp_path):
+def test_div2k_out_of_reach_names_the_ways_out(start, tmp_path):
   # A proxy that is not there: the same where there is a network.
   nowhere = "http://127.0.0.1:9"
-  process = script(
-    "train.py",
+  process = start(
     "--model=edsr",
     "--attn=bam",
     "--scale=2",
@@ -210,18 +177,20 @@ def test_div2k_out_of_reach_names_the_ways_out(script, tmp_path):
 
 
 def test_a_run_folder_of_another_model_is_left_alone(
-  finished, pictures, script
+  finished, photographs, start
 ):
   before = (finished[0] / "config.json").read_text()
-  flags = folder_flags(pictures, finished[0])
+  flags = tiny_run(photographs, finished[0], STEPS)
   flags += ["--model=edsr", "--options=blocks=1"]
-  refused(script("train.py", *flags), "another run", "model: 'pan' there")
+  refused(start(*flags), "another run", "model: 'pan' there")
   assert (finished[0] / "config.json").read_text() == before
 
 
-def test_bad_pictures_among_good_ones_are_warned_of(pictures, script, tmp_path):
+def test_bad_pictures_among_good_ones_are_warned_of(
+  photographs, start, tmp_path
+):
   folder = tmp_path / "mixed"
-  shutil.copytree(pictures, folder)
+  shutil.copytree(photographs, folder)
   data = (folder / "coffee.png").read_bytes()
   (folder / "cut.png").write_bytes(data[: len(data) // 2])
   (folder / "text.png").write_text("no picture")
@@ -229,19 +198,23 @@ def test_bad_pictures_among_good_ones_are_warned_of(pictures, script, tmp_path):
   gray = skimage.data.camera()[:96, :96]
   Image.fromarray(gray).save(folder / "gray.png")
   Image.fromarray(gray).convert("RGBA").save(folder / "rgba.png")
-  flags = folder_flags(folder, tmp_path / "run", steps=2)
-  flags[-3] = f"--val_dir={pictures}"
-  code, _, err = finish(script("train.py", *flags))
+  flags = tiny_run(folder, tmp_path / "run", 2)
+  flags.append(f"--val_dir={photographs}")
+  code, _, err = start(*flags).finish()
   assert code == 0, err
+  told = [line for line in err.splitlines() if "left out" in line]
+  assert len(told) == 3
   for name in ("cut.png", "text.png", "small"):
-    assert f"left out: {name}" in err or name in err
+    assert sum(name in line for line in told) == 1, err
   assert "gray" not in err and "rgba" not in err
 
 
-def test_a_folder_of_bad_pictures_only_is_an_error(script, pictures, tmp_path):
+def test_a_folder_of_bad_pictures_only_is_an_error(
+  start, photographs, tmp_path
+):
   folder = tmp_path / "bad"
   folder.mkdir()
   (folder / "text.png").write_text("no picture")
-  flags = folder_flags(folder, tmp_path / "run")
-  flags[-3] = f"--val_dir={pictures}"
-  refused(script("train.py", *flags), "no picture to train on is left")
+  flags = tiny_run(folder, tmp_path / "run", 8)
+  flags.append(f"--val_dir={photographs}")
+  refused(start(*flags), "no picture to train on is left")

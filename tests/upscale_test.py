@@ -1,7 +1,5 @@
 import os
 from pathlib import Path
-import subprocess
-import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +13,8 @@ from bamjax import upscaling
 from bamjax.errors import UserError
 from bamjax.upscaling import Options
 from models import small
+import scripts
 
-ROOT = Path(__file__).parent.parent
 RGB = np.random.default_rng(0).integers(0, 256, (21, 30, 3), dtype=np.uint8)
 
 
@@ -200,26 +198,19 @@ def test_mistakes_are_told_before_anything_is_written(
 
 def test_the_script_skips_what_it_cannot_read(folder, weights, tmp_path):
   (folder / "broken.png").write_text("not a picture")
-
-  def call(*arguments):
-    return subprocess.run(
-      [sys.executable, "upscale.py", *map(str, arguments)],
-      cwd=ROOT,
-      capture_output=True,
-      text=True,
-    )
-
   out = tmp_path / "out"
   # Flags may stand anywhere.
-  done = call(
-    folder / "broken.png", "-o", out, folder / "rgb.png", f"--weights={weights}"
+  done = scripts.call(
+    "upscale.py",
+    *(folder / "broken.png", "-o", out, folder / "rgb.png"),
+    f"--weights={weights}",
   )
-  assert done.returncode == 1, done.stderr
-  assert "broken.png cannot be read" in done.stderr
-  assert "1 of 2 pictures left out" in done.stderr
-  assert "Traceback" not in done.stderr
-  assert "rgb_x2.png  30×21 → 60×42" in done.stdout
+  assert done.code == 1, done.err
+  assert "broken.png cannot be read" in done.err
+  assert "1 of 2 pictures left out" in done.err
+  assert "Traceback" not in done.err
+  assert "rgb_x2.png  30×21 → 60×42" in done.out
   assert os.listdir(out) == ["rgb_x2.png"]
-  done = call("absent.png", f"--weights={weights}")
-  assert done.returncode == 2
-  assert done.stderr.startswith("upscale.py: error: there is no file")
+  done = scripts.call("upscale.py", "absent.png", f"--weights={weights}")
+  assert done.code == 2
+  assert done.err.startswith("upscale.py: error: there is no file")

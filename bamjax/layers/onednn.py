@@ -27,7 +27,7 @@ from bamjax.layers.xla import finish
 # those that are exported must. It is part of `jax.jit`'s cache key.
 portable = jax.make_user_context(False)
 
-_VERSIONS = ((0, 10), (0, 11))
+_VERSIONS = ((0, 10), (0, 11), (0, 12))
 
 
 def usable() -> bool:

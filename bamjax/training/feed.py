@@ -69,3 +69,21 @@ def _each(step: Callable, batches) -> parallel.Advance:
     return state
 
   return advance
+
+
+def next_stop(step: int, config: ml_collections.ConfigDict, most: int) -> int:
+  """Where a call of training ends that begins after a step.
+
+  At the latest after `most` steps, counted from the last log, validation or
+  checkpoint, so that a resumed run is cut into the very same calls.
+
+  Args:
+    step: steps done.
+    config: of the run.
+    most: steps that a call should be asked for.
+  """
+  everies = (config.log_every, config.eval_every, config.checkpoint_every)
+  before = max(step // every * every for every in everies)
+  after = min((step // every + 1) * every for every in everies)
+  inside = before + ((step - before) // most + 1) * most
+  return min(after, inside, config.steps)

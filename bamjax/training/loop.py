@@ -60,8 +60,9 @@ def train_and_evaluate(
   config_lib.check(config)
   parallel.check(config.parallel, config.batch_size, config.optim.accumulate)
   module = config_lib.build_model(config)
-  state = run_dir_lib.init_state(config, module)
+  # First what may be at fault, then what takes a while.
   source = config_lib.make_source(config)
+  state = run_dir_lib.init_state(config, module)
   with run_dir_lib.opened(run_dir, config):
     checkpoints = Checkpoints(run_dir, config.keep_last)
     with contextlib.closing(checkpoints):
@@ -152,7 +153,7 @@ class _Run:
     ):
       step = start
       while step < config.steps:
-        count = _next_stop(step, config, most) - step
+        count = feed.next_stop(step, config, most) - step
         state = advance(state, count)
         step += count
         progress.advance(count)
@@ -223,16 +224,3 @@ class _Run:
       name, lr, _ = self._val[0]
       logs.show(step, f"validation/{name}", upscale(lr))
     return metrics
-
-
-def _next_stop(step: int, config: ml_collections.ConfigDict, most: int) -> int:
-  """Where the next call of training ends.
-
-  At the latest after `most` steps, counted from the last log, validation or
-  checkpoint, so that a resumed run is cut into the very same calls.
-  """
-  everies = (config.log_every, config.eval_every, config.checkpoint_every)
-  before = max(step // every * every for every in everies)
-  after = min((step // every + 1) * every for every in everies)
-  inside = before + ((step - before) // most + 1) * most
-  return min(after, inside, config.steps)

@@ -122,12 +122,12 @@ def test_tf32_is_told_apart(backend, setting, dtype, expected, monkeypatch):
 
 
 def test_training_steps_lower_the_loss_and_count_as_one():
-  steps = plan(train=True, batch_size=2)
-  program = programs.build(steps, "pan", "bam", 2, 8)
+  steps = plan(models=("edsr_baseline",), train=True, batch_size=2)
+  program = programs.build(steps, "edsr_baseline", "ca", 2, 8)
   losses = [program.run(0) for _ in range(4)]
   assert all(math.isfinite(x) for x in losses) and losses[-1] < losses[0]
   (row,) = benchmarking.run(
-    dataclasses.replace(steps, attns=("bam",)), show=lambda _: None
+    dataclasses.replace(steps, attns=("ca",)), show=lambda _: None
   )["rows"]
   assert row["fps"] == pytest.approx(row["frames"] / row["total_s"])
   assert row["macs_per_s"] == 6 * row["macs"] * row["fps_median"]

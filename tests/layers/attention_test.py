@@ -8,6 +8,7 @@ import pytest
 
 from bamjax import layers
 from layers.definitions import build
+from layers.definitions import compiled
 from layers.definitions import count
 from layers.definitions import DEFINITIONS
 from layers.definitions import KINDS
@@ -27,7 +28,7 @@ def test_equals_its_definition(kind):
   net, variables = build(kind, x)
   want = DEFINITIONS[kind](np.asarray(x, np.float64), to_numpy(variables))
   assert want.shape == x.shape
-  got = jax.jit(net.apply)(variables, x)
+  got = compiled(net)(variables, x)
   np.testing.assert_allclose(got, want, 2e-5, 1e-5)
 
 
@@ -147,21 +148,21 @@ def test_prelu_starts_at_a_quarter():
   np.testing.assert_array_equal(slope, np.full(2, 0.25))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("given", ["input", "dtype"])
+@pytest.mark.parametrize(
+  ("kind", "given"),
+  [*((kind, "dtype") for kind in KINDS), ("bam", "input"), ("cca", "input")],
+)
 def test_bfloat16_computes_near_float32_with_float32_parameters(kind, given):
   x = random_features()
   net, variables = build(kind, x)
-  want = jax.jit(net.apply)(variables, x)
+  want = compiled(net)(variables, x)
   dtype = jnp.bfloat16
   low = Net(layers.Attention(kind, 4, dtype))
-  fresh = jax.jit(low.init)(jax.random.key(0), x)
+  fresh = jax.eval_shape(low.init, jax.random.key(0), x)
   assert {p.dtype for p in jax.tree.leaves(fresh)} == {jnp.dtype("float32")}
-  got = jax.jit(low.apply)(
-    variables, x.astype(dtype) if given == "input" else x
-  )
-  if given == "input":
-    assert got.dtype == dtype
+  given = x.astype(dtype) if given == "input" else x
+  got = compiled(low)(variables, given)
+  assert jax.eval_shape(low.apply, variables, x.astype(dtype)).dtype == dtype
   error = jnp.abs(got.astype(jnp.float32) - want)
   # bf16 keeps 8 bits; a few roundings in a row, relative to the largest value.
   assert error.max() < 0.02 * jnp.abs(want).max()
@@ -172,14 +173,11 @@ def test_gradients_are_finite_and_reach_every_parameter(kind):
   x = random_features()
   net, variables = build(kind, x)
 
-  @jax.jit
-  def gradients(v, x):
-    def loss(v, x):
-      return jnp.mean(net.apply(v, x) ** 2)
+  def loss(v, x):
+    return jnp.mean(net.apply(v, x) ** 2)
 
-    return jax.grad(loss, argnums=(0, 1))(v, x)
-
-  by_params, by_input = gradients(variables, x)
+  # Op by op: the kinds share most of their ops, each of which is compiled once.
+  by_params, by_input = jax.grad(loss, argnums=(0, 1))(variables, x)
   assert jnp.isfinite(by_input).all() and jnp.any(by_input != 0)
   for path, g in jax.tree_util.tree_leaves_with_path(by_params):
     name = jax.tree_util.keystr(path)
@@ -251,7 +249,7 @@ def test_jit_and_vmap_change_nothing(kind):
   x = random_features(shape=(3, 5, 7, 16))
   net, variables = build(kind, x)
   want = net.apply(variables, x)
-  jitted = jax.jit(net.apply)(variables, x)
+  jitted = compiled(net)(variables, x)
   np.testing.assert_allclose(jitted, want, 1e-5, 1e-6)
   mapped = jax.vmap(net.apply, in_axes=(None, 0))(variables, x[:, None])
   np.testing.assert_allclose(mapped[:, 0], want, 1e-5, 1e-6)

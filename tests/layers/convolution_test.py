@@ -77,12 +77,16 @@ def test_maps_in_a_list_are_as_if_concatenated(portable, size):
     np.testing.assert_allclose(got(variables, maps, skip), want, 1e-4, 1e-5)
 
 
+# Size, groups, dilation: each by itself, then together.
 GEOMETRIES = [
-  (size, groups, dilation)
-  for size in (1, 3, 5)
-  for groups in (1, 2, 4)
-  for dilation in (1, 2, 3)
-  if size > 1 or dilation == 1
+  (1, 1, 1),
+  (1, 2, 1),
+  (3, 1, 1),
+  (3, 4, 1),
+  (3, 1, 3),
+  (3, 2, 2),
+  (5, 1, 1),
+  (5, 4, 3),
 ]
 
 

@@ -1,5 +1,6 @@
 """BAM, its halves and its rivals by their definitions, in NumPy."""
 
+import functools
 import itertools
 
 from flax import linen as nn
@@ -133,16 +134,29 @@ def random_features(seed=0, shape=(2, 9, 8, 32)):
 
 
 def build(kind, x, reduction=4):
+  """The attention for features like x, and variables of it."""
+  return _built(kind, x.shape, reduction)
+
+
+@functools.cache
+def _built(kind, shape, reduction):
   net = Net(layers.Attention(kind, reduction))
-  params = jax.jit(net.init)(jax.random.key(1), x)["params"]
+  x = jax.ShapeDtypeStruct(shape, np.float32)
+  shapes = jax.eval_shape(net.init, jax.random.key(0), x)
+  rng = np.random.default_rng(1)
+
   # Away from zero, so that no weight is a sigmoid's dull middle.
-  leaves, tree = jax.tree.flatten(params)
-  keys = jax.random.split(jax.random.key(2), len(leaves))
-  leaves = [
-    p + 0.3 * jax.random.normal(k, p.shape)
-    for p, k in zip(leaves, keys, strict=True)
-  ]
-  return net, {"params": jax.tree.unflatten(tree, leaves)}
+  def draw(path, leaf):
+    values = 0.35 * rng.standard_normal(leaf.shape)
+    return np.float32(values + (0.25 if path[-1].key == "slope" else 0))
+
+  return net, jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+@functools.cache
+def compiled(net):
+  """What the attention computes, compiled once for all tests."""
+  return jax.jit(net.apply)
 
 
 def to_numpy(variables):

@@ -1,5 +1,7 @@
 """The paper's tables as data, against what is counted and the paper's text."""
 
+import functools
+
 import pytest
 
 from bamjax import complexity
@@ -12,6 +14,7 @@ from weights.goldens import Goldens
 SWAPPED = {(4, "msrn", "native"): "bam", (4, "msrn", "bam"): "native"}
 
 
+@functools.cache
 def counted():
   """Parameters by (scale, model, attention) of the reference networks."""
   found = {

@@ -2,6 +2,7 @@ import contextlib
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from bamjax.errors import UserError
@@ -108,7 +109,7 @@ def test_a_full_disk_is_told_in_one_line(tmp_path, states, monkeypatch, call):
 
   checkpoints = Checkpoints(tmp_path)
   with monkeypatch.context() as patch:
-    patch.setattr(checkpoints._manager, call, full)
+    patch.setattr(ocp.CheckpointManager, call, full)
     with pytest.raises(UserError) as caught:
       checkpoints.save(4, states[4])
       checkpoints.wait()

@@ -1,74 +1,31 @@
 """What machines do to long runs, done to short ones."""
 
-import os
 from pathlib import Path
 import random
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 
 import numpy as np
-from PIL import Image
 import pytest
-import skimage.data
 
-from runs import finish
-from runs import rows
-
-ROOT = Path(__file__).resolve().parents[2]
-TINY = [
-  "--model=pan",
-  "--options=blocks=1,features=8,up_features=8",
-  "--data=folder",
-  "--config.data.patch=16",
-  "--batch_size=4",
-  "--config.log_every=10",
-  "--config.eval_every=100",
-  "--config.checkpoint_every=4",
-  "--config.optim.learning_rate=1e-3",
-]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-  """Flags and environment of tiny runs that share what they compile."""
-  folder = tmp_path_factory.mktemp("pictures")
-  for name in ("coffee", "chelsea"):
-    crop = getattr(skimage.data, name)()[:96, :120]
-    Image.fromarray(crop).save(folder / f"{name}.png")
-  cache = str(tmp_path_factory.mktemp("cache"))
-  env = {
-    **os.environ,
-    "PYTHONPATH": str(ROOT),
-    "JAX_COMPILATION_CACHE_DIR": cache,
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-  }
-  return [*TINY, f"--data_dir={folder}", f"--val_dir={folder}"], env
+from scripts import newest
+from scripts import rows
+from scripts import Script
+from scripts import tiny_run
 
 
 @pytest.fixture
-def start(base):
-  flags, env = base
+def start(photographs, kept_environment):
+  """Starts a run of so many steps."""
 
-  def begin(run_dir, *more):
-    return subprocess.Popen(
-      [
-        sys.executable,
-        str(ROOT / "train.py"),
-        *flags,
-        f"--run_dir={run_dir}",
-        *more,
-      ],
-      env=env,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-    )
+  def start(run_dir, steps, *more):
+    flags = tiny_run(photographs, run_dir, steps)
+    return Script("train.py", *flags, *more, **kept_environment)
 
-  return begin
+  return start
 
 
 def final_params(run_dir, step):
@@ -89,30 +46,29 @@ def same(a, b):
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["tfdata", "resident"])
 def test_killed_ten_times_a_run_is_the_run_that_was_not(start, tmp_path, mode):
-  steps = 400
-  flags = [f"--steps={steps}", f"--data_mode={mode}"]
-  code, _, err = finish(start(tmp_path / "whole", *flags))
+  steps, flag = 400, f"--data_mode={mode}"
+  code, _, err = start(tmp_path / "whole", steps, flag).finish()
   assert code == 0, err
   run_dir = tmp_path / "killed"
   moments, while_saving = random.Random(mode), 0
   for kill in range(10):
-    process = start(run_dir, *flags)
+    process = start(run_dir, steps, flag)
     seen = newest(run_dir)
     # Runs die at once, after some more checkpoints, or while one is written.
     more = moments.choice([0, 1, 3, 6])
-    while process.poll() is None and newest(run_dir) < seen + 4 * more:
+    while process.running() and newest(run_dir) < seen + 4 * more:
       time.sleep(0.002)
     if kill % 2:
-      while process.poll() is None and not being_written(run_dir):
+      while process.running() and not being_written(run_dir):
         time.sleep(0.0005)
     else:
       time.sleep(moments.uniform(0, 0.2))
     while_saving += bool(being_written(run_dir))
-    process.kill()
-    finish(process)
+    process.send_signal(signal.SIGKILL)
+    process.finish()
   assert newest(run_dir) < steps, "it ended before it was killed ten times"
   assert while_saving >= 3
-  code, out, err = finish(start(run_dir, *flags))
+  code, out, err = start(run_dir, steps, flag).finish()
   assert code == 0, err
   assert "goes on from step" in out
   assert rows(run_dir) == rows(tmp_path / "whole")
@@ -122,11 +78,6 @@ def test_killed_ten_times_a_run_is_the_run_that_was_not(start, tmp_path, mode):
     assert (run_dir / name).read_text() == whole
   ours, theirs = (final_params(d, steps) for d in (run_dir, tmp_path / "whole"))
   assert same(ours, theirs)
-
-
-def newest(run_dir):
-  found = (run_dir / "checkpoints").glob("[0-9]*")
-  return max((int(p.name) for p in found if p.name.isdigit()), default=0)
 
 
 def being_written(run_dir):
@@ -142,18 +93,18 @@ def test_a_full_disk_loses_nothing(start, tmp_path):
     pytest.skip("a small file system can't be mounted here")
   try:
     # Each checkpoint takes some room, and all of these are kept.
-    flags = ["--steps=60", "--config.keep_last=100"]
-    code, _, err = finish(start(disk / "run", *flags))
+    flags = [60, "--config.keep_last=100"]
+    code, _, err = start(disk / "run", *flags).finish()
     assert code == 2, err
     (line,) = [line for line in err.splitlines() if "error:" in line]
     assert "No space left" in line and "Traceback" not in err
     assert newest(disk / "run") > 0
     larger = ["mount", "-o", "remount,size=100m", str(disk)]
     subprocess.run(larger, check=True)
-    code, out, err = finish(start(disk / "run", *flags))
+    code, out, err = start(disk / "run", *flags).finish()
     assert code == 0, err
     assert "goes on from step" in out
-    code, _, err = finish(start(tmp_path / "whole", *flags))
+    code, _, err = start(tmp_path / "whole", *flags).finish()
     assert rows(disk / "run") == rows(tmp_path / "whole")
   finally:
     subprocess.run(["umount", "-l", str(disk)], check=False)
@@ -171,17 +122,17 @@ def resident_bytes(process):
 @pytest.mark.parametrize("mode", ["tfdata", "resident"])
 def test_memory_does_not_grow_over_two_thousand_steps(start, tmp_path, mode):
   flags = ["--config.checkpoint_every=500", "--config.eval_every=500"]
-  flags += ["--config.log_every=50", "--steps=2500", f"--data_mode={mode}"]
-  process = start(tmp_path, *flags)
+  flags += ["--config.log_every=50", f"--data_mode={mode}"]
+  process = start(tmp_path, 2500, *flags)
   seen = {}
-  for line in process.stdout:
+  for line in process.lines():
     step = int(line.split("/")[0].removeprefix("step "))
     # What a process still needs at its end is not a step's.
     if "PSNR" not in line and step < 2500:
       seen[step] = resident_bytes(process)
     if step == 2500:
       break
-  code, _, err = finish(process)
+  code, _, err = process.finish()
   assert code == 0, err
   early = max(size for step, size in seen.items() if step <= 750)
   late = max(size for step, size in seen.items() if step >= 2000)
@@ -189,35 +140,32 @@ def test_memory_does_not_grow_over_two_thousand_steps(start, tmp_path, mode):
   assert late < early + 30 * 2**20, seen
 
 
-def together(start, run_dir, *flags):
+def together(start, run_dir, steps):
   """Two processes that train one network."""
   with socket.socket() as found:
     found.bind(("127.0.0.1", 0))
     port = found.getsockname()[1]
   joined = [f"--coordinator=127.0.0.1:{port}", "--num_processes=2"]
-  return [
-    start(run_dir, *flags, *joined, f"--process_id={i}") for i in range(2)
-  ]
+  return [start(run_dir, steps, *joined, f"--process_id={i}") for i in range(2)]
 
 
 @pytest.mark.slow
 def test_two_processes_stop_together_and_go_on(start, tmp_path):
-  flags = ["--steps=300"]
-  code, _, err = finish(start(tmp_path / "one", *flags))
+  code, _, err = start(tmp_path / "one", 300).finish()
   assert code == 0, err
   run_dir = tmp_path / "two"
-  processes = together(start, run_dir, *flags)
+  processes = together(start, run_dir, 300)
   while newest(run_dir) < 20 and processes[0].poll() is None:
     time.sleep(0.01)
   # The scheduler tells one of them only.
   processes[1].send_signal(signal.SIGTERM)
   for process in processes:
-    code, out, err = finish(process)
+    code, out, err = process.finish()
     assert code == 143, err
   stopped = newest(run_dir)
   assert 20 <= stopped < 300
-  for process in together(start, run_dir, *flags):
-    code, out, err = finish(process)
+  for process in together(start, run_dir, 300):
+    code, out, err = process.finish()
     assert code == 0, err
     if "goes on" in out:
       assert f"from step {stopped} of 300" in out
@@ -229,10 +177,10 @@ def test_two_processes_stop_together_and_go_on(start, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_are_refused_together(start, tmp_path):
-  code, _, err = finish(start(tmp_path / "run", "--steps=4"))
+  code, _, err = start(tmp_path / "run", 4).finish()
   assert code == 0, err
-  first, second = together(start, tmp_path / "run", "--steps=8")
+  first, second = together(start, tmp_path / "run", 8)
   for process, word in ((first, "steps: 4 there, 8 now"), (second, "gave up")):
-    code, _, err = finish(process)
+    code, _, err = process.finish()
     assert code == 2, err
     assert word in err and "Traceback" not in err

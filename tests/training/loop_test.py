@@ -10,9 +10,12 @@ import bamjax
 from bamjax import config as config_lib
 from bamjax.errors import UserError
 from bamjax.training import distributed
+from bamjax.training import feed
 from bamjax.training import loop
 from bamjax.training import run_dir as run_dir_lib
-from runs import rows
+from scripts import rows
+
+pytestmark = pytest.mark.usefixtures("kept_programs")
 
 
 @pytest.fixture
@@ -24,23 +27,37 @@ class _CutOff(Exception):
   pass
 
 
-def cut_off_at(monkeypatch, step):
-  """Makes runs die right after some step's bookkeeping."""
-  look_after = loop._Run._look_after
+@pytest.fixture
+def calls(monkeypatch):
+  """Where training is called, and for how many steps; may cut it off."""
 
-  def dying(self, state, at, *args):
-    state = look_after(self, state, at, *args)
-    if at >= step:
-      self._checkpoints.wait()
-      raise _CutOff
-    return state
+  class Calls(list):
+    cut = None  # the step before which the run dies
 
-  monkeypatch.setattr(loop._Run, "_look_after", dying)
+  found = Calls()
+  make_advance = feed.make_advance
+
+  def make(config, store, start):
+    advance, most = make_advance(config, store, start)
+    step = start
+
+    def recorded(state, count):
+      nonlocal step
+      if found.cut is not None and step >= found.cut:
+        raise _CutOff
+      found.append((step, count))
+      step += count
+      return advance(state, count)
+
+    return recorded, most
+
+  monkeypatch.setattr(feed, "make_advance", make)
+  return found
 
 
 @pytest.mark.parametrize("mode", ["tfdata", "resident"])
 def test_with_every_option_a_run_resumes_bit_for_bit(
-  config, tmp_path, mode, monkeypatch
+  config, tmp_path, mode, calls
 ):
   config.update(
     {
@@ -48,18 +65,30 @@ def test_with_every_option_a_run_resumes_bit_for_bit(
       "log_every": 2,
       "checkpoint_every": 3,
       "data": {"mode": mode, "steps_per_dispatch": 2},
-      "optim": {"ema_decay": 0.5, "clip_norm": 0.1, "accumulate": 2},
+      "optim": {
+        "ema_decay": 0.5,
+        "clip_norm": 0.1,
+        "accumulate": 2,
+        "decay_every": 2,
+      },
     }
   )
   summary = loop.train_and_evaluate(config, tmp_path / "whole")
-  for cut in (1, 3, 5):
-    with monkeypatch.context() as patch:
-      cut_off_at(patch, cut)
-      with pytest.raises(_CutOff):
-        loop.train_and_evaluate(config, tmp_path / f"cut{cut}")
-    again = loop.train_and_evaluate(config, tmp_path / f"cut{cut}")
-    assert again == summary
-    assert rows(tmp_path / f"cut{cut}") == rows(tmp_path / "whole")
+  whole = list(calls)
+  assert sum(count for _, count in whole) == 7
+  # Before there is a checkpoint, and between one and the next log.
+  for cut in (1, 4):
+    calls.clear()
+    calls.cut = cut
+    with pytest.raises(_CutOff):
+      loop.train_and_evaluate(config, tmp_path / "cut")
+    assert calls == [call for call in whole if call[0] < cut]
+  calls.cut = None
+  calls.clear()
+  again = loop.train_and_evaluate(config, tmp_path / "cut")
+  assert calls == [call for call in whole if call[0] >= 3]
+  assert again == summary
+  assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
 
 
 def test_the_average_is_validated_saved_and_taken(config, tmp_path):
@@ -157,7 +186,7 @@ def test_a_resumed_run_is_cut_into_the_same_calls(config, most):
 
   def stops(step):
     while step < config.steps:
-      step = loop._next_stop(step, config, most)
+      step = feed.next_stop(step, config, most)
       yield step
 
   whole = list(stops(0))

@@ -16,7 +16,7 @@ PATCH, SCALE = 8, 2
 
 def module(dtype=None):
   return bamjax.create_model(
-    "pan", "bam", SCALE, dtype=dtype, blocks=1, features=8, up_features=8
+    "pan", "acam", SCALE, dtype=dtype, blocks=1, features=8, up_features=8
   )
 
 

@@ -127,7 +127,9 @@ def test_shipped_weights_tell_what_they_are(scale):
 
 
 @needs_shared
-@pytest.mark.parametrize("scale", FSRCNN)
+@pytest.mark.parametrize(
+  "scale", [4, *(pytest.param(s, marks=pytest.mark.slow) for s in (2, 3))]
+)
 def test_shipped_weights_score_what_their_card_says(scale):
   name = f"pan-bam-x{scale}"
   told = store.read_card(pretrained.find(name))["scores"]["Set5"]

@@ -1,10 +1,6 @@
 """report.py: one file, which needs nothing else."""
 
 from html.parser import HTMLParser
-import os
-from pathlib import Path
-import subprocess
-import sys
 
 import numpy as np
 from PIL import Image
@@ -14,8 +10,7 @@ from bamjax.errors import UserError
 from bamjax.models import create_model
 from bamjax.networks import Network
 from bamjax.report.page import session
-
-ROOT = Path(__file__).resolve().parents[3]
+import scripts
 
 
 def run(output, **options):
@@ -108,14 +103,7 @@ def test_a_folder_is_no_page(finished_run, tmp_path):
 
 
 def test_the_script_tells_a_mistake_in_one_line(tmp_path):
-  done = subprocess.run(
-    [sys.executable, str(ROOT / "report.py"), "--run_dir=absent"],
-    env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
-    cwd=tmp_path,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert done.returncode == 2
-  (line,) = done.stderr.splitlines()
+  done = scripts.call("report.py", "--run_dir=absent", cwd=tmp_path)
+  assert done.code == 2
+  (line,) = done.err.splitlines()
   assert line.startswith("report.py: error: absent: no such file")
