@@ -8,6 +8,13 @@ import numpy as np
 from PIL import Image
 import pytest
 
+# Compiled in half the time, and run as often as tests do. It is LLVM's level;
+# XLA's own passes stay. goldens_test compiles as users do, and so does what
+# train_test starts.
+os.environ["XLA_FLAGS"] = " ".join(
+  ["--xla_backend_optimization_level=1", os.environ.get("XLA_FLAGS", "")]
+).strip()
+
 
 def pytest_addoption(parser):
   parser.addoption("--slow", action="store_true", help="run slow tests too")

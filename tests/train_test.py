@@ -25,7 +25,8 @@ STEPS = 40
 def start(kept_environment, tmp_path):
   def start(*flags, name="train.py", devices=1, **environment):
     count = f"--xla_force_host_platform_device_count={devices}"
-    environment = {**kept_environment, "XLA_FLAGS": count, **environment}
+    flags_of_xla = f"{os.environ['XLA_FLAGS']} {count}"
+    environment = {**kept_environment, "XLA_FLAGS": flags_of_xla, **environment}
     return scripts.Script(name, *flags, cwd=tmp_path, **environment)
 
   return start
@@ -72,7 +73,7 @@ def test_evaluate_prints_the_runs_own_scores(finished, start):
 def test_python_runs_the_script(finished, photographs, tmp_path):
   # With oneDNN's convolutions, where a program kept in a folder has XLA's.
   flags = tiny_run(photographs, tmp_path / "run", 4)
-  environment = {**os.environ, "PYTHONPATH": ""}
+  environment = {**os.environ, "PYTHONPATH": "", "XLA_FLAGS": ""}
   environment.pop("JAX_COMPILATION_CACHE_DIR", None)
   done = subprocess.run(
     [sys.executable, str(scripts.ROOT / "train.py"), *flags],

@@ -77,6 +77,13 @@ def test_other_scales_and_other_pictures_are_passed_over(tmp_path):
   assert found(folder, 4) == {"baby": ("HR/baby.png", None)}
 
 
+def test_folders_alone_may_tell_the_scale(tmp_path):
+  folder = lay(tmp_path, "HR/a.png", "LR/X2/a.png", "LR/X4/a.png")
+  for scale in (2, 4):
+    assert found(folder, scale) == {"a": ("HR/a.png", f"LR/X{scale}/a.png")}
+  assert found(folder, 3) == {"a": ("HR/a.png", None)}
+
+
 def test_hr_of_each_scale(tmp_path):
   names = [
     f"image_SRF_{s}/img_001_SRF_{s}_{r}.png"

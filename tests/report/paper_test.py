@@ -1,6 +1,7 @@
 """The paper's tables as data, against what is counted and the paper's text."""
 
 import functools
+import re
 
 import pytest
 
@@ -8,6 +9,8 @@ from bamjax import complexity
 from bamjax.models import create_model
 from bamjax.models.registry import backbone
 from bamjax.report import paper
+from shared import needs_shared
+from shared import SHARED
 from weights.goldens import Goldens
 
 # The paper's ×4 figures of these two are each other's.
@@ -76,6 +79,23 @@ def test_gflops_are_those_of_the_networks(row):
 )
 def test_scores_are_as_printed(model, attn, scale, benchmark, want):
   assert paper.find(model, attn, scale, benchmark) == want
+
+
+@needs_shared
+def test_every_printed_score_stands_in_the_papers_columns():
+  text = (SHARED / "paper.txt").read_text()
+  printed = re.findall(r"\d\d\.\d\d/0\.\d{4}", text)
+  compared = 0
+  for table in (1, 2):
+    rows = [row for row in paper.rows() if row.table == table]
+    for benchmark in {name for row in rows for name in row.scores}:
+      column = [r.scores[benchmark] for r in rows if benchmark in r.scores]
+      column = [f"{psnr:.2f}/{ssim:.4f}" for psnr, ssim in column]
+      # The text has each column's cells one after the other.
+      starts = [i for i, cell in enumerate(printed) if cell == column[0]]
+      assert any(printed[i : i + len(column)] == column for i in starts)
+      compared += len(column)
+  assert compared == 3 * 58 + 48 + 5 * 15 + 5
 
 
 def test_imdns_rows_of_both_tables_agree():

@@ -52,7 +52,7 @@ def test_an_empty_folder_restores_nothing(tmp_path):
 
 
 def test_keeps_the_last_two_and_the_best(tmp_path, states):
-  save(tmp_path, states, {1: 30.0, 2: 31.5, 3: 31.0, 4: None, 5: None})
+  save(tmp_path, states, {1: 30.0, 2: 31.5, 3: 31.0, 4: None, 5: 30.5})
   with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
     assert checkpoints.steps() == [2, 4, 5]
     assert checkpoints.best() == 2

@@ -28,6 +28,10 @@ SENSITIVE = ("rcan-official-x2", "rcan-official-x3", "rcan-official-x4")
 DEEP = ("rcan", "drln")
 
 
+# conftest.py has the rest compiled with less effort.
+AS_USERS_DO = {"compiler_options": {"xla_backend_optimization_level": 3}}
+
+
 def keys():
   """All networks, marked slow where one like them is among the others.
 
@@ -58,7 +62,7 @@ def error(output, reference):
 def test_output_is_the_reference(key):
   module, variables = load(key)
   deep = GOLDENS.cases[key]["model"] in DEEP
-  run = module.apply if deep else jax.jit(module.apply)
+  run = module.apply if deep else jax.jit(module.apply, **AS_USERS_DO)
   y = np.asarray(run(variables, GOLDENS.input(key)))
   assert y.dtype == np.float32
   limit = 5e-3 if key in SENSITIVE else 1e-5
