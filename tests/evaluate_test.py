@@ -35,6 +35,8 @@ PRINTED = {
   ("carn_m_group4_x2x3x4", 4): ((31.88, 0.8910), (31.93, 0.8915)),
 }
 
+QUICK = (("imdn_x4", 4), ("carn_m_group4_x2x3x4", 4))
+
 
 def run(output, **options):
   """Rows of results.json that a session writes."""
@@ -51,7 +53,7 @@ def digits(row):
   ("name", "scale"),
   [
     # At ×4 there are the fewest LR pixels.
-    pytest.param(*key, marks=() if key[1] == 4 else pytest.mark.slow)
+    pytest.param(*key, marks=() if key in QUICK else pytest.mark.slow)
     for key in PRINTED
   ],
 )

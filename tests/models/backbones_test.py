@@ -107,10 +107,17 @@ def test_carn_holds_all_scales_and_runs_one(name):
   assert convs(models[0].init, jax.random.key(0), x) > four
 
 
-@pytest.mark.parametrize("name", ("edsr", "rcan", "drln"))
-def test_rematerialisation_changes_no_number(name):
+@pytest.mark.parametrize(
+  ("name", "options"),
+  [
+    ("edsr", {"blocks": 1}),
+    ("rcan", {"groups": 1, "blocks": 1}),
+    ("drln", {"groups": (1,)}),
+  ],
+)
+def test_rematerialisation_changes_no_number(name, options):
   x = pictures(1)
-  models = [small.create(name, "ca", remat=r) for r in (False, True)]
+  models = [small.create(name, "ca", remat=r, **options) for r in (False, True)]
   variables = small.draw(models[0], x)
 
   def loss(variables, model):

@@ -10,7 +10,9 @@ from bamjax.models import create_model
 
 # Every part that repeats does so at least twice, DRLN's odd block included.
 OPTIONS = {
-  "awsrn": dict(blocks=2, units=2, features=16, wide_features=24),
+  "awsrn": dict(
+    blocks=2, units=2, features=16, wide_features=24, tail_sizes=(3, 5)
+  ),
   "carn": dict(blocks=2, units=2, features=16),
   "carn_m": dict(blocks=2, units=2, features=16, groups=4),
   "drln": dict(groups=(1, 2), features=16),
