@@ -29,18 +29,40 @@ def luma(rgb: jax.Array, standard: str = "matlab") -> jax.Array:
   """Luma Y of YCbCr.
 
   Args:
-    rgb: …×3 in [0, 1].
+    rgb: …×3, floating, in [0, 1].
     standard: "matlab" or "bam" (see `_LUMA`).
 
   Returns:
     float32 of shape …, in [16, 235] for "matlab".
+
+  Raises:
+    ValueError: the last axis is not 3, or the values are no floats.
   """
+  if not jnp.issubdtype(rgb.dtype, jnp.floating):
+    raise ValueError(f"RGB must be floating, in [0, 1]; got {rgb.dtype}")
+  if rgb.shape[-1:] != (3,):
+    raise ValueError(f"RGB must be …×3; got {rgb.shape}")
   weights = jnp.asarray(_LUMA[standard], jnp.float32)
   return 16 + jnp.dot(rgb.astype(jnp.float32), weights, precision="highest")
 
 
 def psnr(a: jax.Array, b: jax.Array, peak: float = 255.0) -> jax.Array:
-  """Peak signal-to-noise ratio, in dB, of planes …×H×W; inf where equal."""
+  """Peak signal-to-noise ratio of planes.
+
+  Args:
+    a: …×H×W, integers or floats. Colour images go to `scores`, or have their
+      channels moved in front of H.
+    b: as a.
+    peak: range of the values: 255 for 8 bits, 65535 for 16, 1 for [0, 1].
+
+  Returns:
+    dB, float32, shape …; inf where all is equal.
+
+  Raises:
+    ValueError: the shapes differ or are not those of planes, or the values are
+      no real numbers.
+  """
+  a, b = _planes(a, b)
   return _decibel(_mean((a - b) ** 2), peak)
 
 
@@ -48,16 +70,24 @@ def ssim(a: jax.Array, b: jax.Array, peak: float = 255.0) -> jax.Array:
   """Structural similarity of planes.
 
   Args:
-    a: …×H×W, at least 11×11.
+    a: …×H×W, at least 11×11, integers or floats.
     b: as a.
-    peak: range of the values.
+    peak: range of the values, as for `psnr`.
 
   Returns:
     Mean over the valid region of an 11×11 Gaussian window, σ 1.5, with
-    K = (0.01, 0.03) and population covariances; shape ….
+    K = (0.01, 0.03) and population covariances; float32, shape ….
+
+  Raises:
+    ValueError: as `psnr`, or H×W is less than 11×11.
 
   Source: Wang et al. 2004.
   """
+  a, b = _planes(a, b)
+  if min(a.shape[-2:]) < _WINDOW:
+    raise ValueError(
+      f"SSIM needs at least {_WINDOW}×{_WINDOW} pixels; got {a.shape}"
+    )
   return _mean(_similarity(a, b, peak))
 
 
@@ -89,7 +119,15 @@ def scores(
     `psnr_y` and `ssim_y`, (N,) float32, or `psnr_rgb` and `ssim_rgb`, the error
     and the similarity being averaged over the channels. NaN where less than
     11×11 pixels are left inside the border.
+
+  Raises:
+    ValueError: the shapes differ or are not N×H×W×3, or the values are neither
+      uint8 nor floating.
   """
+  if sr.shape != hr.shape or sr.ndim != 4 or sr.shape[-1] != 3:
+    raise ValueError(
+      f"SR and HR must both be N×H×W×3; got {sr.shape} and {hr.shape}"
+    )
   # HR is rounded too, which leaves its 8 bits as they are: two ways to compute
   # k/255 may differ in the last digit, and equal pictures shall score inf.
   sr, hr = (_levels(x, rounded) for x in (sr, hr))
@@ -129,10 +167,15 @@ def picture_scores(
     rounded: …
 
   Raises:
-    ValueError: the shapes differ, or less than 11×11 pixels are left.
+    ValueError: as `scores`, less than 11×11 pixels are left, or a floating HR
+      is not in [0, 1].
   """
   if sr.shape != hr.shape:
     raise ValueError(f"SR is {sr.shape} and HR {hr.shape}")
+  if hr.dtype.kind == "f" and hr.size and not 0 <= hr.min() <= hr.max() <= 1:
+    raise ValueError(
+      f"floating HR must be in [0, 1]; it is in [{hr.min():g}, {hr.max():g}]"
+    )
   size = hr.shape[:2]
   if min(size) - 2 * border < _WINDOW:
     raise ValueError(
@@ -145,16 +188,37 @@ def picture_scores(
   return {name: float(value[0]) for name, value in found.items()}
 
 
+def _planes(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Two stacks of planes …×H×W, as float32."""
+  a, b = jnp.asarray(a), jnp.asarray(b)
+  if a.shape != b.shape:
+    raise ValueError(f"shapes differ: {a.shape} and {b.shape}")
+  if a.ndim < 2 or (a.ndim > 2 and a.shape[-1] in (1, 3, 4)):
+    raise ValueError(
+      f"planes are …×H×W, with no axis of channels last: {a.shape}"
+    )
+  for x in (a, b):
+    real = jnp.issubdtype(x.dtype, jnp.integer)
+    real |= jnp.issubdtype(x.dtype, jnp.floating)
+    if not real:
+      raise ValueError(f"the values must be integers or floats, not {x.dtype}")
+  return a.astype(jnp.float32), b.astype(jnp.float32)
+
+
 def _levels(image: jax.Array, rounded: bool) -> jax.Array:
   """A picture, floating in [0, 1] or uint8, as float32 in [0, 255]."""
   if image.dtype == jnp.uint8:
     return image.astype(jnp.float32)
+  if not jnp.issubdtype(image.dtype, jnp.floating):
+    raise ValueError(
+      f"images must be uint8, or floating in [0, 1]; got {image.dtype}"
+    )
   levels = 255 * jnp.clip(image.astype(jnp.float32), 0, 1)
   return jnp.floor(levels + 0.5) if rounded else levels
 
 
 def _decibel(error: jax.Array, peak: float = 255.0) -> jax.Array:
-  return 10 * jnp.log10(peak**2 / error)
+  return 10 * jnp.log10(float(peak) ** 2 / error)
 
 
 def _mean(x: jax.Array, start=0, bottom=None, right=None) -> jax.Array:

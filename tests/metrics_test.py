@@ -106,6 +106,62 @@ def test_gives_the_literatures_bicubic_row_of_set5(scale, psnr, ssim):
   assert round(np.mean([row["ssim_rgb"] for row in rows]), 4) == ssim
 
 
+@pytest.mark.parametrize(
+  "dtype", ["uint8", "uint16", "int32", "int8", "float16", "float32", "float64"]
+)
+def test_psnr_and_ssim_of_every_dtype_are_scikit_images(dtype):
+  top = 100 if dtype == "int8" else 250
+  rng = np.random.default_rng(0)
+  a, b = (rng.integers(0, top, (24, 31)).astype(dtype) for _ in range(2))
+  psnr, ssim = skimage_scores(*(x.astype(np.float64) for x in (a, b)))
+  assert float(metrics.psnr(a, b)) == pytest.approx(psnr, abs=1e-4)
+  assert float(metrics.ssim(a, b)) == pytest.approx(ssim, abs=1e-4)
+
+
+def test_sixteen_bits_have_a_peak_of_their_own():
+  a, b = np.full((2, 12, 12), [[[10]], [[2580]]], np.uint16)
+  want = 20 * np.log10(65535 / 2570)
+  assert float(metrics.psnr(a, b, 65535)) == pytest.approx(want, abs=1e-4)
+
+
+PLANE, IMAGE = np.zeros((16, 16)), np.zeros((1, 16, 16, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+  ("call", "message"),
+  [
+    (lambda: metrics.psnr(PLANE, PLANE[0]), "shapes differ"),
+    (lambda: metrics.ssim(PLANE, PLANE[:, :12]), "shapes differ"),
+    (lambda: metrics.psnr(IMAGE[0], IMAGE[0]), "no axis of channels last"),
+    (
+      lambda: metrics.psnr(PLANE > 0, PLANE > 0),
+      "integers or floats, not bool",
+    ),
+    (lambda: metrics.psnr(PLANE + 1j, PLANE + 1j), "not complex"),
+    (lambda: metrics.ssim(PLANE[:9], PLANE[:9]), "at least 11×11"),
+    (lambda: metrics.luma(IMAGE), "must be floating, .* got uint8"),
+    (lambda: metrics.luma(PLANE.astype("f")), "RGB must be …×3"),
+    (lambda: metrics.scores(IMAGE[0], IMAGE[0], 2), "both be N×H×W×3"),
+    (lambda: metrics.scores(IMAGE, IMAGE[:, :12], 2), "both be N×H×W×3"),
+    (
+      lambda: metrics.scores(*[IMAGE.astype(np.uint16)] * 2, 2),
+      "uint8, or floating in .* got uint16",
+    ),
+    (
+      lambda: metrics.picture_scores(*[IMAGE[0].astype(np.int32)] * 2, 2),
+      "got int32",
+    ),
+    (
+      lambda: metrics.picture_scores(*[IMAGE[0] + np.float32(200)] * 2, 2),
+      "HR must be in .*200",
+    ),
+  ],
+)
+def test_what_could_only_be_scored_wrongly_is_refused(call, message):
+  with pytest.raises(ValueError, match=message):
+    call()
+
+
 def test_psnr_by_hand():
   a = np.zeros((1, 12, 12), np.float32)
   assert float(metrics.psnr(a, a + 255)[0]) == pytest.approx(0)

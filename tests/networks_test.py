@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -70,6 +72,26 @@ def test_a_run_is_what_it_was_trained_as(finished_run):
       load_network(finished_run, **options)
   lr = np.zeros((1, 8, 8, 3), np.float32)
   assert network.module.apply(network.variables, lr).shape == (1, 16, 16, 3)
+
+
+def test_reading_a_run_leaves_its_folder_as_it_is(finished_run, tmp_path):
+  run_dir = tmp_path / "run"
+  shutil.copytree(finished_run, run_dir)
+  # A checkpoint that a training is writing.
+  (written,) = [p for p in (run_dir / "checkpoints").iterdir() if p.name == "2"]
+  unfinished = written.with_name("3.orbax-checkpoint-tmp-7")
+  shutil.copytree(written, unfinished)
+
+  def listed():
+    return {p: p.stat().st_mtime_ns for p in run_dir.rglob("*")}
+
+  before = listed()
+  assert load_network(run_dir).step == 2
+  assert listed() == before
+  shutil.rmtree(run_dir / "checkpoints")
+  with pytest.raises(UserError, match="holds no checkpoint"):
+    load_network(run_dir)
+  assert not (run_dir / "checkpoints").exists()
 
 
 def test_a_run_is_loaded_like_any_weights(finished_run):

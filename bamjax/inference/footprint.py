@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from bamjax.layers import Pool
 from bamjax.layers import portable
+from bamjax.layers.cpu import without_choice
 
 _SIDE = 32  # of the picture that is traced
 
@@ -49,7 +50,13 @@ def footprint(module: nn.Module) -> Footprint:
       pools.add(context.module.path)
     return call(*args, **kwargs)
 
-  with nn.intercept_methods(intercept), portable(True):
+  # As other platforms than the CPU convolve: all convs by the one operation
+  # that `_reach` knows.
+  with (
+    nn.intercept_methods(intercept),
+    portable(True),
+    without_choice(True),
+  ):
     jaxpr = jax.make_jaxpr(module.apply)(variables, lr).jaxpr
   (reach,) = _reaches(jaxpr, [0] * len(jaxpr.invars))
   return Footprint(_peak(jaxpr) / _SIDE**2, math.ceil(reach), len(pools))

@@ -148,7 +148,8 @@ class Upscaler:
       half up, for integers; else float32.
 
     Raises:
-      ValueError: the shape or the dtype is another.
+      ValueError: the shape or the dtype is another, or floats are far outside
+        [0, 1].
     """
     image = np.asarray(image)
     if image.ndim not in (3, 4) or image.shape[-1] != 3 or not image.size:
@@ -159,6 +160,12 @@ class Upscaler:
     if not integer and not np.issubdtype(image.dtype, np.floating):
       raise ValueError(
         f"a picture is uint8, uint16 or float; got {image.dtype}"
+      )
+    # A little beyond is what resizing leaves.
+    if not integer and not -1 < image.min() <= image.max() < 2:
+      raise ValueError(
+        "a picture of floats is in [0, 1]; this one is in"
+        f" [{image.min():g}, {image.max():g}]: divide 8 bits by 255"
       )
     sr = self._batch(
       image if image.ndim == 4 else image[None],

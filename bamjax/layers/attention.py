@@ -53,8 +53,10 @@ def bottleneck(channels: int, reduction: int) -> int:
   """Width of a bottleneck, C/r.
 
   Raises:
-    ValueError: nothing would be left of so few channels.
+    ValueError: r is not positive, or nothing would be left of so few channels.
   """
+  if reduction < 1:
+    raise ValueError(f"reduction must be at least 1; got {reduction}")
   if channels < reduction:
     raise ValueError(
       f"attention with reduction {reduction} needs at least as many"

@@ -56,7 +56,13 @@ def convolve(
 
   Returns:
     N×H×W×C_out, dtype of x.
+
+  Raises:
+    ValueError: x has not four axes.
   """
+  if x.ndim != 4:
+    # oneDNN's call would read beyond the array.
+    raise ValueError(f"features are N×H×W×C; got shape {x.shape}")
   options = {"groups": groups, "dilation": dilation}
   if jax.default_backend() == "cpu":
     return cpu.convolve(x, kernel, bias, add, relu=relu, **options)
@@ -113,6 +119,9 @@ class Conv(nn.Module):
 
     What is added, and a ReLU after it, are the conv's own matter because a CPU
     then does all in one pass over the output.
+
+    Raises:
+      ValueError: x has not four axes.
     """
     parts = x if isinstance(x, list) else [x]
     k = self.kernel_size

@@ -55,7 +55,7 @@ def convolve(
 
 
 def _by_onednn(x, kernel, bias, add, relu) -> bool:
-  if not x.dtype == kernel.dtype == jnp.float32:
+  if not x.dtype == kernel.dtype == jnp.float32 or 0 in x.shape:
     return False
   if kernel.shape[0] == 1:
     plain = bias is None and add is None and not relu

@@ -24,7 +24,17 @@ class Normalization:
   shift: float = 0.0
 
   def enter(self, x: jax.Array) -> jax.Array:
-    """RGB in [0, 1], N×H×W×3, to what the first conv sees."""
+    """RGB in [0, 1], N×H×W×3, to what the first conv sees.
+
+    Raises:
+      ValueError: the shape is another, or the values are no floats.
+    """
+    if x.ndim != 4 or x.shape[-1] != 3:
+      raise ValueError(f"a network takes RGB, N×H×W×3; got shape {x.shape}")
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+      raise ValueError(
+        f"a network takes floats in [0, 1]; got {x.dtype}: divide 8 bits by 255"
+      )
     if self == Normalization():
       return x
     return self.gain * x - self.shift * jnp.asarray(DIV2K_MEAN, x.dtype)

@@ -28,7 +28,13 @@ class Pool(nn.Module):
   kinds: tuple[str, ...] = ("mean",)
 
   def __call__(self, x: jax.Array) -> list[jax.Array]:
-    """Pools x, N×H×W×C; an array for each of `kinds`, of x's dtype."""
+    """Pools x, N×H×W×C; an array for each of `kinds`, of x's dtype.
+
+    Raises:
+      ValueError: x has not four axes.
+    """
+    if x.ndim != 4:
+      raise ValueError(f"features are N×H×W×C; got shape {x.shape}")
     return [self._pooled(kind, x) for kind in self.kinds]
 
   def _pooled(self, kind: str, x: jax.Array) -> jax.Array:

@@ -26,6 +26,15 @@ _STORAGE = (
   errno.ENOENT,
 )
 
+# With all that it implies, of each of which Orbax else warns.
+_READ_ONLY = {
+  "read_only": True,
+  "create": False,
+  "save_interval_steps": 0,
+  "max_to_keep": None,
+  "cleanup_tmp_directories": False,
+}
+
 
 class Checkpoints:
   """The last few checkpoints of a run, and the best by PSNR-Y.
@@ -35,12 +44,23 @@ class Checkpoints:
   call. The best is that of the averaged weights, where a run keeps an average.
   """
 
-  def __init__(self, run_dir: str | Path, keep_last: int = 2):
-    """Opens, or creates, `run_dir`/checkpoints."""
+  def __init__(
+    self, run_dir: str | Path, keep_last: int = 2, *, read_only: bool = False
+  ):
+    """Opens `run_dir`/checkpoints.
+
+    Args:
+      run_dir: the run's folder.
+      keep_last: how many of the newest checkpoints stay.
+      read_only: only read, which leaves the folder as it is: a training that
+        goes on in it may be writing a checkpoint. It must be there; otherwise
+        it is made.
+    """
     self._directory = Path(run_dir).absolute() / "checkpoints"
     self._manager = ocp.CheckpointManager(
       self._directory,
       options=ocp.CheckpointManagerOptions(
+        **_READ_ONLY if read_only else {"cleanup_tmp_directories": True},
         preservation_policy=policies.AnyPreservationPolicy(
           [
             policies.LatestN(keep_last),
@@ -53,7 +73,6 @@ class Checkpoints:
         ),
         # Metrics are written only where there is a best_fn.
         best_fn=_psnr,
-        cleanup_tmp_directories=True,
       ),
     )
 

@@ -93,7 +93,7 @@ def note_data(path: Path, store: CropStore) -> None:
 
 
 def load(path: Path, step: int | None = None):
-  """Loads a run's network.
+  """Loads a run's network, and leaves its folder as it is.
 
   Args:
     path: the run's folder.
@@ -108,8 +108,10 @@ def load(path: Path, step: int | None = None):
   """
   config = config_lib.load(path / CONFIG)
   module = config_lib.build_model(config)
+  if not (path / "checkpoints").is_dir():
+    raise UserError(f"{path} holds no checkpoint; it has none yet")
   state = init_state(config, module)
-  with contextlib.closing(Checkpoints(path)) as checkpoints:
+  with contextlib.closing(Checkpoints(path, read_only=True)) as checkpoints:
     steps = checkpoints.steps()
     if not steps or (step is not None and step not in steps):
       wanted = "checkpoint" if step is None else f"checkpoint of step {step}"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import bamjax
+from bamjax.inference import programs as windows
 from bamjax.inference.footprint import footprint
 from models import small
 
@@ -34,6 +35,56 @@ def test_what_lies_beyond_the_reach_changes_nothing(name):
   # And most of what lies inside it does.
   differ[:, :, reach * 2 // 3 :] = 0
   assert np.any(upscale(variables, differ)[:, :, 0] != a[:, :, 0])
+
+
+def support(module):
+  """How far to the left an output pixel's gradient is not zero, in LR pixels.
+
+  Pools are told what they see, as tiles are, so that nothing goes through them.
+  """
+  side = 2 * footprint(module).reach + 24
+  lr = np.random.default_rng(0).random((1, 1, side, 3), dtype=np.float32)
+  own = (np.ones(1, bool), np.ones(side, bool))
+
+  def mean(leaf):
+    # Of a row of taps: all is positive, so that no ReLU and no maximum stops
+    # what comes from afar, and stays near 1, so that it does not underflow.
+    return np.full(leaf.shape, 1 / np.prod(leaf.shape[1:3]), np.float32)
+
+  variables = jax.tree.map(mean, small.draw(module, lr))
+  moments = windows.gather(module, variables, lr, own)
+  middle = module.scale * (side // 2)
+
+  def pixel(lr):
+    sr = windows.super_resolve(module, variables, lr, None, moments)
+    return sr[0, :, middle].sum()
+
+  gradient = np.abs(jax.grad(pixel)(lr))[0, 0].sum(-1)
+  return side // 2 - np.flatnonzero(gradient)[0]
+
+
+EXACT = ("imdn", "pan", "edsr", "msrn", "carn")
+
+
+# Every attention that looks around, and every backbone with BAM or such a one.
+@pytest.mark.parametrize(
+  ("name", "attn"),
+  [
+    *((name, "bam") for name in ("imdn", "pan", "awsrn", "edsr", "msrn")),
+    ("carn", "msam"),
+    ("slwsr32", "msam_avgpool"),
+    ("rcan", "cbam"),
+    ("drln", "bam_allpool"),
+  ],
+)
+def test_the_reach_is_the_support_of_a_pixels_gradient(name, attn):
+  module = small.create_wide(name, attn)
+  reach = footprint(module).reach
+  found = support(module)
+  assert found <= reach
+  # An upsampled pixel may lie at either side of its LR pixel. Where values grow
+  # from block to block, sigmoids saturate, and hide what comes from afar.
+  assert found >= reach - (1 if name in EXACT else 10)
 
 
 @pytest.mark.parametrize(

@@ -274,3 +274,16 @@ def test_too_few_channels_are_refused(kind):
 def test_unknown_attention_is_refused():
   with pytest.raises(ValueError, match="unknown attention 'bma'.*bam"):
     layers.Attention("bma")
+
+
+def test_reductions_below_one_are_refused():
+  with pytest.raises(ValueError, match="at least 1; got 0"):
+    build("bam", jnp.zeros((1, 4, 4, 8)), reduction=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_than_four_axes_are_refused(kind):
+  net, variables = build(kind, random_features())
+  for shape in ((9, 8, 32), (1, 2, 9, 8, 32)):
+    with pytest.raises(ValueError, match="N×H×W×C"):
+      net.apply(variables, jnp.zeros(shape))

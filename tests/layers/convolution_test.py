@@ -262,3 +262,24 @@ def test_bilinear_upsampling_equals_jaxs(factor):
   x = np.random.default_rng(0).random((2, 5, 7, 3), dtype=np.float32)
   want = jax.image.resize(x, (2, 5 * factor, 7 * factor, 3), "bilinear")
   np.testing.assert_allclose(upsample_bilinear(x, factor), want, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 8), (1, 1, 16, 16, 8), (8,)])
+@pytest.mark.parametrize("size", [1, 3])
+def test_other_than_four_axes_are_refused(shape, size):
+  layer = Conv(8, size)
+  variables = layer.init(jax.random.key(0), jnp.zeros((1, 16, 16, 8)))
+  with pytest.raises(ValueError, match="N×H×W×C"):
+    layer.apply(variables, jnp.zeros(shape))
+  with pytest.raises(ValueError, match="N×H×W×C"):
+    jax.jit(layer.apply)(variables, jnp.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", [(0, 16, 16, 8), (1, 0, 16, 8)])
+def test_nothing_is_convolved_to_nothing(shape):
+  layer = Conv(4, relu=True)
+  variables = layer.init(jax.random.key(0), jnp.zeros((1, 16, 16, 8)))
+  assert jax.jit(layer.apply)(variables, jnp.zeros(shape)).shape == (
+    *shape[:3],
+    4,
+  )

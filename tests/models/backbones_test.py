@@ -134,3 +134,16 @@ def test_slwsr_widths():
     model = create_model("slwsr32", features=features)
     params = jax.eval_shape(model.init, jax.random.key(0), pictures(1))
     assert params["params"]["head"]["kernel"].shape[-1] == features
+
+
+@pytest.mark.parametrize("name", small.OPTIONS)
+def test_what_is_no_batch_of_rgb_in_floats_is_refused(name):
+  model = small.create(name, "bam")
+  variables = small.draw(model, pictures())
+  for x, message in (
+    (np.zeros((9, 8, 3), np.float32), "N×H×W×3"),
+    (np.zeros((1, 9, 8, 1), np.float32), "N×H×W×3"),
+    (np.zeros((1, 9, 8, 3), np.uint8), "got uint8"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      model.apply(variables, x)
