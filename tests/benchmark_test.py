@@ -19,15 +19,17 @@ def script(*flags):
 
 def test_script_writes_the_table_the_json_and_the_figure(tmp_path):
   output = tmp_path / "new" / "speed.json"
-  done = script("--models=pan", "--sizes=8", "--frames=2", f"--output={output}")
+  done = script(
+    "--models=edsr_baseline", "--sizes=8", "--frames=2", f"--output={output}"
+  )
   assert done.code == 0, done.err
   result = json.loads(output.read_text())
   assert {"device", "jax", "jaxlib", "flax"} <= set(result["environment"])
-  assert result["flags"]["models"] == ["pan"]
+  assert result["flags"]["models"] == ["edsr_baseline"]
   assert result["flags"]["frames"] == 2
   assert [row["attn"] for row in result["rows"]] == ["native", "bam"]
   for row in result["rows"]:
-    assert (row["model"], row["scale"], row["size"]) == ("pan", 2, 8)
+    assert (row["model"], row["scale"], row["size"]) == ("edsr_baseline", 2, 8)
     assert f"{row['fps']:.2f}" in done.out
   assert output.with_suffix(".png").is_file()
 

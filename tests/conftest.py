@@ -1,5 +1,6 @@
 """Slow tests run with --slow, and wherever CI is set; shared fixtures."""
 
+import contextlib
 import os
 from pathlib import Path
 import runpy
@@ -52,12 +53,8 @@ def kept_folder(tmp_path_factory):
   return str(root / "kept")
 
 
-@pytest.fixture(scope="module")
-def kept_programs(kept_folder):
-  """Compiled programs are kept in a folder: one run's serve the next.
-
-  They hold no oneDNN, which cannot be kept.
-  """
+@contextlib.contextmanager
+def _kept(folder):
   import jax
   from jax.experimental.compilation_cache import compilation_cache
 
@@ -68,13 +65,25 @@ def kept_programs(kept_folder):
       "jax_persistent_cache_min_compile_time_secs",
     )
   }
-  for name, value in zip(before, (kept_folder, 0.0), strict=True):
+  for name, value in zip(before, (folder, 0.0), strict=True):
     jax.config.update(name, value)
   compilation_cache.reset_cache()
-  yield
-  for name, value in before.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()
+  try:
+    yield
+  finally:
+    for name, value in before.items():
+      jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope="module")
+def kept_programs(kept_folder):
+  """Compiled programs are kept in a folder: one run's serve the next.
+
+  They hold no oneDNN, which cannot be kept.
+  """
+  with _kept(kept_folder):
+    yield
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +108,7 @@ def photographs(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory):
+def finished_run(tmp_path_factory, kept_folder):
   """The folder of a run of two steps of a very small PAN-BAM ×2."""
   from bamjax.training import loop
 
@@ -126,5 +135,6 @@ def finished_run(tmp_path_factory):
     }
   )
   run_dir = tmp_path_factory.mktemp("run")
-  loop.train_and_evaluate(config, run_dir)
+  with _kept(kept_folder):
+    loop.train_and_evaluate(config, run_dir)
   return run_dir

@@ -35,7 +35,7 @@ PRINTED = {
   ("carn_m_group4_x2x3x4", 4): ((31.88, 0.8910), (31.93, 0.8915)),
 }
 
-QUICK = (("imdn_x4", 4), ("carn_m_group4_x2x3x4", 4))
+QUICK = (("imdn_x4", 4),)
 
 
 def run(output, **options):

@@ -1,5 +1,6 @@
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -136,12 +137,7 @@ def test_the_script_exports_a_run(finished_run, tmp_path):
   assert "pan bam ×2" in done.out
   network = load_network(path)
   run = load_network(finished_run)
-  lr = rng.random((1, 9, 8, 3), dtype=np.float32)
-  np.testing.assert_allclose(
-    network.module.apply(network.variables, lr),
-    run.module.apply(run.variables, lr),
-    atol=1e-6,
-  )
+  jax.tree.map(np.testing.assert_array_equal, network.variables, run.variables)
   told = store.read_card(path)
   assert told["step"] == run.step and told["licence"] == "MIT"
   card.write_text("[1]")

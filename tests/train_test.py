@@ -116,6 +116,7 @@ def test_a_run_cut_off_and_resumed_is_the_run_that_was_not(
   assert ours == theirs
 
 
+@pytest.mark.slow
 def test_four_devices_log_the_losses_of_one(
   finished, photographs, start, tmp_path
 ):

@@ -88,7 +88,9 @@ def test_what_does_not_fit_is_told_before(monkeypatch):
     resident.pack(make_store(2))
 
 
-def test_training_on_the_device_needs_no_tensorflow(finished_run, tmp_path):
+def test_training_on_the_device_needs_no_tensorflow(
+  finished_run, kept_environment, tmp_path
+):
   code = """
 import sys
 sys.modules["tensorflow"] = None  # its import fails
@@ -103,7 +105,11 @@ loop.train_and_evaluate(config, sys.argv[2])
   subprocess.run(
     [sys.executable, "-c", code, str(finished_run), str(run_dir)],
     check=True,
-    env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    env={
+      **os.environ,
+      **kept_environment,
+      "PYTHONPATH": os.pathsep.join(sys.path),
+    },
   )
   rows = [path / "metrics.jsonl" for path in (run_dir, finished_run)]
   assert rows[0].read_text() == rows[1].read_text()

@@ -70,11 +70,20 @@ EXACT = ("imdn", "pan", "edsr", "msrn", "carn")
 @pytest.mark.parametrize(
   ("name", "attn"),
   [
-    *((name, "bam") for name in ("imdn", "pan", "awsrn", "edsr", "msrn")),
+    ("imdn", "bam"),
+    ("pan", "cbam"),
     ("carn", "msam"),
-    ("slwsr32", "msam_avgpool"),
-    ("rcan", "cbam"),
-    ("drln", "bam_allpool"),
+    *(
+      pytest.param(name, attn, marks=pytest.mark.slow)
+      for name, attn in (
+        ("awsrn", "bam"),
+        ("edsr", "bam"),
+        ("msrn", "bam"),
+        ("slwsr32", "msam_avgpool"),
+        ("rcan", "cbam"),
+        ("drln", "bam_allpool"),
+      )
+    ),
   ],
 )
 def test_the_reach_is_the_support_of_a_pixels_gradient(name, attn):

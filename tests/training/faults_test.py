@@ -155,7 +155,7 @@ def test_two_processes_stop_together_and_go_on(start, tmp_path):
   assert code == 0, err
   run_dir = tmp_path / "two"
   processes = together(start, run_dir, 300)
-  while newest(run_dir) < 20 and processes[0].poll() is None:
+  while newest(run_dir) < 20 and processes[0].running():
     time.sleep(0.01)
   # The scheduler tells one of them only.
   processes[1].send_signal(signal.SIGTERM)

@@ -1,5 +1,7 @@
 """A small state and batches for the tests of training."""
 
+import functools
+
 import jax
 import numpy as np
 import optax
@@ -14,13 +16,16 @@ from bamjax.training.state import create_state
 PATCH, SCALE = 8, 2
 
 
+@functools.cache
 def module(dtype=None):
   return bamjax.create_model(
-    "pan", "acam", SCALE, dtype=dtype, blocks=1, features=8, up_features=8
+    "edsr", "none", SCALE, dtype=dtype, blocks=1, features=8
   )
 
 
+@functools.cache
 def state(seed=0, learning_rate=1e-3, dtype=None, **options):
+  """The same one for the same arguments, so that steps are compiled once."""
   schedule = optax.constant_schedule(learning_rate)
   return create_state(module(dtype), schedule, seed, PATCH, **options)
 

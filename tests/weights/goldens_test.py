@@ -35,11 +35,13 @@ AS_USERS_DO = {"compiler_options": {"xla_backend_optimization_level": 3}}
 def keys():
   """All networks, marked slow where one like them is among the others.
 
-  The others are all at ×2, and each backbone that is quick with BAM at ×3, ×4.
+  The others are at ×2, and each backbone that is quick with BAM at ×3, ×4.
   """
   for key, case in GOLDENS.cases.items():
     large = case["model"] in ("edsr", "msrn", *DEEP)
-    slow = case["scale"] != 2 and (large or case["attn"] != "bam")
+    with_bam = case["attn"] == "bam"
+    slow = case["scale"] != 2 and (large or not with_bam)
+    slow |= case["model"] in DEEP and not with_bam
     yield pytest.param(key, marks=pytest.mark.slow if slow else ())
 
 
