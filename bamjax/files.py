@@ -1,34 +1,82 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and never over what was read."""
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import os
 from pathlib import Path
-import tempfile
+import secrets
+import shutil
 
 from bamjax.errors import UserError
+
+
+def identity(path: str | Path) -> tuple[int, int] | None:
+  """What two paths have in common that lead to one file; None if none exists.
+
+  A link, a hard link, `..`, and letters of the other case where the disk does
+  not tell them apart all lead to the same.
+  """
+  try:
+    found = os.stat(path)
+  except (OSError, ValueError):
+    return None
+  return found.st_dev, found.st_ino
+
+
+def refuse_overwriting(
+  target: str | Path, read: Iterable[str | Path], flag: str = "--output"
+) -> None:
+  """Checks that a file to be written is none of those that are read.
+
+  Args:
+    target: the file to be written.
+    read: files, and folders of which all files count. What does not exist is
+      passed over.
+    flag: what the user should change.
+
+  Raises:
+    UserError: it is one of them, by whatever path.
+  """
+  taken = identity(target)
+  if taken is None:
+    return
+  for path in read:
+    inside = (
+      os.path.join(folder, name)
+      for folder, _, names in os.walk(path)
+      for name in names
+    )
+    for file in (path, *inside):
+      if identity(file) == taken:
+        raise UserError(
+          f"{target} would be written over {file}, which is read; give another"
+          f" {flag}"
+        )
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
   """A temporary file beside `path`, put in its place when all went well.
 
-  Makes the folder. The temporary file has the suffix of `path`.
+  Makes the folder. The temporary file has the suffix of `path`, as far as it is
+  short. What replaces a file gets its mode, and a link stays one.
 
   Raises:
     UserError: it cannot be written, or the block raised an OSError.
   """
   temporary = None
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-      path.suffix, f".{path.name[:100]}.", path.parent
-    )
-    os.close(handle)
-    temporary = Path(name)
+    # Else the link would be replaced, not the file.
+    final = Path(os.path.realpath(path))
+    if final.exists() and not final.is_file():
+      raise UserError(f"{path} is no file to write; give another name")
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _new_file(final)
     yield temporary
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
+    if final.exists():
+      shutil.copymode(final, temporary)
+    os.replace(temporary, final)
     temporary = None
   except OSError as error:
     raise UserError(
@@ -40,11 +88,27 @@ def replacing(path: Path) -> Iterator[Path]:
       temporary.unlink(missing_ok=True)
 
 
+def _new_file(path: Path) -> Path:
+  """Makes an empty file beside `path`, with the mode of any new file.
+
+  Its name is short: where that of `path` is as long as the disk allows, a
+  longer one would be refused.
+  """
+  while True:
+    name = f".{secrets.token_hex(6)}{path.suffix[-16:]}"
+    with contextlib.suppress(FileExistsError):
+      path.with_name(name).open("xb").close()
+      return path.with_name(name)
+
+
 def write_atomically(path: Path, text: str) -> None:
   """Writes a file whole or not at all, and makes its folder.
+
+  In UTF-8; what a file's name has that is none is written as `\\udc80` to
+  `\\udcff`.
 
   Raises:
     UserError: it cannot be written.
   """
   with replacing(path) as temporary:
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -1,0 +1,102 @@
+import os
+from pathlib import Path
+import stat
+
+import pytest
+
+from bamjax.errors import UserError
+from bamjax.files import refuse_overwriting
+from bamjax.files import replacing
+from bamjax.files import write_atomically
+
+LONGEST = 255  # bytes of a name, on most disks
+
+
+@pytest.mark.parametrize(
+  "way", ["itself", "dots", "link", "hard link", "folder"]
+)
+def test_what_is_read_is_not_overwritten(tmp_path, way):
+  read = tmp_path / "in" / "a.txt"
+  write_atomically(read, "a")
+  (tmp_path / "link").symlink_to(read)
+  os.link(read, tmp_path / "hard")
+  target = {
+    "itself": read,
+    "dots": tmp_path / "in" / ".." / "in" / "a.txt",
+    "link": tmp_path / "link",
+    "hard link": tmp_path / "hard",
+    "folder": read,
+  }[way]
+  source = tmp_path / "in" if way == "folder" else read
+  with pytest.raises(UserError, match="would be written over .*; give another"):
+    refuse_overwriting(target, ["absent", source])
+  write_atomically(tmp_path / "other", "b")
+  refuse_overwriting(tmp_path / "other", [source])
+  refuse_overwriting(tmp_path / "in" / "new", [source])
+
+
+def test_letters_of_the_other_case_are_the_same_where_the_disk_has_it_so(
+  tmp_path,
+):
+  (tmp_path / "a").touch()
+  if not (tmp_path / "A").exists():
+    pytest.skip("the disk tells letters apart")
+  with pytest.raises(UserError):
+    refuse_overwriting(tmp_path / "A", [tmp_path / "a"])
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_a_file_has_the_mode_of_any_new_one(tmp_path, mask):
+  before = os.umask(mask)
+  try:
+    write_atomically(tmp_path / "a", "")
+  finally:
+    os.umask(before)
+  assert stat.S_IMODE(os.stat(tmp_path / "a").st_mode) == 0o666 & ~mask
+  os.chmod(tmp_path / "a", 0o600)
+  write_atomically(tmp_path / "a", "b")
+  assert stat.S_IMODE(os.stat(tmp_path / "a").st_mode) == 0o600
+
+
+def test_a_link_stays_one(tmp_path):
+  (tmp_path / "file").write_text("old")
+  (tmp_path / "link").symlink_to("file")
+  write_atomically(tmp_path / "link", "new")
+  assert (tmp_path / "link").is_symlink()
+  assert (tmp_path / "file").read_text() == "new"
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "日", "😀"])
+def test_names_may_be_as_long_as_the_disk_has_them(tmp_path, letter):
+  room = LONGEST - len(".png")
+  name = letter * (room // len(letter.encode())) + ".png"
+  write_atomically(tmp_path / name, "a")
+  assert os.listdir(tmp_path) == [name]
+  with pytest.raises(UserError, match="name too long"):
+    write_atomically(tmp_path / (name + letter * 5), "a")
+  # An extension that long.
+  write_atomically(tmp_path / f"a.{name}"[: len(name)], "a")
+
+
+def test_names_that_are_no_utf_8_are_written(tmp_path):
+  write_atomically(tmp_path / "a", os.fsdecode(b"caf\xe9 \xc3\xa9"))
+  assert (tmp_path / "a").read_text("utf-8") == "caf\\udce9 é"
+
+
+def test_what_is_no_file_stays(tmp_path):
+  os.mkfifo(tmp_path / "pipe")
+  for name in (".", "pipe"):
+    with pytest.raises(UserError, match="is no file to write"):
+      write_atomically(tmp_path / name, "a")
+  assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+
+
+def test_a_failure_leaves_the_old_file_alone(tmp_path):
+  path = tmp_path / "a.txt"
+  write_atomically(path, "old")
+  with pytest.raises(UserError, match="No space"), replacing(path) as temporary:
+    assert temporary.suffix == path.suffix
+    raise OSError(28, "No space left on device")
+  with pytest.raises(KeyError), replacing(Path(path)):
+    raise KeyError
+  assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
