@@ -20,6 +20,7 @@ from absl import app
 from absl import flags
 from absl import logging
 
+from bamjax import terminal
 from bamjax.errors import UserError
 
 # What ails a disk, not a program.
@@ -39,6 +40,21 @@ def _fail(message: str) -> NoReturn:
   sys.exit(2)
 
 
+def _expand_home() -> None:
+  """Expands ~ in arguments and flags: shells leave `--flag=~/x` as it is."""
+
+  def expand(text):
+    return os.path.expanduser(text) if text.startswith("~") else text
+
+  for i, argument in enumerate(sys.argv[1:], 1):
+    flag = re.match(r"--?[\w.-]+=", argument)
+    if flag:
+      values = argument[flag.end() :].split(",")
+      sys.argv[i] = flag[0] + ",".join(map(expand, values))
+    else:
+      sys.argv[i] = expand(argument)
+
+
 def define_config(default: str, help_text: str) -> flags.FlagHolder:
   """Defines --config, a file of ml_collections, and --config.FIELD=VALUE.
 
@@ -52,6 +68,7 @@ def define_config(default: str, help_text: str) -> flags.FlagHolder:
   # Imported here: the other scripts do without it.
   from ml_collections import config_flags
 
+  _expand_home()  # what it looks up reads them before `run` does
   try:
     holder = config_flags.DEFINE_config_file("config", default, help_text)
   except AttributeError as error:
@@ -87,6 +104,32 @@ def _parse_flags(argv: Sequence[str], positional: bool = False) -> list[str]:
   if len(rest) > 1 and not positional:
     _fail(f"unexpected argument {rest[1]!r} (--help lists the flags)")
   return rest
+
+
+def _check_devices() -> None:
+  """Finds the devices.
+
+  Raises:
+    UserError: there are none of those that are asked for.
+  """
+  import jax
+
+  try:
+    jax.devices()
+  # JAX asserts that a platform that is asked for has any.
+  except (RuntimeError, AssertionError) as error:
+    asked, reason = jax.config.jax_platforms, str(error).partition(" (set ")[0]
+    try:
+      jax.config.update("jax_platforms", "")
+      found = ", ".join(sorted({device.platform for device in jax.devices()}))
+    except (RuntimeError, AssertionError):
+      found = "none"
+    raise UserError(
+      f"JAX_PLATFORMS={asked or ''}: there is no such device for JAX"
+      f"{f' ({reason})' if reason else ''}; there is: {found}. Unset"
+      " JAX_PLATFORMS to use that, or install what is missing, for NVIDIA"
+      " pip install -U 'jax[cuda13]' (or 'jax[cuda12]')"
+    ) from None
 
 
 def _keep_compiled() -> None:
@@ -162,7 +205,8 @@ def run(
 
   A `UserError`, an unknown flag or a flag's bad value ends the script with one
   line, `SCRIPT: error: MESSAGE`, on stderr and exit status 2. Any other
-  exception is a bug and keeps its traceback.
+  exception is a bug and keeps its traceback. What cannot be printed ends
+  nothing.
   """
 
   def guarded(argv):
@@ -177,6 +221,7 @@ def run(
     keep_memory()
     try:
       start()
+      _check_devices()
       _keep_compiled()
       return main(argv)
     except UserError as error:
@@ -192,5 +237,8 @@ def run(
         f"{where}{error.strerror}; mend that, then give the same command again"
       )
 
+  logging.use_absl_handler()  # in place of what else logs to today's stderr
+  terminal.make_lasting()
+  _expand_home()
   parser = functools.partial(_parse_flags, positional=positional)
   app.run(guarded, flags_parser=parser)

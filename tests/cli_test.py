@@ -6,6 +6,8 @@ import scripts
 
 SCRIPT = """
 import logging
+import os
+import sys
 
 from absl import flags
 from bamjax import cli
@@ -13,6 +15,7 @@ from bamjax.errors import UserError
 
 flags.DEFINE_string("fail", None, "how to fail")
 flags.DEFINE_integer("number", 1, "a number")
+flags.DEFINE_list("path", [], "paths")
 if CONFIG:
   config = cli.define_config(CONFIG, "the configuration")
 
@@ -28,11 +31,30 @@ def main(argv):
     return
   if flags.FLAGS.fail == "bug":
     raise RuntimeError("a bug")
+  if flags.FLAGS.fail in ("closed", "both closed"):
+    reading, writing = os.pipe()
+    os.close(reading)
+    for number in (1, 2) if flags.FLAGS.fail == "both closed" else (1,):
+      os.dup2(writing, number)
+    for i in range(3):
+      print("a line", flush=i == 1)
+      print("an error", file=sys.stderr)
+      logging.warning("a warning")
+    open("done", "w").close()
+  if flags.FLAGS.fail == "letters":
+    print("3×4 → 日 caf\\udce9")
+    logging.warning("日")
+  if flags.FLAGS.path:
+    print("path", *flags.FLAGS.path, *argv[1:])
   print("number", flags.FLAGS.number)
   if CONFIG:
     print("steps", config.value.steps)
 
-cli.run(main)
+if ENCODING:
+  sys.stdout.reconfigure(encoding=ENCODING, errors="strict")
+if CLOSED:
+  sys.stdout = sys.stderr = None
+cli.run(main, positional=POSITIONAL)
 """
 
 CONFIG = """
@@ -45,13 +67,24 @@ def get_config():
 
 @pytest.fixture
 def call(tmp_path):
-  def call(*flags, config=False):
+  def call(
+    *flags,
+    config=False,
+    encoding=None,
+    closed=False,
+    positional=False,
+    **environment,
+  ):
     config_file = tmp_path / "config.py"
     config_file.write_text(CONFIG)
     path = tmp_path / "tool.py"
     value = repr(str(config_file)) if config else "None"
-    path.write_text(f"CONFIG = {value}\n{SCRIPT}")
-    return scripts.call(path, *flags, cwd=tmp_path)
+    settings = (
+      f"CONFIG, ENCODING, CLOSED, POSITIONAL ="
+      f" {value}, {encoding!r}, {closed}, {positional}"
+    )
+    path.write_text(f"{settings}\n{SCRIPT}")
+    return scripts.call(path, *flags, cwd=tmp_path, **environment)
 
   return call
 
@@ -114,3 +147,51 @@ def test_a_bug_keeps_its_traceback(call):
   done = call("--fail=bug")
   assert done.code not in (0, 2)
   assert "Traceback" in done.err and "a bug" in done.err
+
+
+@pytest.mark.parametrize("what", ["closed", "both closed"])
+def test_a_closed_pipe_does_not_end_the_work(call, tmp_path, what):
+  done = call(f"--fail={what}")
+  assert done.code == 0 and (tmp_path / "done").exists()
+  assert "Traceback" not in done.err
+  if what == "closed":
+    assert done.err.count("stdout is closed (Broken pipe)") == 1
+    assert done.err.count("an error") == 3
+
+
+def test_streams_closed_before_the_start_do_not_end_the_work(call):
+  assert call(closed=True).code == 0
+
+
+@pytest.mark.parametrize(
+  "encoding, line",
+  [
+    ("utf-8", "3×4 → 日 caf\\udce9"),
+    ("ascii", "3x4 -> \\u65e5 caf\\udce9"),
+  ],
+)
+def test_what_an_encoding_does_not_have_is_spelt(call, encoding, line):
+  done = call("--fail=letters", encoding=encoding)
+  assert done.code == 0
+  assert done.out == f"{line}\nnumber 1\n"
+
+
+def test_a_home_is_found_behind_a_flag_too(call, tmp_path):
+  home = {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
+  done = call("--path=~/a,b~,~/c", "~/d", "e~", positional=True, **home)
+  assert done.out.startswith(
+    f"path {tmp_path}/a b~ {tmp_path}/c {tmp_path}/d e~\n"
+  )
+  done = call("--config=~/config.py", config=True, **home)
+  assert done.out == "number 1\nsteps 3\n"
+
+
+def test_a_device_that_is_not_there_is_told(call):
+  import jax
+
+  if jax.default_backend() != "cpu":
+    pytest.skip("there is such a device")
+  done = call(JAX_PLATFORMS="cuda")
+  assert done.code == 2 and done.err.count("\n") == 1
+  assert "JAX_PLATFORMS=cuda: there is no such device" in done.err
+  assert "there is: cpu" in done.err and "jax[cuda13]" in done.err
