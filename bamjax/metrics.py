@@ -21,7 +21,7 @@ _LUMA = {
 }
 
 
-_WINDOW = 11  # side of SSIM's window
+WINDOW = 11  # side of SSIM's window
 _PAD = 64  # pictures are padded to multiples of it
 
 
@@ -84,9 +84,9 @@ def ssim(a: jax.Array, b: jax.Array, peak: float = 255.0) -> jax.Array:
   Source: Wang et al. 2004.
   """
   a, b = _planes(a, b)
-  if min(a.shape[-2:]) < _WINDOW:
+  if min(a.shape[-2:]) < WINDOW:
     raise ValueError(
-      f"SSIM needs at least {_WINDOW}×{_WINDOW} pixels; got {a.shape}"
+      f"SSIM needs at least {WINDOW}×{WINDOW} pixels; got {a.shape}"
     )
   return _mean(_similarity(a, b, peak))
 
@@ -177,10 +177,10 @@ def picture_scores(
       f"floating HR must be in [0, 1]; it is in [{hr.min():g}, {hr.max():g}]"
     )
   size = hr.shape[:2]
-  if min(size) - 2 * border < _WINDOW:
+  if min(size) - 2 * border < WINDOW:
     raise ValueError(
       f"{size[1]}×{size[0]} pixels less a border of {border} leave no"
-      f" {_WINDOW}×{_WINDOW} window"
+      f" {WINDOW}×{WINDOW} window"
     )
   pad = [(0, -n % _PAD) for n in size] + [(0, 0)]
   a, b = (np.pad(x, pad)[None] if np.any(pad) else x[None] for x in (sr, hr))
@@ -264,18 +264,18 @@ def _blur(x: jax.Array) -> jax.Array:
   As sums of shifted arrays, which on the CPU take a tenth of the time of XLA's
   convolution of one channel.
   """
-  offsets = np.arange(_WINDOW) - _WINDOW // 2
+  offsets = np.arange(WINDOW) - WINDOW // 2
   weights = np.exp(-(offsets**2) / (2 * 1.5**2))
   weights = (weights / weights.sum()).tolist()
   for axis in (x.ndim - 2, x.ndim - 1):
-    length = x.shape[axis] - (_WINDOW - 1)
+    length = x.shape[axis] - (WINDOW - 1)
 
     def shifted(i, x=x, axis=axis, length=length):
       return lax.slice_in_dim(x, i, i + length, axis=axis)
 
     # The window is symmetric: one product for two taps.
-    half = _WINDOW // 2
+    half = WINDOW // 2
     x = weights[half] * shifted(half) + sum(
-      weights[i] * (shifted(i) + shifted(_WINDOW - 1 - i)) for i in range(half)
+      weights[i] * (shifted(i) + shifted(WINDOW - 1 - i)) for i in range(half)
     )
   return x

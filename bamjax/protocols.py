@@ -6,6 +6,7 @@ compare, so that no score goes without the name of its protocol.
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Sequence
 import dataclasses
 
 import numpy as np
@@ -82,6 +83,15 @@ class Protocol:
   def suffix(self) -> str:
     """ "y" or "rgb": what the names of the scores end in."""
     return "rgb" if self.planes == "rgb" else "y"
+
+  def check_size(self, shape: Sequence[int], scale: int) -> None:
+    """Raises UserError where HR of a shape, H×W×…, is too small to score."""
+    least = metrics.WINDOW + 2 * self.border(scale)
+    if min(shape[:2]) < least:
+      raise UserError(
+        f"too small to be scored: HR is {shape[1]}×{shape[0]}, less than"
+        f" {least}×{least}"
+      )
 
   def score(
     self, sr: np.ndarray, hr: np.ndarray, scale: int

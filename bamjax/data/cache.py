@@ -1,7 +1,8 @@
 """Pictures decoded once: kept in memory, or in a file that is mapped into it.
 
 The file holds the pictures' bytes one after the other, then an index, then its
-length and a mark. What is cut short lacks the mark and is made anew.
+length and a mark. What is cut short lacks the mark and is made anew, and so is
+a file whose index does not account for each of the pictures that it is for.
 """
 
 from collections.abc import Iterable
@@ -27,10 +28,11 @@ from bamjax.data.sources import Picture
 from bamjax.errors import UserError
 
 Pair = tuple[np.ndarray, np.ndarray]
-# A picture's name, and its LR and HR or why it can't be read.
-_Loaded = tuple[str, Pair | UserError]
+# A picture's number, and its LR and HR with their digest, or why it can't be
+# read.
+_Loaded = tuple[int, tuple[Pair, str] | UserError]
 
-_MARK = b"bamjax-1"
+_MARK = b"bamjax-2"
 _TAIL = struct.Struct("<Q8s")  # length of the index, mark
 _WORKERS = min(8, os.cpu_count() or 1)
 # Of the memory that is free, what decoded pictures may take.
@@ -46,6 +48,7 @@ class Decoded:
   Attributes:
     names: of the pictures.
     pairs: LR h×w×3 and HR sh×sw×3, uint8, of each.
+    digests: of each, what `digest` finds.
     left_out: why other pictures could not be read, a line each.
   """
 
@@ -53,11 +56,13 @@ class Decoded:
     self,
     names: list[str],
     pairs: list[Pair],
+    digests: list[str],
     left_out: list[str],
     mapping: mmap.mmap | None = None,
   ):
     self.names = names
     self.pairs = pairs
+    self.digests = digests
     self.left_out = left_out
     self._mapping = mapping
     self._cut = 0
@@ -84,6 +89,14 @@ class Decoded:
         self._mapping.madvise(mmap.MADV_DONTNEED)
 
 
+def digest(pair: Pair) -> str:
+  """16 hexadecimal digits that differ where the bytes of LR or HR do."""
+  found = hashlib.blake2b(digest_size=8)
+  for image in pair:
+    found.update(np.ascontiguousarray(image))
+  return found.hexdigest()
+
+
 def decode(
   pictures: Sequence[Picture],
   *,
@@ -106,7 +119,7 @@ def decode(
   if cache_dir is not None:
     return _cached(pictures, Path(cache_dir), _load(pictures))
   if spill_dir is None:
-    return _in_memory(_load(pictures))
+    return _in_memory(pictures, _load(pictures))
   path = _path(pictures, Path(spill_dir))
   if path.exists():  # they did not fit the last time
     return _cached(pictures, Path(spill_dir), _load(pictures))
@@ -115,7 +128,7 @@ def decode(
   for item in loaded:
     found.append(item)
     if not isinstance(item[1], UserError):
-      budget -= sum(image.nbytes for image in item[1])
+      budget -= sum(image.nbytes for image in item[1][0])
     if budget < 0:
       logging.warning(
         "the pictures take more than half of the free memory: they are kept in"
@@ -125,7 +138,7 @@ def decode(
       return _cached(
         pictures, Path(spill_dir), itertools.chain(_drain(found), loaded)
       )
-  return _in_memory(found)
+  return _in_memory(pictures, found)
 
 
 def _drain(items: list) -> Iterator:
@@ -138,13 +151,15 @@ def _drain(items: list) -> Iterator:
 def _load(pictures: Iterable[Picture]) -> Iterator[_Loaded]:
   """Reads pictures in parallel, in order, a few ahead of their use."""
 
-  def read(picture):
+  def read(numbered):
+    number, picture = numbered
     try:
-      return picture.name, picture.load()
+      pair = picture.load()
+      return number, (pair, digest(pair))
     except UserError as error:
-      return picture.name, error
+      return number, error
 
-  remaining = iter(pictures)
+  remaining = enumerate(pictures)
   with futures.ThreadPoolExecutor(_WORKERS) as pool:
     waiting = [
       pool.submit(read, p) for p in itertools.islice(remaining, 2 * _WORKERS)
@@ -154,15 +169,18 @@ def _load(pictures: Iterable[Picture]) -> Iterator[_Loaded]:
       waiting += [pool.submit(read, p) for p in itertools.islice(remaining, 1)]
 
 
-def _in_memory(loaded: Iterable[_Loaded]) -> Decoded:
-  names, pairs, left_out = [], [], []
-  for name, pair in loaded:
-    if isinstance(pair, UserError):
-      left_out.append(str(pair))
+def _in_memory(
+  pictures: Sequence[Picture], loaded: Iterable[_Loaded]
+) -> Decoded:
+  names, pairs, digests, left_out = [], [], [], []
+  for number, found in loaded:
+    if isinstance(found, UserError):
+      left_out.append(str(found))
     else:
-      names.append(name)
-      pairs.append(pair)
-  return Decoded(names, pairs, left_out)
+      names.append(pictures[number].name)
+      pairs.append(found[0])
+      digests.append(found[1])
+  return Decoded(names, pairs, digests, left_out)
 
 
 def _path(pictures: Sequence[Picture], folder: Path) -> Path:
@@ -183,10 +201,10 @@ def _cached(
     # Another process that needs the same file waits, and then finds it.
     with path.with_suffix(".lock").open("w") as lock:
       fcntl.flock(lock, fcntl.LOCK_EX)
-      decoded = _open(path) if path.exists() else None
+      decoded = _open(path, pictures) if path.exists() else None
       if decoded is None:
         _write(path, loaded)
-        decoded = _open(path)
+        decoded = _open(path, pictures)
   except OSError as error:
     raise UserError(
       f"decoded pictures cannot be kept in {folder}: {error.strerror}; free"
@@ -203,13 +221,13 @@ def _write(path: Path, loaded: Iterable[_Loaded]) -> None:
     dir=path.parent, prefix=f".{path.stem}.", delete=False
   ) as file:
     try:
-      for name, pair in loaded:
-        if isinstance(pair, UserError):
-          left_out.append(str(pair))
+      for number, found in loaded:
+        if isinstance(found, UserError):
+          left_out.append([number, str(found)])
           continue
-        shapes = [image.shape[:2] for image in pair]
-        rows.append([name, offset, *shapes])
-        for image in pair:
+        shapes = [image.shape[:2] for image in found[0]]
+        rows.append([number, found[1], offset, *shapes])
+        for image in found[0]:
           file.write(np.ascontiguousarray(image))
           offset += image.nbytes
       index = json.dumps({"pictures": rows, "left_out": left_out}).encode()
@@ -222,26 +240,31 @@ def _write(path: Path, loaded: Iterable[_Loaded]) -> None:
       raise
 
 
-def _open(path: Path) -> Decoded | None:
+def _open(path: Path, pictures: Sequence[Picture]) -> Decoded | None:
   """Maps the file into memory; None, and a warning, where it is damaged."""
   try:
     with path.open("rb") as file:
       mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     length, mark = _TAIL.unpack(mapping[-_TAIL.size :])
     index = json.loads(mapping[-_TAIL.size - length : -_TAIL.size])
-    if mark != _MARK:
+    rows, left_out = index["pictures"], index["left_out"]
+    numbers = sorted(row[0] for row in [*rows, *left_out])
+    if mark != _MARK or numbers != list(range(len(pictures))):
       raise ValueError(mark)
-    names, pairs = [], []
-    for name, offset, *shapes in index["pictures"]:
+    names, pairs, digests = [], [], []
+    for number, found, offset, *shapes in rows:
       pair = []
       for height, width in shapes:
         size = 3 * height * width
         flat = np.frombuffer(mapping, np.uint8, size, offset)
         pair.append(flat.reshape(height, width, 3))
         offset += size
-      names.append(name)
-      pairs.append(tuple(pair))
-  except (ValueError, KeyError, TypeError, struct.error):
+      lr, hr = pair
+      names.append(pictures[number].name)
+      pairs.append((lr, hr))
+      digests.append(found)
+    left_out = [line for _, line in left_out]
+  except (ValueError, KeyError, TypeError, IndexError, struct.error):
     logging.warning("%s is damaged or cut short: it is made anew", path)
     return None
-  return Decoded(names, pairs, index["left_out"], mapping)
+  return Decoded(names, pairs, digests, left_out, mapping)

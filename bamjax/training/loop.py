@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from bamjax import complexity
 from bamjax import config as config_lib
 from bamjax import evaluation
 from bamjax.data import cache
@@ -24,6 +25,7 @@ from bamjax.report import results
 from bamjax.training import distributed
 from bamjax.training import feed
 from bamjax.training import parallel
+from bamjax.training import run_data
 from bamjax.training import run_dir as run_dir_lib
 from bamjax.training import warm_start
 from bamjax.training.checkpoints import Checkpoints
@@ -31,6 +33,7 @@ from bamjax.training.progress import Progress
 from bamjax.training.schedule import make_schedule
 from bamjax.training.state import TrainState
 from bamjax.training.state import with_params
+from bamjax.training.validation import Validation
 
 # Steps from which on a longer compilation pays.
 _MANY = 1000
@@ -49,11 +52,12 @@ def train_and_evaluate(
   Returns:
     What summary.json holds: a row of results (`bamjax.report.results`) of the
     best checkpoint on the validation pictures, with the run's `steps`. None on
-    all processes but the first.
+    all processes but the first. Of a run that had finished before, what it
+    wrote then.
 
   Raises:
-    UserError: the configuration, the data or the folder is at fault, or the
-      loss stopped being finite.
+    UserError: the configuration, the data or the folder is at fault, the run
+      has validated on other pictures, or the loss stopped being finite.
     SystemExit: a signal ended the run, after a checkpoint: 128 + its number.
   """
   run_dir = Path(run_dir)
@@ -67,15 +71,28 @@ def train_and_evaluate(
     checkpoints = Checkpoints(run_dir, config.keep_last)
     with contextlib.closing(checkpoints):
       state, start = checkpoints.restore(parallel.replicate(state))
-      if start and distributed.is_primary():
+      if start == config.steps:
+        finished, summary = _finished(run_dir, config)
+        if finished:
+          return summary
+      elif start and distributed.is_primary():
         print(f"{run_dir}: goes on from step {start} of {config.steps}")
       if not start and config.init_from:
         params = warm_start.take_weights(state.params, module, config)
         state = with_params(
           state, parallel.replicate(params), ema=state.ema is not None
         )
+      validation = Validation(
+        source.val, config.scale, config.data.max_val_pictures
+      )
+      if start:
+        distributed.on_primary(
+          lambda: run_data.check_validation(run_dir, validation)
+        )
       if start < config.steps:
-        run = _Run(config, run_dir, module, source, checkpoints)
+        run = _Run(
+          config, run_dir, module, source.train, validation, checkpoints
+        )
         with many_runs(config.steps >= _MANY):
           state = run.train(state, start)
       checkpoints.wait()
@@ -83,16 +100,45 @@ def train_and_evaluate(
       params = parallel.local(checkpoints.restore_step(state, best).averaged())
 
     def finish():
-      summary = {
-        **_score(config, module, params, best, source.val),
-        "steps": config.steps,
-      }
+      try:
+        scores = _score(config, module, params, best, validation.all())
+      except UserError as error:
+        raise UserError(
+          f"training is complete, the best checkpoint is that of step {best} in"
+          f" {run_dir}, but it was not scored: {error}"
+        ) from error
+      summary = {**scores, "steps": config.steps}
       write_atomically(
         run_dir / run_dir_lib.SUMMARY, json.dumps(summary, indent=2) + "\n"
       )
       return summary
 
     return distributed.on_primary(finish)
+
+
+def _finished(run_dir: Path, config) -> tuple[bool, dict | None]:
+  """Whether a run that has done its steps has its summary; it, on process 0.
+
+  That stays as it is: what validates now may not be what chose the best.
+  """
+
+  def read():
+    # Damaged, or an older version's: then it is made anew.
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+      summary = json.loads((run_dir / run_dir_lib.SUMMARY).read_text())
+      results.table(summary)  # needs what a summary has
+      if summary["steps"] == config.steps:
+        print(
+          f"{run_dir} has finished its {config.steps} steps, with these scores;"
+          f" python evaluate.py --run_dir={run_dir} --benchmarks=DIR scores it"
+          f" on others, --init_from={run_dir} starts another run from it"
+        )
+        return summary
+    return None
+
+  summary = distributed.on_primary(read)
+  there = distributed.gather(np.array([summary is not None])).any()
+  return bool(there), summary
 
 
 def _score(config, module, params, step, pictures) -> results.Row:
@@ -117,29 +163,28 @@ def _score(config, module, params, step, pictures) -> results.Row:
 class _Run:
   """What does not change while a run trains."""
 
-  def __init__(self, config, run_dir, module, source, checkpoints):
+  def __init__(
+    self, config, run_dir, module, pictures, validation, checkpoints
+  ):
     self._config = config
     self._run_dir = run_dir
     self._module = module
     self._checkpoints = checkpoints
     self._schedule = make_schedule(config.optim, config.steps)
     decoded = cache.decode(
-      source.train,
+      pictures,
       cache_dir=config.data.cache_dir or None,
       spill_dir=run_dir / "cache",
     )
     self._store = crops.CropStore(decoded, config.data.patch)
-    limit = config.data.max_val_pictures or len(source.val)
-    # Each process validates on its share.
-    share = slice(jax.process_index(), limit, jax.process_count())
-    self._count = min(limit, len(source.val))
-    self._val = [(p.name, *p.load()) for p in source.val[share]]
+    self._validation = validation
 
   def train(self, state: TrainState, start: int) -> TrainState:
     """Trains from step `start` to the last."""
     config = self._config
     if distributed.is_primary():
-      run_dir_lib.note_data(self._run_dir, self._store)
+      run_data.note(self._run_dir, self._store, self._validation)
+      print(self._described(state), flush=True)
       logs = run_dir_lib.Logs(self._run_dir, start)
     else:
       logs = run_dir_lib.NoLogs()
@@ -165,6 +210,21 @@ class _Run:
           raise SystemExit(128 + stop)
     return state
 
+  def _described(self, state: TrainState) -> str:
+    """What trains on what, in a line."""
+    config, decoded = self._config, self._store.decoded
+    names = self._validation.names
+    kept = config.data.source != "folder" or config.data.val_dir
+    count = complexity.parameters(self._module, {"params": state.params})
+    device = jax.devices()[0].device_kind
+    return (
+      f"{device} ×{jax.device_count()}: {' '.join(identify(self._module))}"
+      f" ×{config.scale}, {count:,} parameters; trains on"
+      f" {len(decoded.names)} pictures ({len(self._store.places)} crops),"
+      f" validates on {len(names)}{'' if kept else ' held out'}:"
+      f" {run_data.abbreviate(names)}"
+    )
+
   def _look_after(self, state, step, stop, logs, progress) -> TrainState:
     """Logs, validates and saves where it is time to."""
     config = self._config
@@ -174,13 +234,14 @@ class _Run:
     saving = step % config.checkpoint_every == 0 or evaluating or stop
     if logging_step or saving:
       self._check_finite(state, step)
+      self._check_folder(step)
     if logging_step:
       count = step % config.log_every or config.log_every
       loss = float(state.loss_sum) / count
       rate = float(self._schedule(step - 1))
       logs.write(step, loss=loss, learning_rate=rate)
       state = state.replace(loss_sum=jnp.zeros_like(state.loss_sum))
-      progress.tell(step, f"loss {loss:.5f}")
+      progress.tell(step, f"loss {loss:.5f}", rate=True)
     metrics = None
     if evaluating:
       metrics = self._validate(state, step, logs)
@@ -204,6 +265,13 @@ class _Run:
         " another --run_dir"
       )
 
+  def _check_folder(self, step: int) -> None:
+    if not self._run_dir.is_dir():
+      raise UserError(
+        f"the run's folder {self._run_dir} was removed while it trained, with"
+        f" its checkpoints; the run ends at step {step}"
+      )
+
   def _validate(self, state: TrainState, step: int, logs) -> dict[str, float]:
     """Mean PSNR-Y and SSIM-Y, of the weights and of their average."""
     metrics = {}
@@ -213,14 +281,14 @@ class _Run:
       upscale = Upscaler(self._module, {"params": parallel.local(params)})
       rows = [
         MATLAB.score(upscale(lr), hr, self._config.scale)
-        for _, lr, hr in self._val
+        for _, lr, hr in self._validation.share
       ]
       for key in ("psnr_y", "ssim_y"):
         total = np.array([sum(row[key] for row in rows)])
         total = float(distributed.gather(total).sum())
-        metrics[prefix + key] = total / self._count
+        metrics[prefix + key] = total / len(self._validation.names)
     logs.write(step, **metrics)
-    if self._val:
-      name, lr, _ = self._val[0]
+    if self._validation.share:
+      name, lr, _ = self._validation.share[0]
       logs.show(step, f"validation/{name}", upscale(lr))
     return metrics

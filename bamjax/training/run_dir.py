@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import json
-import logging
 from pathlib import Path
 
 import ml_collections
@@ -11,9 +10,7 @@ import numpy as np
 import tensorboardX
 
 from bamjax import config as config_lib
-from bamjax.data.crops import CropStore
 from bamjax.errors import UserError
-from bamjax.files import write_atomically
 from bamjax.training import distributed
 from bamjax.training.checkpoints import Checkpoints
 from bamjax.training.schedule import make_schedule
@@ -21,7 +18,6 @@ from bamjax.training.state import create_state
 from bamjax.training.state import TrainState
 
 CONFIG = "config.json"
-DATA = "data.json"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
 
@@ -69,27 +65,6 @@ def _held(path: Path, config: ml_collections.ConfigDict):
     else:
       config_lib.save(config, path / CONFIG)
     yield
-
-
-def note_data(path: Path, store: CropStore) -> None:
-  """Notes what a run trains on; warns where that is not what it began with."""
-  now = {
-    "pictures": len(np.unique(store.places[:, 0])),
-    "crops": len(store.places),
-    "sha256": store.fingerprint(),
-  }
-  file = path / DATA
-  with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-    then = json.loads(file.read_text())
-    if then["sha256"] != now["sha256"]:
-      logging.warning(
-        "the training pictures are not those that the run began with (%s"
-        " pictures then, %d now): it goes on with these, and is no longer the"
-        " run that was not cut off",
-        then["pictures"],
-        now["pictures"],
-      )
-  write_atomically(file, json.dumps(now, indent=2) + "\n")
 
 
 def load(path: Path, step: int | None = None):

@@ -1,4 +1,5 @@
 import errno
+import json
 import multiprocessing
 import os
 
@@ -123,6 +124,46 @@ def test_a_damaged_file_is_made_anew(folder, tmp_path, keep, caplog):
   check(cache.decode(pictures(folder), cache_dir=where), folder)
   assert "made anew" in caplog.text
   assert file.read_bytes() == data
+
+
+@pytest.mark.parametrize("change", ["empty", "fewer", "twice"])
+def test_an_index_that_leaves_pictures_out_is_made_anew(
+  folder, tmp_path, change, caplog
+):
+  where = tmp_path / "cache"
+  cache.decode(pictures(folder), cache_dir=where)
+  (file,) = files(where)
+  data = file.read_bytes()
+  length, mark = cache._TAIL.unpack(data[-cache._TAIL.size :])
+  start = len(data) - cache._TAIL.size - length
+  index = json.loads(data[start : start + length])
+  rows = index["pictures"]
+  index["pictures"] = {
+    "empty": [],
+    "fewer": rows[1:],
+    "twice": [rows[0], *rows[:-1]],
+  }[change]
+  text = json.dumps(index).encode()
+  file.write_bytes(data[:start] + text + cache._TAIL.pack(len(text), mark))
+  check(cache.decode(pictures(folder), cache_dir=where), folder)
+  assert "made anew" in caplog.text
+  assert file.read_bytes() == data
+
+
+def test_digests_tell_contents_in_memory_and_in_a_file(folder, tmp_path):
+  where = {"cache_dir": tmp_path / "cache"}
+  first = cache.decode(pictures(folder)).digests
+  assert first == cache.decode(pictures(folder), **where).digests
+  assert first == cache.decode(pictures(folder), **where).digests
+  assert len(set(first)) == 5
+  # One value of one pixel more.
+  changed = picture(3, 30)
+  changed[-2, 4, 1] ^= 1
+  Image.fromarray(changed).save(folder / "3.png")
+  found = cache.decode(pictures(folder)).digests
+  assert [a == b for a, b in zip(first, found, strict=True)] == [
+    *(True, True, False, True, True)
+  ]
 
 
 def _build(folder, where, results):

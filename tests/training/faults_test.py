@@ -126,6 +126,8 @@ def test_memory_does_not_grow_over_two_thousand_steps(start, tmp_path, mode):
   process = start(tmp_path, 2500, *flags)
   seen = {}
   for line in process.lines():
+    if not line.startswith("step "):  # what trains on what
+      continue
     step = int(line.split("/")[0].removeprefix("step "))
     # What a process still needs at its end is not a step's.
     if "PSNR" not in line and step < 2500:

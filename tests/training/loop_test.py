@@ -1,9 +1,11 @@
 import json
+from pathlib import Path
 import shutil
 import signal
 
 import jax
 import numpy as np
+from PIL import Image
 import pytest
 
 import bamjax
@@ -180,6 +182,83 @@ def test_other_pictures_on_resume_are_warned_of(
   assert "2 pictures then, 3 now" in caplog.text
   noted = json.loads((tmp_path / "run" / "data.json").read_text())
   assert noted["pictures"] == 3
+
+
+@pytest.fixture
+def copied(finished_run, tmp_path):
+  """A copy of the finished run, its configuration, its pictures in a copy."""
+  shutil.copytree(finished_run, tmp_path / "run")
+  config = config_lib.load(finished_run / "config.json")
+  shutil.copytree(config.data.val_dir, tmp_path / "pictures")
+  config.data.val_dir = str(tmp_path / "pictures")
+  return tmp_path / "run", config
+
+
+def test_a_finished_run_is_not_scored_on_other_pictures(copied, capsys):
+  run_dir, config = copied
+  picture = Path(config.data.val_dir) / "a.png"
+  shutil.copy(picture, picture.with_name("c.png"))
+  before = (run_dir / "summary.json").read_bytes()
+  summary = loop.train_and_evaluate(config, run_dir)
+  assert summary == json.loads(before)
+  assert (run_dir / "summary.json").read_bytes() == before
+  assert "has finished its 2 steps" in capsys.readouterr().out
+
+
+def test_a_run_resumes_on_its_own_validation_pictures_alone(copied):
+  run_dir, config = copied
+  expected = (run_dir / "summary.json").read_bytes()
+  (run_dir / "summary.json").unlink()
+  picture = Path(config.data.val_dir) / "b.png"
+  content = picture.read_bytes()
+  shutil.copy(picture.with_name("a.png"), picture)
+  with pytest.raises(UserError, match="validation pictures are not those"):
+    loop.train_and_evaluate(config, run_dir)
+  assert not (run_dir / "summary.json").exists()
+  # The same elsewhere are the same.
+  picture.write_bytes(content)
+  loop.train_and_evaluate(config, run_dir)
+  assert (run_dir / "summary.json").read_bytes() == expected
+
+
+@pytest.fixture
+def while_training(monkeypatch):
+  """Calls something before the first step."""
+
+  def register(call):
+    make_advance = feed.make_advance
+
+    def make(*args):
+      call()
+      return make_advance(*args)
+
+    monkeypatch.setattr(feed, "make_advance", make)
+
+  return register
+
+
+def test_validation_pictures_that_vanish_are_scored_from_memory(
+  copied, finished_run, tmp_path, while_training, capsys, caplog
+):
+  _, config = copied
+  small = np.zeros((14, 14, 3), np.uint8)
+  Image.fromarray(small).save(Path(config.data.val_dir) / "small.png")
+  while_training(lambda: shutil.rmtree(config.data.val_dir))
+  summary = loop.train_and_evaluate(config, tmp_path / "again")
+  expected = json.loads((finished_run / "summary.json").read_text())
+  assert summary == expected
+  assert "left out: small: too small to be scored" in caplog.text
+  told = capsys.readouterr().out
+  assert "trains on 2 pictures (10 crops), validates on 2: a, b" in told
+  assert f"{expected['parameters']:,} parameters" in told
+
+
+def test_a_run_whose_folder_vanishes_says_so(copied, tmp_path, while_training):
+  _, config = copied
+  while_training(lambda: shutil.rmtree(tmp_path / "gone"))
+  with pytest.raises(UserError, match="gone was removed while it trained"):
+    loop.train_and_evaluate(config, tmp_path / "gone")
+  assert not (tmp_path / "gone").exists()
 
 
 @pytest.mark.parametrize("most", [1, 4, 7, 100])

@@ -1,0 +1,96 @@
+"""data.json: what a run trains and validates on, and whether that changed."""
+
+import contextlib
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bamjax.data.crops import CropStore
+from bamjax.errors import UserError
+from bamjax.files import write_atomically
+from bamjax.training.validation import Validation
+
+DATA = "data.json"
+
+
+def check_validation(path: Path, validation: Validation) -> None:
+  """Raises UserError where a run has validated on other pictures.
+
+  The best checkpoint would be one of scores that cannot be compared.
+
+  Args:
+    path: of a run that has checkpoints.
+    validation: what it is to validate on now.
+  """
+  then = _read(path).get("validation")
+  now = _validation(validation)
+  if then not in (None, now):
+    raise UserError(
+      f"the validation pictures are not those that {path} began with"
+      f" ({then.get('pictures')} then, {now['pictures']} now, or others by"
+      " content): give those, or start another run from its weights, with"
+      f" --init_from={path} and another --run_dir"
+    )
+
+
+def note(path: Path, store: CropStore, validation: Validation) -> None:
+  """Notes what a run trains and validates on.
+
+  Warns where it trains on other pictures than it began with, and where it
+  validates on pictures that it trains on.
+  """
+  decoded = store.decoded
+  now = {
+    "pictures": len(np.unique(store.places[:, 0])),
+    "crops": len(store.places),
+    "sha256": store.fingerprint(),
+    "content": hashlib.sha256("\n".join(decoded.digests).encode()).hexdigest(),
+    "validation": _validation(validation),
+  }
+  then = _read(path)
+  if any(then.get(k, now[k]) != now[k] for k in ("sha256", "content")):
+    logging.warning(
+      "the training pictures are not those that the run began with (%s"
+      " pictures then, %d now, or others by content): it goes on with these,"
+      " and is no longer the run that was not cut off",
+      then.get("pictures"),
+      now["pictures"],
+    )
+  trained = set(decoded.digests)
+  pairs = zip(validation.digests, validation.names, strict=True)
+  both = [name for found, name in pairs if found in trained]
+  if both:
+    logging.warning(
+      "%d of the %d validation pictures are also trained on (%s): the scores"
+      " do not tell how the network does on pictures that it has not seen",
+      len(both),
+      len(validation.names),
+      abbreviate(both),
+    )
+  write_atomically(path / DATA, json.dumps(now, indent=2) + "\n")
+
+
+def abbreviate(names: list[str], most: int = 5) -> str:
+  """The first few names, and how many more there are."""
+  more = len(names) - most
+  return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def _validation(validation: Validation) -> dict[str, Any]:
+  return {
+    "pictures": len(validation.names),
+    "sha256": validation.fingerprint(),
+  }
+
+
+def _read(path: Path) -> dict[str, Any]:
+  """What data.json holds; nothing where it is absent or damaged."""
+  with contextlib.suppress(OSError, ValueError):
+    found = json.loads((path / DATA).read_text())
+    if isinstance(found, dict):
+      return found
+  return {}

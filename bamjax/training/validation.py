@@ -1,0 +1,93 @@
+"""The pictures that a run validates on: read once, then kept in memory."""
+
+from collections.abc import Sequence
+import hashlib
+import logging
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from bamjax.data import cache
+from bamjax.data.sources import Pair
+from bamjax.data.sources import Picture
+from bamjax.errors import UserError
+from bamjax.protocols import MATLAB
+from bamjax.training import distributed
+
+
+class Kept(NamedTuple):
+  """A picture in memory; LR h×w×3 and HR sh×sw×3, uint8."""
+
+  name: str
+  lr: np.ndarray
+  hr: np.ndarray
+
+  def load(self) -> Pair:
+    """LR and HR."""
+    return self.lr, self.hr
+
+
+class Validation:
+  """The first few of a source's validation pictures.
+
+  Each process reads its share. What cannot be read, or is too small to be
+  scored, is named in a warning and left out.
+
+  Attributes:
+    share: this process's pictures.
+    digests: `cache.digest` of all processes' pictures.
+    names: of all processes' pictures.
+  """
+
+  def __init__(self, pictures: Sequence[Picture], scale: int, limit: int = 0):
+    """Reads them.
+
+    Args:
+      pictures: of a source, to validate on.
+      scale: upscaling factor.
+      limit: how many of the first are taken; 0 is all.
+
+    Raises:
+      UserError: none can be used.
+    """
+    limit = min(limit or len(pictures), len(pictures))
+    digests = np.zeros((limit, 8), np.uint8)
+    self._all: list[Picture | None] = list(pictures)
+    self.share = []
+    for i in range(jax.process_index(), limit, jax.process_count()):
+      kept = _read(pictures[i], scale)
+      self._all[i] = kept and Picture(kept.name, kept.load)
+      if kept:
+        self.share.append(kept)
+        found = bytes.fromhex(cache.digest(kept.load()))
+        digests[i] = np.frombuffer(found, np.uint8)
+    rows = distributed.gather(digests).sum(axis=0, dtype=np.uint8)
+    used = np.flatnonzero(rows.any(axis=1))
+    self.digests = [rows[i].tobytes().hex() for i in used]
+    self.names = [pictures[i].name for i in used]
+    self._unread = [picture.name for picture in pictures[limit:]]
+    if not self.names:
+      raise UserError(
+        "none of the validation pictures can be used; see the warnings above,"
+        " or give --val_dir=DIR"
+      )
+
+  def fingerprint(self) -> str:
+    """What the scores depend on beside the network: names and contents."""
+    rows = [*self.digests, *self.names, *self._unread]
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+  def all(self) -> list[Picture]:
+    """All of the source's that can be used; from memory, what was read."""
+    return [picture for picture in self._all if picture]
+
+
+def _read(picture: Picture, scale: int) -> Kept | None:
+  try:
+    lr, hr = picture.load()
+    MATLAB.check_size(hr.shape, scale)
+  except UserError as error:
+    logging.warning("left out: %s: %s", picture.name, error)
+    return None
+  return Kept(picture.name, lr, hr)

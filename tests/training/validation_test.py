@@ -1,0 +1,125 @@
+"""What a run validates on, and what it notes of its data."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from bamjax.data import cache
+from bamjax.data.crops import CropStore
+from bamjax.data.sources import Picture
+from bamjax.errors import UserError
+from bamjax.training import run_data
+from bamjax.training.validation import Validation
+
+SCALE = 2
+
+
+def picture(name, seed, height=24, width=32):
+  rng = np.random.default_rng(seed)
+  lr = rng.integers(0, 256, (height // 2, width // 2, 3), dtype=np.uint8)
+  hr = np.kron(lr, np.ones((2, 2, 1), np.uint8))
+  return Picture(name, lambda: (lr, hr))
+
+
+def broken(name):
+  def load():
+    raise UserError(f"{name}.png cannot be read")
+
+  return Picture(name, load)
+
+
+def test_what_cannot_be_scored_is_left_out_by_name(caplog):
+  given = [
+    *(picture("tiny", 0, 14, 30), broken("torn"), picture("a", 1)),
+    *(picture("least", 2, 16, 16), picture("later", 3)),
+  ]
+  with caplog.at_level(logging.WARNING):
+    validation = Validation(given, SCALE, 4)
+  assert validation.names == [kept.name for kept in validation.share]
+  assert validation.names == ["a", "least"]
+  assert "tiny: too small to be scored: HR is 30×14, less than 15×15" in (
+    caplog.text
+  )
+  assert "torn.png cannot be read" in caplog.text
+  assert [p.name for p in validation.all()] == ["a", "least", "later"]
+  with pytest.raises(UserError, match="none of the validation pictures"):
+    Validation(given[:2], SCALE)
+
+
+def test_what_was_read_is_kept_in_memory():
+  loads = []
+
+  def load():
+    loads.append(1)
+    return picture("a", 1).load()
+
+  (kept,) = Validation([Picture("a", load)], SCALE).all()
+  np.testing.assert_array_equal(kept.load()[1], picture("a", 1).load()[1])
+  assert len(loads) == 1
+
+
+def test_the_fingerprint_is_of_names_and_contents():
+  def fingerprint(*pictures, limit=0):
+    return Validation(pictures, SCALE, limit).fingerprint()
+
+  a, b = picture("a", 1), picture("b", 2)
+  found = [
+    fingerprint(a, b),
+    fingerprint(a, picture("b", 3)),
+    fingerprint(a, picture("c", 2)),
+    fingerprint(b, a),
+    fingerprint(a),
+    fingerprint(a, b, limit=1),
+    fingerprint(a, picture("c", 2), limit=1),
+  ]
+  assert len(set(found)) == len(found)
+  assert fingerprint(picture("a", 1), picture("b", 2)) == found[0]
+
+
+def test_the_same_picture_twice_counts_twice():
+  validation = Validation([picture("a", 1), picture("b", 1)], SCALE)
+  assert validation.names == ["a", "b"]
+
+
+def store(*pictures):
+  return CropStore(cache.decode(pictures), 8)
+
+
+def test_training_pictures_of_other_content_are_told(tmp_path, caplog):
+  validation = Validation([picture("v", 9)], SCALE)
+  run_data.note(tmp_path, store(picture("a", 1), picture("b", 2)), validation)
+  run_data.note(tmp_path, store(picture("a", 1), picture("b", 2)), validation)
+  assert not caplog.text
+  # The same names and sizes.
+  run_data.note(tmp_path, store(picture("a", 1), picture("b", 3)), validation)
+  assert "the training pictures are not those" in caplog.text
+
+
+def test_pictures_that_train_and_validate_are_told(tmp_path, caplog):
+  validation = Validation([picture("v", 2), picture("w", 7)], SCALE)
+  # By content: another name is no other picture.
+  run_data.note(tmp_path, store(picture("a", 1), picture("b", 2)), validation)
+  assert "1 of the 2 validation pictures are also trained on (v)" in (
+    caplog.text
+  )
+
+
+def test_other_validation_pictures_are_refused(tmp_path):
+  validation = Validation([picture("v", 1)], SCALE)
+  run_data.check_validation(tmp_path, validation)
+  run_data.note(tmp_path, store(picture("a", 2)), validation)
+  run_data.check_validation(tmp_path, validation)
+  other = Validation([picture("v", 3)], SCALE)
+  with pytest.raises(UserError, match=f"--init_from={tmp_path}"):
+    run_data.check_validation(tmp_path, other)
+  # A file of before, or a damaged one, forbids nothing.
+  for text in (json.dumps({"sha256": "0"}), "[]", "{"):
+    (tmp_path / "data.json").write_text(text)
+    run_data.check_validation(tmp_path, other)
+
+
+def test_names_are_abbreviated():
+  assert run_data.abbreviate(list("abcde")) == "a, b, c, d, e"
+  assert run_data.abbreviate(list("abcdefg")) == "a, b, c, d, e and 2 more"
