@@ -1,10 +1,12 @@
 """Reads picture files with all that they hold: depth, alpha, profile, EXIF."""
 
+from collections.abc import Mapping
 import dataclasses
 import io
 import logging
 from pathlib import Path
 import re
+import struct
 import sys
 import warnings
 
@@ -38,6 +40,8 @@ class Picture:
     icc: its colour profile.
     dpi: pixels per inch across and down.
     exif: its EXIF data, without an orientation.
+    text: what a PNG file says in words, by keyword.
+    lossless: whether it comes from a lossless WebP file.
   """
 
   color: np.ndarray
@@ -46,6 +50,8 @@ class Picture:
   icc: bytes | None = None
   dpi: tuple[float, float] | None = None
   exif: Image.Exif | None = None
+  text: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  lossless: bool = False
 
 
 def read(path: Path) -> Picture:
@@ -80,6 +86,7 @@ def _read(path: Path) -> Picture:
     raw = _raw_mode(file)
     exif = _described(file.getexif())
     upright = ImageOps.exif_transpose(file)
+    text = _text(file)
   icc = info.get("icc_profile")
   if upright.mode in ("I", "F"):
     raise ValueError("it has 32 bits a channel; 8 and 16 are known")
@@ -109,7 +116,36 @@ def _read(path: Path) -> Picture:
     icc=icc,
     dpi=tuple(map(float, dpi)) if dpi and all(dpi) else None,
     exif=exif,
+    text=text,
+    lossless=_is_lossless_webp(path),
   )
+
+
+def _text(file: Image.Image) -> dict[str, str]:
+  """The words of a PNG file, but for EXIF and XMP that are kept as such.
+
+  Those would bring back the orientation.
+  """
+  return {
+    key: value
+    for key, value in getattr(file, "text", {}).items()
+    if key != "XML:com.adobe.xmp" and not key.startswith("Raw profile type")
+  }
+
+
+def _is_lossless_webp(path: Path) -> bool:
+  """Whether the first frame of a file is one of WebP's lossless ones."""
+  with path.open("rb") as file:
+    header = file.read(12)
+    if header[:4] != b"RIFF" or header[8:] != b"WEBP":
+      return False
+    while len(head := file.read(8)) == 8:
+      kind, size = struct.unpack("<4sI", head)
+      if kind in (b"VP8L", b"VP8 "):
+        return kind == b"VP8L"
+      # The chunks of a frame stand within one of its own.
+      file.seek(16 if kind == b"ANMF" else size + size % 2, 1)
+  return False
 
 
 def _raw_mode(file: Image.Image) -> str:
