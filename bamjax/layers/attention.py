@@ -2,7 +2,9 @@
 
 Each is a Linen module that maps features N×H×W×C to N×H×W×C. The balanced
 attention mechanism is that of the paper, eq. 1-5; definitions of the rivals
-stand with each. All parameters are float32.
+stand with each. Parameters are made in float32. With `dtype=None` one computes
+as Flax's layers do, in the dtype that x and the parameters promote to: bfloat16
+features and float32 parameters give float32.
 
 Each sows its weights, in (0, 1), in the collection `intermediates`, where that
 is mutable: `channel_weights` (N×1×1×C), `spatial_weights` (N×H×W×1) or
@@ -20,6 +22,7 @@ import jax.numpy as jnp
 
 from bamjax.layers import cpu
 from bamjax.layers.convolution import Conv
+from bamjax.layers.fields import is_whole
 from bamjax.layers.pooling import Pool
 
 Dtype = Any
@@ -35,6 +38,18 @@ def channel_mean(x: jax.Array) -> jax.Array:
   return jnp.mean(x, axis=-1, keepdims=True)
 
 
+def promoted(x: jax.Array, dtype: Dtype | None) -> jax.Array:
+  """Features in a dtype; None leaves them in theirs, or makes ints float32.
+
+  Raises:
+    ValueError: x has not four axes, or no channels.
+  """
+  if x.ndim != 4 or not x.shape[-1]:
+    raise ValueError(f"features are N×H×W×C, C ≥ 1; got shape {x.shape}")
+  (x,) = nn.dtypes.promote_dtype(x, dtype=dtype)
+  return x
+
+
 class PReLU(nn.Module):
   """max(0, x) + slope·min(0, x), one learned slope per channel, initially ¼."""
 
@@ -44,7 +59,7 @@ class PReLU(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Activates x, any shape with channels last."""
     init = nn.initializers.constant(0.25)
-    slope = self.param("slope", init, (x.shape[-1],))
+    slope = self.param("slope", init, (x.shape[-1],), jnp.float32)
     x, slope = nn.dtypes.promote_dtype(x, slope, dtype=self.dtype)
     return jnp.where(x >= 0, x, slope * x)
 
@@ -53,10 +68,13 @@ def bottleneck(channels: int, reduction: int) -> int:
   """Width of a bottleneck, C/r.
 
   Raises:
-    ValueError: r is not positive, or nothing would be left of so few channels.
+    ValueError: r is no positive integer, or nothing would be left of so few
+      channels.
   """
-  if reduction < 1:
-    raise ValueError(f"reduction must be at least 1; got {reduction}")
+  if not is_whole(reduction):
+    raise ValueError(
+      f"reduction must be a whole number of at least 1; got {reduction!r}"
+    )
   if channels < reduction:
     raise ValueError(
       f"attention with reduction {reduction} needs at least as many"
@@ -106,7 +124,8 @@ class ACAM(nn.Module):
     max_pool: the MLP also sees the max over H×W, and the two outputs are
       summed before the sigmoid (the paper's ablation).
     weights_only: return the weights, N×1×1×C in (0, 1), not weights · x.
-    dtype: dtype of the computation; None takes that of the input.
+    dtype: dtype of the computation and the result; None promotes those of
+      x and the parameters, as Flax does.
   """
 
   reduction: int = 16
@@ -117,6 +136,7 @@ class ACAM(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Attends to the channels of x, N×H×W×C."""
+    x = promoted(x, self.dtype)
     kinds = ("mean", "max") if self.max_pool else ("mean",)
     pooled = Pool(kinds, name="pool")(x)
     mlp = ChannelMLP(self.reduction, prelu=True, dtype=self.dtype, name="mlp")
@@ -134,7 +154,8 @@ class MSAM(nn.Module):
     avg_pool: the conv also sees the mean over the channels, before the max
       (the paper's ablation).
     weights_only: return the weights, N×H×W×1 in (0, 1), not weights · x.
-    dtype: dtype of the computation; None takes that of the input.
+    dtype: dtype of the computation and the result; None promotes those of
+      x and the parameters, as Flax does.
   """
 
   avg_pool: bool = False
@@ -144,6 +165,7 @@ class MSAM(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Attends to the positions of x, N×H×W×C."""
+    x = promoted(x, self.dtype)
     pooled = channel_max(x)
     if self.avg_pool:
       pooled = jnp.concatenate([channel_mean(x), pooled], axis=-1)
@@ -163,7 +185,8 @@ class BAM(nn.Module):
   Attributes:
     reduction: r; the paper has 16, and 8 for AWSRN and PAN.
     all_pool: both halves see average and max pools (the paper's ablation).
-    dtype: dtype of the computation; None takes that of the input.
+    dtype: dtype of the computation and the result; None promotes those of
+      x and the parameters, as Flax does.
   """
 
   reduction: int = 16
@@ -177,7 +200,7 @@ class BAM(nn.Module):
     Raises:
       ValueError: x has fewer channels than `reduction`.
     """
-    x = cpu.stored(x)
+    x = cpu.stored(promoted(x, self.dtype))
     channel = ACAM(self.reduction, self.all_pool, True, self.dtype, name="acam")
     spatial = MSAM(self.all_pool, True, self.dtype, name="msam")
     channel, spatial = channel(x), spatial(x)
@@ -204,6 +227,7 @@ class CA(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Attends to the channels of x, N×H×W×C."""
+    x = promoted(x, self.dtype)
     kinds = ("mean", "deviation") if self.contrast else ("mean",)
     pooled = sum(Pool(kinds, name="pool")(x))
     mlp = ChannelMLP(
@@ -223,6 +247,7 @@ class CBAM(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Attends to x, N×H×W×C."""
+    x = promoted(x, self.dtype)
     mlp = ChannelMLP(self.reduction, dtype=self.dtype, name="mlp")
     channel = nn.sigmoid(mlp(*Pool(("mean", "max"), name="pool")(x)))
     self.sow("intermediates", "channel_weights", channel)
@@ -240,6 +265,7 @@ class PA(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Attends to every value of x, N×H×W×C."""
+    x = promoted(x, self.dtype)
     conv = Conv(x.shape[-1], 1, dtype=self.dtype, name="conv")
     weights = nn.sigmoid(conv(x))
     self.sow("intermediates", "pixel_weights", weights)
@@ -258,6 +284,7 @@ class LA(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Attends to the channels of x, N×H×W×C."""
+    x = promoted(x, self.dtype)
     channels = x.shape[-1]
     (pooled,) = Pool(name="pool")(x)
     pyramid = [
@@ -303,7 +330,8 @@ class Attention:
   Attributes:
     kind: one of `ATTENTIONS`.
     reduction: ratio of the bottleneck, where the attention has one.
-    dtype: dtype of the computation; None takes that of the input.
+    dtype: dtype of the computation and the result; None promotes those of
+      x and the parameters, as Flax does.
 
   Raises:
     ValueError: the kind is unknown.

@@ -6,6 +6,7 @@ from flax import linen as nn
 import jax
 
 from bamjax.layers.attention import Attention
+from bamjax.layers.attention import promoted
 from bamjax.layers.convolution import Conv
 
 
@@ -28,6 +29,7 @@ class ResidualBlock(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Refines x, N×H×W×C."""
+    x = promoted(x, self.dtype)
     features = x.shape[-1]
     y = Conv(features, relu=True, dtype=self.dtype, name="conv_0")(x)
     conv = Conv(features, dtype=self.dtype, name="conv_1")

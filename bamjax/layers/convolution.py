@@ -14,6 +14,8 @@ from jax import lax
 import jax.numpy as jnp
 
 from bamjax.layers import cpu
+from bamjax.layers.fields import check_fields
+from bamjax.layers.fields import is_whole
 from bamjax.layers.xla import direct
 from bamjax.layers.xla import finish
 
@@ -99,7 +101,8 @@ class Conv(nn.Module):
     relu: whether all ends with a ReLU.
     weight_norm: learn kernel = gain · direction / ‖direction‖ per output
       channel (Salimans & Kingma 2016), as `kernel` (the direction) and `gain`.
-    dtype: dtype of the computation; None takes that of the input.
+    dtype: dtype of the computation and the result; None promotes those of
+      the inputs and the parameters, as Flax does.
   """
 
   features: int
@@ -111,6 +114,12 @@ class Conv(nn.Module):
   weight_norm: bool = False
   dtype: Dtype | None = None
 
+  def __post_init__(self):
+    super().__post_init__()
+    check_fields(self)
+    if self.kernel_size % 2 == 0:
+      raise ValueError(f"kernel_size must be odd; got {self.kernel_size}")
+
   @nn.compact
   def __call__(
     self, x: jax.Array | list[jax.Array], add: jax.Array | None = None
@@ -121,11 +130,17 @@ class Conv(nn.Module):
     then does all in one pass over the output.
 
     Raises:
-      ValueError: x has not four axes.
+      ValueError: x has not four axes, or its channels are no multiple of
+        `groups`.
     """
     parts = x if isinstance(x, list) else [x]
     k = self.kernel_size
     depth = sum(part.shape[-1] for part in parts)
+    if depth < 1 or depth % self.groups or self.features % self.groups:
+      raise ValueError(
+        f"a conv in {self.groups} groups from {depth} to {self.features}"
+        " channels: both must be positive multiples of the groups"
+      )
     shape = (k, k, depth // self.groups, self.features)
     init = torch_uniform(math.prod(shape[:3]))
     kernel = self.param("kernel", init, shape)
@@ -175,9 +190,11 @@ def upsample_bilinear(x: jax.Array, factor: int) -> jax.Array:
   (PyTorch's `align_corners=False`). By slices, where `jax.image.resize`
   multiplies by a dense matrix that grows with the picture.
   """
+  n, h, w, c = x.shape
+  if 0 in x.shape:
+    return jnp.zeros((n, factor * h, factor * w, c), x.dtype)
   rows = _interpolated(x, factor, axis=1)
   phases = [y for row in rows for y in _interpolated(row, factor, axis=2)]
-  n, h, w, c = x.shape
   y = jnp.concatenate([p[..., None] for p in phases], axis=-1)
   return pixel_shuffle(y.reshape(n, h, w, c * factor**2), factor)
 
@@ -208,9 +225,9 @@ def upsample_steps(scale: int) -> list[int]:
   """
   if scale == 3:
     return [3]
-  if scale >= 2 and scale & (scale - 1) == 0:
+  if is_whole(scale) and scale > 1 and scale & (scale - 1) == 0:
     return [2] * (scale.bit_length() - 1)
-  raise ValueError(f"scale must be 2, 3, 4 or 8; got {scale}")
+  raise ValueError(f"scale must be 2, 3, 4 or 8; got {scale!r}")
 
 
 class Upsampler(nn.Module):

@@ -44,4 +44,4 @@ class Normalization:
     x = x.astype(jnp.float32)
     if self == Normalization():
       return x
-    return (x + self.shift * jnp.asarray(DIV2K_MEAN)) / self.gain
+    return (x + self.shift * jnp.asarray(DIV2K_MEAN, x.dtype)) / self.gain

@@ -123,7 +123,12 @@ def _define(name: str) -> Primitive:
   def run(options, *arguments):
     return primitive.bind(*arguments, **dict(options))
 
-  primitive.def_impl(lambda *args, **kw: run(tuple(kw.items()), *args))
+  def compiled(*arguments, **options):
+    # XLA alone can run it, also where nothing else is to be compiled.
+    with jax.disable_jit(False):
+      return run(tuple(options.items()), *arguments)
+
+  primitive.def_impl(compiled)
   return primitive
 
 

@@ -8,10 +8,7 @@ KINDS = ("mean", "max", "deviation")
 
 
 def _mean(x: jax.Array) -> jax.Array:
-  # Summed in float32: a bf16 sum over H·W terms loses its low digits.
-  return jnp.mean(x, axis=(1, 2), keepdims=True, dtype=jnp.float32).astype(
-    x.dtype
-  )
+  return jnp.mean(x, axis=(1, 2), keepdims=True)
 
 
 class Pool(nn.Module):
@@ -28,20 +25,27 @@ class Pool(nn.Module):
   kinds: tuple[str, ...] = ("mean",)
 
   def __call__(self, x: jax.Array) -> list[jax.Array]:
-    """Pools x, N×H×W×C; an array for each of `kinds`, of x's dtype.
+    """Pools x, N×H×W×C of floats; an array of its dtype for each of `kinds`.
+
+    What H·W = 0 pixels have is NaN.
 
     Raises:
-      ValueError: x has not four axes.
+      ValueError: x has not four axes, or isn't of floats.
     """
     if x.ndim != 4:
       raise ValueError(f"features are N×H×W×C; got shape {x.shape}")
-    return [self._pooled(kind, x) for kind in self.kinds]
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+      raise ValueError(f"features are of floats; got {x.dtype}")
+    return [self._pooled(kind, x).astype(x.dtype) for kind in self.kinds]
 
   def _pooled(self, kind: str, x: jax.Array) -> jax.Array:
-    if kind == "mean":
-      return _mean(x)
-    if kind == "max":
+    if kind == "max" and 0 not in x.shape[1:3]:
       return jnp.max(x, axis=(1, 2), keepdims=True)
+    # Sums in float32 at least: of H·W terms bf16 loses its low digits, and the
+    # squares of float16 overflow.
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    if kind in ("mean", "max"):
+      return _mean(x)
     variance = _mean((x - _mean(x)) ** 2)
     # The root's gradient at a constant channel is infinite; there it is 0.
     flat = variance == 0

@@ -12,7 +12,7 @@ def direct(
     # A 1×1 conv is a matrix product, which XLA runs faster on every backend.
     # Of two axes: of four, the kernel's gradient would first store a transpose.
     y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
-    return y.reshape(*x.shape[:-1], -1)
+    return y.reshape(*x.shape[:-1], kernel.shape[-1])
   pad = dilation * (kernel.shape[0] // 2)
   return lax.conv_general_dilated(
     x,

@@ -21,15 +21,19 @@ class Scale(nn.Module):
 
   Attributes:
     initial: its initial value.
+    dtype: dtype of the computation.
   """
 
   initial: float = 1.0
+  dtype: Any = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Scales x, any shape."""
     init = nn.initializers.constant(self.initial)
-    return self.param("scale", init, (1,)).astype(x.dtype) * x
+    scale = self.param("scale", init, (1,), jnp.float32)
+    scale, x = nn.dtypes.promote_dtype(scale, x, dtype=self.dtype)
+    return scale * x
 
 
 class AWRU(nn.Module):
@@ -50,7 +54,8 @@ class AWRU(nn.Module):
     """Refines x, N×H×W×C."""
     y = _Conv(self.wide_features, relu=True, dtype=self.dtype, name="conv_0")(x)
     y = _Conv(x.shape[-1], dtype=self.dtype, name="conv_1")(y)
-    return Scale(name="residual_scale")(y) + Scale(name="skip_scale")(x)
+    y = Scale(dtype=self.dtype, name="residual_scale")(y)
+    return y + Scale(dtype=self.dtype, name="skip_scale")(x)
 
 
 class LFB(nn.Module):
@@ -78,7 +83,8 @@ class LFB(nn.Module):
       outputs.append(y)
     y = jnp.concatenate(outputs, axis=-1)
     y = _Conv(x.shape[-1], dtype=self.dtype, name="fuse")(y)
-    return Scale(name="residual_scale")(y) + Scale(name="skip_scale")(x)
+    y = Scale(dtype=self.dtype, name="residual_scale")(y)
+    return y + Scale(dtype=self.dtype, name="skip_scale")(x)
 
 
 @register("awsrn", reduction=8, official=Normalization(gain=2, shift=2))
@@ -125,5 +131,6 @@ class AWSRN(nn.Module):
     for size in self.tail_sizes:
       branch = _Conv(outputs, size, dtype=self.dtype, name=f"tail_{size}")(x)
       initial = 1 / len(self.tail_sizes)
-      y = y + Scale(initial, name=f"tail_{size}_scale")(branch)
+      weigh = Scale(initial, self.dtype, name=f"tail_{size}_scale")
+      y = y + weigh(branch)
     return self.normalization.leave(pixel_shuffle(y, self.scale))

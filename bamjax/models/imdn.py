@@ -6,6 +6,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from bamjax.errors import UserError
 from bamjax.layers import Attention
 from bamjax.layers import Conv
 from bamjax.layers import Normalization
@@ -61,6 +62,9 @@ class IMDN(nn.Module):
     features: channels.
     distilled: channels that each step of a block splits off.
     dtype: dtype of the computation.
+
+  Raises:
+    UserError: a step would keep no channel.
   """
 
   scale: int = 2
@@ -70,6 +74,14 @@ class IMDN(nn.Module):
   features: int = 64
   distilled: int = 16
   dtype: Any = None
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.distilled >= self.features:
+      raise UserError(
+        f"IMDN's blocks split off {self.distilled} channels of"
+        f" {self.features}: make features larger, or distilled smaller"
+      )
 
   @nn.compact
   def __call__(self, lr: jax.Array) -> jax.Array:

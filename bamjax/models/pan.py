@@ -6,6 +6,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from bamjax.errors import UserError
 from bamjax.layers import Attention
 from bamjax.layers import Conv
 from bamjax.layers import Normalization
@@ -59,6 +60,9 @@ class PAN(nn.Module):
     features: channels of the trunk, even.
     up_features: channels of the upsampling part.
     dtype: dtype of the computation.
+
+  Raises:
+    UserError: `features` is odd.
   """
 
   scale: int = 2
@@ -68,6 +72,11 @@ class PAN(nn.Module):
   features: int = 40
   up_features: int = 24
   dtype: Any = None
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.features % 2:
+      raise UserError(f"PAN halves its features; got an odd {self.features}")
 
   @nn.compact
   def __call__(self, lr: jax.Array) -> jax.Array:

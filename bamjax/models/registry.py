@@ -14,6 +14,7 @@ from bamjax.errors import UserError
 from bamjax.layers import Attention
 from bamjax.layers import ATTENTIONS
 from bamjax.layers import Normalization
+from bamjax.layers.fields import check_fields
 
 SCALES = (2, 3, 4, 8)
 
@@ -56,10 +57,12 @@ def register(
   """Class decorator that enters a backbone, under `name`, in the registry.
 
   The class has at least the fields `scale`, `attention` (an `Attention`),
-  `normalization` (a `Normalization`) and `dtype`.
+  `normalization` (a `Normalization`) and `dtype`. Its fields are checked by
+  their types where it is made (`layers.fields`).
   """
 
   def decorate(module):
+    _check_when_made(module)
     paper_form = paper or Normalization()
     forms = {"paper": paper_form, "official": official or paper_form}
     _BACKBONES[name] = Backbone(
@@ -68,6 +71,18 @@ def register(
     return module
 
   return decorate
+
+
+@functools.cache  # once, where a class has two names
+def _check_when_made(module: type[nn.Module]) -> None:
+  """Lets a class check its fields first of all."""
+  finish = module.__post_init__
+
+  def check(self):
+    check_fields(self)
+    finish(self)
+
+  module.__post_init__ = check
 
 
 @functools.cache
@@ -143,7 +158,8 @@ def create_model(
     [0, 1], N×sH×sW×3.
 
   Raises:
-    UserError: a name, the scale or a hyper-parameter is unknown.
+    UserError: a name, the scale or a hyper-parameter is unknown, or a value is
+      none that it can have.
   """
   entry = backbone(name)
   if attn not in ("native", *ATTENTIONS):

@@ -189,3 +189,11 @@ def test_programs_that_jax_keeps_in_a_folder_hold_none(kept, tmp_path):
   held, works = run.stdout.split()
   assert held == ("False" if kept else works)
   assert any(tmp_path.iterdir()) == kept
+
+
+@needs_onednn
+def test_runs_where_nothing_is_to_be_compiled():
+  x, kernel = draw(0, 1, 9, 11, 8), draw(1, 3, 3, 8, 16)
+  with jax.disable_jit():
+    got = onednn.convolve(x, kernel)
+  np.testing.assert_allclose(got, direct(x, kernel), 1e-4, 1e-4)
