@@ -33,7 +33,8 @@ def network(tmp_path_factory):
   ("name", "attn"),
   [
     ("imdn", "cca"),
-    ("carn_m", "cbam"),
+    ("slwsr32", "cbam"),
+    pytest.param("carn_m", "cbam", marks=pytest.mark.slow),
     pytest.param("pan", "bam", marks=pytest.mark.slow),
     pytest.param("drln", "la", marks=pytest.mark.slow),
     pytest.param("awsrn", "bam_allpool", marks=pytest.mark.slow),

@@ -121,6 +121,7 @@ def test_tf32_is_told_apart(backend, setting, dtype, expected, monkeypatch):
     assert machine.precision(dtype) == expected
 
 
+@pytest.mark.slow
 def test_training_steps_lower_the_loss_and_count_as_one(monkeypatch):
   steps = plan(models=("edsr_baseline",), train=True, batch_size=2)
   program = programs.build(steps, "edsr_baseline", "ca", 2, 8)

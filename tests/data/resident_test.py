@@ -1,18 +1,18 @@
 import functools
-import os
-import subprocess
 import sys
 
 import jax
 import numpy as np
 import pytest
 
+from bamjax import config as config_lib
 from bamjax.data import cache
 from bamjax.data import crops
 from bamjax.data import pipeline
 from bamjax.data import resident
 from bamjax.data import sources
 from bamjax.errors import UserError
+from bamjax.training import loop
 
 PATCH, BATCH = 8, 6
 SIZES = [(33, 40), (21, 18), (12, 9), (30, 17), (9, 70), (64, 16)]
@@ -89,27 +89,11 @@ def test_what_does_not_fit_is_told_before(monkeypatch):
 
 
 def test_training_on_the_device_needs_no_tensorflow(
-  finished_run, kept_environment, tmp_path
+  finished_run, kept_programs, tmp_path, monkeypatch
 ):
-  code = """
-import sys
-sys.modules["tensorflow"] = None  # its import fails
-from pathlib import Path
-from bamjax import config as config_lib
-from bamjax.training import loop
-config = config_lib.load(Path(sys.argv[1]) / "config.json")
-config.data.mode = "resident"
-loop.train_and_evaluate(config, sys.argv[2])
-"""
-  run_dir = tmp_path / "run"
-  subprocess.run(
-    [sys.executable, "-c", code, str(finished_run), str(run_dir)],
-    check=True,
-    env={
-      **os.environ,
-      **kept_environment,
-      "PYTHONPATH": os.pathsep.join(sys.path),
-    },
-  )
-  rows = [path / "metrics.jsonl" for path in (run_dir, finished_run)]
+  monkeypatch.setitem(sys.modules, "tensorflow", None)  # its import fails
+  config = config_lib.load(finished_run / "config.json")
+  config.data.mode = "resident"
+  loop.train_and_evaluate(config, tmp_path)
+  rows = [path / "metrics.jsonl" for path in (tmp_path, finished_run)]
   assert rows[0].read_text() == rows[1].read_text()

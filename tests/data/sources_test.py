@@ -1,7 +1,4 @@
 import logging
-import os
-import subprocess
-import sys
 import time
 import urllib.request
 import zipfile
@@ -200,18 +197,3 @@ def test_a_damaged_zip_is_told_in_one_line(tmp_path):
   with pytest.raises(UserError, match="DIV2K_.*zip") as caught:
     sources.from_builder(builder, manual_dir=str(zips))
   assert "\n" not in str(caught.value)
-
-
-def test_tensorflow_waits_until_it_is_needed():
-  code = (
-    "import sys, bamjax.data.pipeline, bamjax.data.sources, bamjax.metrics;"
-    " print([m for m in sys.modules if m.startswith('tensorflow')])"
-  )
-  found = subprocess.run(
-    [sys.executable, "-c", code],
-    capture_output=True,
-    text=True,
-    check=True,
-    env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-  )
-  assert found.stdout.strip() == "[]"

@@ -168,7 +168,14 @@ def test_bfloat16_computes_near_float32_with_float32_parameters(kind, given):
   assert error.max() < 0.02 * jnp.abs(want).max()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+  "kind",
+  [
+    # It has the parts of others, and takes longest.
+    pytest.param(kind, marks=pytest.mark.slow if kind == "cbam" else ())
+    for kind in KINDS
+  ],
+)
 def test_gradients_are_finite_and_reach_every_parameter(kind):
   x = random_features()
   net, variables = build(kind, x)

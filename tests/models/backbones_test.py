@@ -29,9 +29,17 @@ PAIRS = [
   *(("edsr", "none"), ("imdn", "cca"), ("rcan", "ca"), ("drln", "la")),
   *(("pan", "pa"), ("carn", "cbam")),
 ]
+# Like another, and the longest to compile.
+SLOW = (("carn", "bam"), ("carn", "cbam"), ("pan", "bam"))
 
 
-@pytest.mark.parametrize(("name", "attn"), PAIRS)
+@pytest.mark.parametrize(
+  ("name", "attn"),
+  [
+    pytest.param(*pair, marks=pytest.mark.slow if pair in SLOW else ())
+    for pair in PAIRS
+  ],
+)
 def test_every_parameter_has_a_gradient(name, attn):
   model = small.create_wide(name, attn)
   x = pictures()
@@ -55,7 +63,14 @@ def test_every_parameter_has_a_gradient(name, attn):
     assert np.any(grad) != unused(name, path), path
 
 
-@pytest.mark.parametrize("name", small.OPTIONS)
+@pytest.mark.parametrize(
+  "name",
+  [
+    # Its own ops take longest; goldens_test has it in bfloat16 as well.
+    pytest.param(n, marks=pytest.mark.slow if n == "awsrn" else ())
+    for n in small.OPTIONS
+  ],
+)
 def test_bfloat16_is_close_to_float32(name):
   x = pictures()
   variables = small.draw(small.create(name, "bam"), x)

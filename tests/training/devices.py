@@ -1,0 +1,62 @@
+"""Trains the tiny state over all devices, by each way, and saves what came.
+
+Run as a script, with a path, a coordinator, a count of processes and an index.
+"""
+
+import sys
+
+import jax
+import numpy as np
+
+from bamjax.training import parallel
+from bamjax.training.step import train_step
+from training import tiny
+
+
+def train(kind, mode):
+  """Losses and final parameters of a few steps."""
+  state, losses = parallel.replicate(tiny.state()), []
+  if mode == "resident":
+    advance = parallel.parallelize_resident(
+      train_step, tiny.resident(), kind, seed=3, batch_size=8, patch=tiny.PATCH
+    )
+    batches = [1, 1, 1, 2]
+  else:
+    advance = parallel.parallelize(train_step, kind)
+    share = slice(jax.process_index(), None, jax.process_count())
+    batches = [
+      {k: v[share] for k, v in batch.items()} for batch in tiny.batches(5)
+    ]
+  for batch in batches:
+    before = float(state.loss_sum)
+    state = advance(state, batch)
+    losses.append(float(state.loss_sum) - before)
+  params = tiny.leaves(parallel.local(state.params))
+  return losses, np.concatenate([x.ravel() for x in params])
+
+
+def train_every_way():
+  """By mode and kind, as "host pmap losses"; and the number of devices."""
+  found = {"devices": jax.device_count()}
+  for mode in ("host", "resident"):
+    # One device does the same by either, as do processes with resident data.
+    one = jax.device_count() == 1
+    one |= jax.process_count() > 1 and mode == "resident"
+    for kind in ("pmap",) if one else parallel.KINDS:
+      losses, params = train(kind, mode)
+      found |= {
+        f"{mode} {kind} losses": losses,
+        f"{mode} {kind} params": params,
+      }
+  return found
+
+
+if __name__ == "__main__":
+  path, coordinator, count, index = sys.argv[1:]
+  if count != "1":
+    jax.distributed.initialize(
+      coordinator, num_processes=int(count), process_id=int(index)
+    )
+  results = train_every_way()
+  if jax.process_index() == 0:
+    np.savez(path, **results)
