@@ -10,8 +10,10 @@ from flax import linen as nn
 import jax.numpy as jnp
 import ml_collections
 
+from bamjax import defaults
 from bamjax.data import sources
 from bamjax.errors import UserError
+from bamjax.files import write_atomically
 from bamjax.models import create_model
 
 # Short names of train.py's flags, and the fields they fill.
@@ -32,6 +34,17 @@ SHORT_NAMES = {
 }
 
 DATA_MODES = ("tfdata", "resident")
+
+# What every version has written.
+_ALWAYS = {"model", "attn", "scale"}
+
+# Of fields, by the type of their default.
+_KINDS = {
+  int: ("a whole number", int),
+  float: ("a number", int | float),
+  str: ("a text", str),
+  dict: ("a group of fields", dict),
+}
 
 # What may differ between a run and its resumption: where things lie and how
 # much is said, never what is computed.
@@ -60,8 +73,13 @@ def build_model(config: ml_collections.ConfigDict) -> nn.Module:
     config.scale,
     normalization=config.normalization,
     dtype=jnp.dtype(config.dtype),
-    **config.model_options,
+    **{name: _frozen(value) for name, value in config.model_options.items()},
   )
+
+
+def _frozen(value: Any) -> Any:
+  """A value as modules need it, hashable: JSON has lists for tuples."""
+  return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def make_source(config: ml_collections.ConfigDict) -> sources.Source:
@@ -141,24 +159,49 @@ def default_run_dir(config: ml_collections.ConfigDict) -> Path:
 
 
 def save(config: ml_collections.ConfigDict, path: Path) -> None:
-  """Writes a resolved configuration as JSON."""
-  path.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+  """Writes a resolved configuration as JSON, whole or not at all."""
+  write_atomically(path, json.dumps(config.to_dict(), indent=2) + "\n")
 
 
 def load(path: Path) -> ml_collections.ConfigDict:
   """Reads a configuration that `save` wrote.
 
+  Fields that it lacks, as an older version did, get their defaults.
+
   Raises:
     UserError: the file is absent or not such a configuration.
   """
   try:
-    return ml_collections.ConfigDict(json.loads(path.read_text()))
+    found = json.loads(path.read_text(encoding="utf-8"))
   except FileNotFoundError:
     raise UserError(
       f"{path.parent} is no run folder: it has no {path.name}"
     ) from None
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise UserError(f"{path} cannot be read: {error}") from None
+  lacks = _ALWAYS - (found.keys() if isinstance(found, dict) else set())
+  if lacks:
+    raise UserError(
+      f"{path} is no run's configuration: it lacks {', '.join(sorted(lacks))}"
+    )
+  try:
+    whole = _complete(found, defaults.get_config().to_dict())
+    return ml_collections.ConfigDict(whole)
+  except ValueError as error:
+    raise UserError(f"{path} cannot be read: {error}") from None
+
+
+def _complete(found: Any, default: dict, prefix: str = "") -> dict[str, Any]:
+  """A configuration with the defaults of what it lacks, its types checked."""
+  whole = {**default, **found}
+  for name, value in default.items():
+    given, full = whole[name], f"{prefix}{name}"
+    kind, types = _KINDS.get(type(value), ("anything", object))
+    if not isinstance(given, types) or isinstance(given, bool):
+      raise ValueError(f"{full} is {given!r:.40}, and must be {kind}")
+    if isinstance(value, dict):
+      whole[name] = _complete(given, value, f"{full}.")
+  return whole
 
 
 def differences(

@@ -1,7 +1,9 @@
 """Checkpoints of a run. Every call of Orbax stands here."""
 
+from collections.abc import Callable
 import contextlib
 import errno
+import json
 import logging
 import os
 from pathlib import Path
@@ -9,6 +11,7 @@ import shutil
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
@@ -26,6 +29,9 @@ _STORAGE = (
   errno.ENOENT,
 )
 
+# Below a run's folder: damaged checkpoints, out of the way.
+BROKEN = "broken"
+
 # With all that it implies, of each of which Orbax else warns.
 _READ_ONLY = {
   "read_only": True,
@@ -34,6 +40,38 @@ _READ_ONLY = {
   "max_to_keep": None,
   "cleanup_tmp_directories": False,
 }
+
+
+# How TensorStore's messages begin where data is absent or not what was written.
+# A full memory or a server that does not answer says nothing of a checkpoint.
+_DAMAGE = ("DATA_LOSS", "NOT_FOUND", "OUT_OF_RANGE")
+# What Orbax says of a state of other names, or of other shapes.
+_OTHER_STATE = ("tree structures do not match", "Requested shape")
+
+
+class DamagedError(UserError):
+  """A checkpoint is not what was written."""
+
+
+def check_path(run_dir: str | Path) -> None:
+  """Raises UserError for a folder below which Orbax can't read what it writes.
+
+  It looks for the parts of a checkpoint by a pattern that the path is part of.
+  """
+  path = Path(run_dir).absolute().as_posix()
+  found = sorted(set(path) & set("[*?\\"))
+  if found:
+    raise UserError(
+      f"checkpoints cannot be kept below {path}, for the {' '.join(found)} in"
+      " its name; give another --run_dir"
+    )
+
+
+def steps_on_disk(run_dir: str | Path) -> list[int]:
+  """Steps of a run's whole checkpoints, ascending, read from the disk."""
+  folder = Path(run_dir) / "checkpoints"
+  names = os.listdir(folder) if folder.is_dir() else []
+  return sorted(int(name) for name in names if name.isdigit())
 
 
 class Checkpoints:
@@ -102,48 +140,62 @@ class Checkpoints:
 
   def best(self) -> int | None:
     """Step of the checkpoint of highest PSNR-Y; the newest if none has one."""
-    scored = [
-      (_psnr(metrics), step)
-      for step in self.steps()
-      if (metrics := self._manager.metrics(step))
-    ]
-    return max(scored)[1] if scored else self.latest()
+    return next(iter(self._by_score()), None)
 
   def restore(self, state: TrainState) -> tuple[TrainState, int]:
-    """Restores the newest checkpoint that can be read.
+    """Restores the newest checkpoint that is not damaged.
 
     Args:
       state: a fresh state of the same shapes.
 
     Returns:
-      The restored state and its step; `state` and 0 where there is none. One
-      that cannot be read is set aside, with a warning, for the one before it.
+      The restored state and its step; `state` and 0 where there is none.
+      Damaged ones that are newer are set aside, with a warning each.
 
     Raises:
-      UserError: there are checkpoints and none can be read.
+      UserError: there are checkpoints and all are damaged, or one can't be read
+        for another reason. All then stay where they are.
     """
-    steps = self.steps()[::-1]
-    for step in steps:
-      try:
-        return self.restore_step(state, step), step
-      except Exception as error:
-        logging.warning(
-          "checkpoint %d cannot be read (%s); trying the one before it",
-          step,
-          " ".join(str(error).split())[:120],
-        )
+    if not self.steps():
+      return state, 0
+    state, found = self._restore_first(state, lambda: self.steps()[::-1])
+    for step in self.steps():
+      if step > found:
         self._set_aside(step)
-    if steps:
-      raise UserError(
-        f"no checkpoint in {self._directory} can be read; remove the folder to"
-        " start anew, or give another --run_dir"
-      )
-    return state, 0
+    return state, found
+
+  def restore_best(self, state: TrainState) -> tuple[TrainState, int]:
+    """Restores the best checkpoint by PSNR-Y, and changes nothing on disk.
+
+    Returns:
+      The restored state and its step. In place of a damaged one, with a
+      warning, the best of the others, then the newest.
+
+    Raises:
+      UserError: there is none, all are damaged, or one can't be read.
+    """
+    return self._restore_first(state, self._by_score)
 
   def restore_step(self, state: TrainState, step: int) -> TrainState:
-    """Restores the checkpoint of one step into a state of the same shapes."""
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _tree(state))
-    tree = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+    """Restores the checkpoint of one step into a state of the same shapes.
+
+    Raises:
+      DamagedError: it is provably not what was written.
+      UserError: it can't be read for another reason.
+    """
+    error = None
+    try:
+      abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _tree(state))
+      tree = self._manager.restore(
+        step, args=ocp.args.StandardRestore(abstract)
+      )
+    except Exception as caught:
+      error = caught
+    kind = 0 if error is None else 1 if self._damaged(step, error) else 2
+    # Processes that train together go on from the same step.
+    kind = int(distributed.gather(np.array([kind])).max())
+    if kind:
+      self._refuse(step, error, kind == 1)
     # Only states whose losses were finite are saved.
     return state.replace(**tree, finite_steps=jnp.copy(tree["step"]))
 
@@ -175,9 +227,7 @@ class Checkpoints:
       reason = " ".join(str(error).split()).partition(" [")[0]
       if not any(os.strerror(number) in reason for number in _STORAGE):
         raise
-      steps = [
-        int(p.name) for p in self._directory.iterdir() if p.name.isdigit()
-      ]
+      steps = steps_on_disk(self._directory.parent)
       kept = f"that of step {max(steps)} is kept" if steps else "there is none"
       raise UserError(
         f"a checkpoint cannot be written to {self._directory}:"
@@ -185,15 +235,88 @@ class Checkpoints:
         " same command again"
       ) from error
 
+  def _by_score(self) -> list[int]:
+    """All steps: those with a PSNR-Y, best first, then the others, newest."""
+    scores = {step: self._score(step) for step in self.steps()}
+    return sorted(scores, key=lambda step: (scores[step], step), reverse=True)
+
+  def _score(self, step: int) -> float:
+    try:
+      return float(_psnr(self._manager.metrics(step)))
+    except (AttributeError, KeyError, OSError, TypeError, ValueError):
+      return -np.inf  # saved without a validation, or its file is damaged
+
+  def _restore_first(
+    self, state: TrainState, order: Callable[[], list[int]]
+  ) -> tuple[TrainState, int]:
+    """Restores the first that is not damaged, of the steps in some order."""
+    while True:
+      steps = order()
+      for step in steps:
+        try:
+          return self.restore_step(state, step), step
+        except DamagedError as error:
+          if _absent(self._directory / str(step)):
+            break  # a training has removed it since
+          logging.warning("%s; trying another one", error)
+      else:
+        raise UserError(
+          f"no checkpoint in {self._directory} can be read (of steps"
+          f" {steps}); restore them from a copy, or give another --run_dir to"
+          " start anew"
+        )
+      self._manager.reload()
+
+  def _damaged(self, step: int, error: Exception) -> bool:
+    """Whether it is a checkpoint's own fault that it cannot be restored."""
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+      return True
+    if isinstance(error, ValueError) and str(error).startswith(_DAMAGE):
+      return True
+    item = self._directory / str(step) / "default"
+    return any(map(_absent, (item / "_METADATA", item / "manifest.ocdbt")))
+
+  def _refuse(self, step: int, error: Exception | None, damaged: bool):
+    where = f"checkpoint {step} in {self._directory}"
+    reason = " ".join(str(error).split())
+    if error is None:
+      reason = "another process cannot"
+    elif any(text in reason for text in _OTHER_STATE):
+      reason = "it is of another network or optimizer than config.json's"
+    reason = reason.partition(" [")[0][:200] or type(error).__name__
+    if damaged:
+      raise DamagedError(f"{where} cannot be read ({reason})") from error
+    raise UserError(
+      f"{where} cannot be restored: {reason}. Nothing was changed; the same"
+      " command resumes once that is fixed"
+    ) from error
+
   def _set_aside(self, step: int) -> None:
     def move():
-      broken = self._directory.parent / "broken" / str(step)
-      shutil.rmtree(broken, ignore_errors=True)
-      broken.parent.mkdir(exist_ok=True)
-      shutil.move(self._directory / str(step), broken)
+      broken = self._directory.parent / BROKEN / str(step)
+      try:
+        shutil.rmtree(broken, ignore_errors=True)
+        broken.parent.mkdir(exist_ok=True)
+        shutil.move(self._directory / str(step), broken)
+      except OSError as error:
+        raise UserError(
+          f"{self._directory / str(step)} is damaged, and cannot be moved to"
+          f" {broken}: {error.strerror or error}"
+        ) from None
 
     distributed.on_primary(move)
     self._manager.reload()
+
+
+def _absent(path: Path) -> bool:
+  """Whether there is no such file; one that may not be looked at is there."""
+  try:
+    path.stat()
+  except (FileNotFoundError, NotADirectoryError):
+    return True
+  except OSError:
+    pass
+  return False
 
 
 def _psnr(metrics) -> float:

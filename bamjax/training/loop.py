@@ -75,7 +75,9 @@ def train_and_evaluate(
         finished, summary = _finished(run_dir, config)
         if finished:
           return summary
-      elif start and distributed.is_primary():
+      elif not start:
+        distributed.on_primary(lambda: run_dir_lib.check_new(run_dir, config))
+      elif distributed.is_primary():
         print(f"{run_dir}: goes on from step {start} of {config.steps}")
       if not start and config.init_from:
         params = warm_start.take_weights(state.params, module, config)
@@ -96,8 +98,8 @@ def train_and_evaluate(
         with many_runs(config.steps >= _MANY):
           state = run.train(state, start)
       checkpoints.wait()
-      best = checkpoints.best()
-      params = parallel.local(checkpoints.restore_step(state, best).averaged())
+      state, best = checkpoints.restore_best(state)
+      params = parallel.local(state.averaged())
 
     def finish():
       try:

@@ -3,6 +3,8 @@
 import contextlib
 import fcntl
 import json
+import logging
+import operator
 from pathlib import Path
 
 import ml_collections
@@ -11,6 +13,8 @@ import tensorboardX
 
 from bamjax import config as config_lib
 from bamjax.errors import UserError
+from bamjax.files import write_atomically
+from bamjax.training import checkpoints as checkpoints_lib
 from bamjax.training import distributed
 from bamjax.training.checkpoints import Checkpoints
 from bamjax.training.schedule import make_schedule
@@ -29,9 +33,11 @@ def opened(path: Path, config: ml_collections.ConfigDict):
   Process 0 looks after it; the others learn whether that went well.
 
   Raises:
-    UserError: another run holds the folder, it cannot be written, or it is
-      that of another configuration (which is then left as it is).
+    UserError: another run holds the folder, it cannot be written, checkpoints
+      cannot be kept there, or it is that of another configuration (which is
+      then left as it is).
   """
+  checkpoints_lib.check_path(path)
   with contextlib.ExitStack() as stack:
     distributed.on_primary(lambda: stack.enter_context(_held(path, config)))
     yield
@@ -60,11 +66,39 @@ def _held(path: Path, config: ml_collections.ConfigDict):
       if found:
         raise UserError(
           f"{path} holds another run ({'; '.join(found)}); give another"
-          " --run_dir, or the command that the run was started with"
+          " --run_dir, or the command that the run was started with. To train"
+          f" its network longer, give --init_from={path} and another --run_dir"
         )
+    elif any((path / "checkpoints").glob("[0-9]*")):
+      raise UserError(
+        f"{path} holds checkpoints and no {CONFIG}; restore that from a copy,"
+        " or give another --run_dir"
+      )
     else:
       config_lib.save(config, path / CONFIG)
     yield
+
+
+def check_new(path: Path, config: ml_collections.ConfigDict) -> None:
+  """Looks at a run without a checkpoint, which is about to begin at step 0.
+
+  Raises:
+    UserError: it has had one, so that beginning anew would lose what is there.
+  """
+  seen = max(_rows(path / METRICS), default=0)
+  # A checkpoint is begun only when the one before it is there.
+  every = config.checkpoint_every, config.eval_every
+  second = sorted({m * n for m in (1, 2) for n in every})[1]
+  broken = (path / checkpoints_lib.BROKEN).is_dir()
+  if seen > second or broken or (path / SUMMARY).exists():
+    raise UserError(
+      f"{path} has been trained{f' to step {seen}' if seen else ''}, but its"
+      " checkpoints are gone; restore checkpoints/ from a copy"
+      f"{f', or from {checkpoints_lib.BROKEN}/' if broken else ''}, or give"
+      " another --run_dir to start anew"
+    )
+  if seen:
+    print(f"{path}: it was cut off before its first checkpoint; starts anew")
 
 
 def load(path: Path, step: int | None = None):
@@ -93,8 +127,10 @@ def load(path: Path, step: int | None = None):
       raise UserError(
         f"{path} holds no {wanted}; it has steps {steps or 'none'}"
       )
-    step = checkpoints.best() if step is None else step
-    state = checkpoints.restore_step(state, step)
+    if step is None:
+      state, step = checkpoints.restore_best(state)
+    else:
+      state = checkpoints.restore_step(state, step)
   return config, module, {"params": state.averaged()}, step
 
 
@@ -120,15 +156,9 @@ class Logs:
   def __init__(self, path: Path, step: int):
     """Opens the logs of a run that goes on from `step`; later rows go."""
     self._path = path / METRICS
-    rows = []
-    if self._path.exists():
-      for line in self._path.read_text().splitlines():
-        # A process that was killed may have left its last line unfinished.
-        with contextlib.suppress(ValueError):
-          row = json.loads(line)
-          if row["step"] <= step:
-            rows.append(line)
-    self._path.write_text("".join(f"{row}\n" for row in rows))
+    rows = _rows(self._path)
+    kept = [line for at in sorted(rows) if at <= step for line in rows[at]]
+    write_atomically(self._path, "".join(f"{line}\n" for line in kept))
     self._board = tensorboardX.SummaryWriter(
       str(path / "tensorboard"), purge_step=step + 1
     )
@@ -149,6 +179,27 @@ class Logs:
     # An error here would hide the one that a run may be ending for.
     with contextlib.suppress(OSError):
       self._board.close()
+
+
+def _rows(path: Path) -> dict[int, list[str]]:
+  """The lines of metrics.jsonl by step; those that are no rows are left out.
+
+  A process that was killed may have left its last line unfinished.
+  """
+  try:
+    lines = path.read_text(errors="replace").splitlines()
+  except FileNotFoundError:
+    lines = []
+  rows, others = {}, []
+  for number, line in enumerate(lines, 1):
+    try:
+      step = json.loads(line)["step"]
+      rows.setdefault(operator.index(step), []).append(line)
+    except (ValueError, TypeError, KeyError, RecursionError):
+      others.append(number)
+  if others and others != [len(lines)]:
+    logging.warning("%s: not rows, left out: lines %s", path, others[:10])
+  return rows
 
 
 class NoLogs:

@@ -1,4 +1,6 @@
 import contextlib
+import errno
+import shutil
 
 import jax
 import numpy as np
@@ -6,9 +8,16 @@ import orbax.checkpoint as ocp
 import pytest
 
 from bamjax.errors import UserError
+from bamjax.training.checkpoints import check_path
 from bamjax.training.checkpoints import Checkpoints
+from bamjax.training.checkpoints import DamagedError
 from bamjax.training.step import train_step
 from training import tiny
+
+# What else was being read of a damaged checkpoint fails too, unseen.
+pytestmark = pytest.mark.filterwarnings(
+  "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,20 +68,41 @@ def test_keeps_the_last_two_and_the_best(tmp_path, states):
     assert checkpoints.latest() == 5
 
 
-@pytest.mark.parametrize("damage", ["truncate", "garbage", "empty"])
-def test_a_broken_newest_checkpoint_falls_back(
-  tmp_path, states, damage, caplog
-):
-  save(tmp_path, states, {3: None, 4: None})
-  folder = tmp_path / "checkpoints" / "4"
+def damage(folder, how, only=""):
+  """Does something to a checkpoint's files, of such a name."""
   for file in [f for f in folder.rglob("*") if f.is_file()]:
     data = file.read_bytes()
-    if damage == "truncate":
+    if only not in str(file.relative_to(folder)):
+      continue
+    if how == "truncate":
       file.write_bytes(data[: len(data) // 2])
-    elif damage == "garbage":
+    elif how == "garbage":
       file.write_bytes(b"\x00garbage" * 8)
+    elif how == "zero":
+      file.write_bytes(bytes(len(data)))
     else:
       file.unlink()
+
+
+DAMAGES = [
+  ("truncate", ""),
+  ("garbage", ""),
+  ("remove", ""),
+  ("zero", "_METADATA"),
+  ("zero", "manifest.ocdbt"),
+  ("zero", "/d/"),
+  ("remove", "_METADATA"),
+  ("remove", "manifest.ocdbt"),
+  ("remove", "/d/"),
+]
+
+
+@pytest.mark.parametrize(("how", "only"), DAMAGES)
+def test_a_broken_newest_checkpoint_falls_back(
+  tmp_path, states, how, only, caplog
+):
+  save(tmp_path, states, {3: None, 4: None})
+  damage(tmp_path / "checkpoints" / "4", how, only)
   with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
     restored, step = checkpoints.restore(tiny.state(seed=1))
     assert step == 3
@@ -81,18 +111,104 @@ def test_a_broken_newest_checkpoint_falls_back(
     checkpoints.save(4, states[4])
     checkpoints.wait()
     assert same(checkpoints.restore(tiny.state(seed=1))[0], states[4])
-  assert "checkpoint 4 cannot be read" in caplog.text
-
-
-def test_all_broken_is_an_error_that_loses_nothing(tmp_path, states):
-  save(tmp_path, states, {4: None})
-  for file in (tmp_path / "checkpoints" / "4").rglob("*"):
-    if file.is_file():
-      file.write_bytes(b"garbage")
-  with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
-    with pytest.raises(UserError, match="no checkpoint .* can be read"):
-      checkpoints.restore(tiny.state())
+  assert "checkpoint 4 in" in caplog.text
+  assert "cannot be read" in caplog.text
   assert (tmp_path / "broken" / "4").exists()
+
+
+def test_all_broken_is_an_error_that_moves_nothing(tmp_path, states):
+  save(tmp_path, states, {3: None, 4: None})
+  for step in ("3", "4"):
+    damage(tmp_path / "checkpoints" / step, "zero")
+  for _ in range(2):
+    with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+      with pytest.raises(UserError, match="no checkpoint .* can be read"):
+        checkpoints.restore(tiny.state())
+      assert checkpoints.steps() == [3, 4]
+  assert not (tmp_path / "broken").exists()
+
+
+class Manager:
+  """Orbax's, of which every restore fails."""
+
+  def __init__(self, manager, error):
+    self._manager, self._error = manager, error
+
+  def __getattr__(self, name):
+    return getattr(self._manager, name)
+
+  def restore(self, *args, **kwargs):
+    raise self._error
+
+
+@pytest.mark.parametrize(
+  ("error", "words"),
+  [
+    (MemoryError(), "MemoryError"),
+    (OSError(errno.ESTALE, "Stale file handle"), "Stale file handle"),
+    (ValueError("PERMISSION_DENIED: Error opening"), "PERMISSION_DENIED"),
+    (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "Out of memory"),
+    (KeyError("opt_state"), "opt_state"),
+  ],
+)
+def test_what_is_not_the_checkpoints_fault_leaves_them(
+  tmp_path, states, monkeypatch, error, words
+):
+  save(tmp_path, states, {3: None, 4: None})
+  with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+    manager = Manager(checkpoints._manager, error)
+    monkeypatch.setattr(checkpoints, "_manager", manager)
+    for call in (checkpoints.restore, checkpoints.restore_best):
+      with pytest.raises(UserError, match=f"checkpoint 4 .*{words}") as caught:
+        call(tiny.state())
+      assert not isinstance(caught.value, DamagedError)
+    monkeypatch.undo()
+    assert checkpoints.restore(tiny.state(seed=1))[1] == 4
+  assert not (tmp_path / "broken").exists()
+
+
+@pytest.mark.parametrize("change", [{"ema": True}, {"clip_norm": 0.1}])
+def test_another_optimizer_leaves_the_checkpoints(tmp_path, states, change):
+  save(tmp_path, states, {4: None})
+  with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+    with pytest.raises(UserError, match="another network or optimizer"):
+      checkpoints.restore(tiny.state(**change))
+    assert checkpoints.restore(tiny.state(seed=1))[1] == 4
+
+
+def test_the_best_that_can_be_read_and_nothing_moves(tmp_path, states, caplog):
+  save(tmp_path, states, {1: 30.0, 2: 31.5, 3: 31.0, 4: None, 5: 30.5})
+  damage(tmp_path / "checkpoints" / "2", "zero", "/d/")
+  before = sorted(tmp_path.rglob("*"))
+  opened = Checkpoints(tmp_path, read_only=True)
+  with contextlib.closing(opened) as checkpoints:
+    assert checkpoints.best() == 2
+    restored, step = checkpoints.restore_best(tiny.state(seed=1))
+    with pytest.raises(DamagedError, match="checkpoint 2"):
+      checkpoints.restore_step(tiny.state(seed=1), 2)
+  assert step == 5
+  assert same(restored, states[5])
+  assert "checkpoint 2 in" in caplog.text
+  assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_checkpoint_removed_by_a_training_is_passed_over(
+  tmp_path, states, caplog
+):
+  save(tmp_path, states, {3: 30.0, 4: 31.0})
+  opened = Checkpoints(tmp_path, read_only=True)
+  with contextlib.closing(opened) as checkpoints:
+    assert checkpoints.best() == 4
+    shutil.rmtree(tmp_path / "checkpoints" / "4")
+    assert checkpoints.restore_best(tiny.state(seed=1))[1] == 3
+  assert "cannot be read" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["a[1]", "a*", "a?", "a\\b"])
+def test_a_path_that_is_a_pattern_is_refused(tmp_path, name):
+  check_path(tmp_path / "a b{c}]ü%20")
+  with pytest.raises(UserError, match="in its name; give another --run_dir"):
+    check_path(tmp_path / name / "run")
 
 
 @pytest.mark.parametrize("call", ["save", "wait_until_finished", "close"])

@@ -182,7 +182,8 @@ def test_other_pictures_on_resume_are_warned_of(
   pictures = tmp_path / "pictures"
   shutil.copytree(config.data.data_dir, pictures)
   shutil.copy(pictures / "a.png", pictures / "c.png")
-  (tmp_path / "run" / "metrics.jsonl").unlink()
+  for name in ("metrics.jsonl", "summary.json"):
+    (tmp_path / "run" / name).unlink()
   shutil.rmtree(tmp_path / "run" / "checkpoints")
   config.data.data_dir = str(pictures)
   loop.train_and_evaluate(config, tmp_path / "run")
