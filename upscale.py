@@ -5,7 +5,7 @@
   python upscale.py 'scans/*.png' --run_dir=runs/pan-bam-x2-sample --ext=webp
 
 Without --weights and --run_dir the shipped PAN-BAM of --scale is used. Exit
-status: 0; 1 if a picture could not be read; 2 if an argument is at fault.
+status: 0; 1 if a picture was left out; 2 if an argument is at fault.
 """
 
 from absl import flags
@@ -43,6 +43,12 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string(
   "ext", "auto", "png, jpg, webp, tif, bmp; auto: the input's"
+)
+flags.DEFINE_integer(
+  "quality", None, "1 to 100, of JPEG and WebP (default: 95)"
+)
+flags.DEFINE_bool(
+  "skip_existing", False, "leave results that exist, and what they are of"
 )
 flags.DEFINE_bool("self_ensemble", False, "average over eight symmetries")
 flags.DEFINE_string("dtype", "float32", "float32 or bfloat16")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
+import errno
 import os
 from pathlib import Path
 import secrets
@@ -55,6 +56,23 @@ def refuse_overwriting(
         )
 
 
+def check_target(path: Path) -> None:
+  """Checks a name that is to be written, before the work.
+
+  Raises:
+    UserError: something is there that is no file, or the name is too long.
+  """
+  try:
+    if path.exists() and not path.is_file():
+      raise UserError(f"{path} is no file to write; give another name")
+    # A folder that is yet to be made would be told first.
+    folder = next(p for p in path.absolute().parents if p.exists())
+    os.lstat(folder / path.name)
+  except OSError as error:
+    if error.errno == errno.ENAMETOOLONG:
+      raise UserError(f"{path} cannot be written: {error.strerror}") from None
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
   """A temporary file beside `path`, put in its place when all went well.
@@ -69,8 +87,7 @@ def replacing(path: Path) -> Iterator[Path]:
   try:
     # Else the link would be replaced, not the file.
     final = Path(os.path.realpath(path))
-    if final.exists() and not final.is_file():
-      raise UserError(f"{path} is no file to write; give another name")
+    check_target(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = _new_file(final)
     yield temporary

@@ -1,19 +1,22 @@
-"""Picture files with all that they hold: depth, alpha, profile, EXIF.
+"""Picture files with all that they hold: depth, alpha, profile, EXIF, text.
 
 Reading them is in `decoding`; writing is here.
 """
 
+from collections.abc import Mapping
 import dataclasses
 import logging
 from pathlib import Path
 import struct
+from typing import Any
+import warnings
 import zlib
 
 import numpy as np
 from PIL import Image
 
+from bamjax import metadata
 from bamjax import png16
-from bamjax.decoding import INNER_IFDS
 from bamjax.decoding import Picture
 from bamjax.decoding import read as read  # pictures.read, pictures.write
 from bamjax.errors import UserError
@@ -35,36 +38,47 @@ _OPTIONS = {
   "WEBP": {"quality": 95},
   "TIFF": {"compression": "tiff_adobe_deflate"},
 }
-_EXIF_IFD, _WIDTH, _HEIGHT = 0x8769, 0xA002, 0xA003
+
+
+class FormatError(UserError):
+  """A format that cannot hold a picture."""
 
 
 def check_output(path: Path, height: int, width: int) -> None:
   """Checks that a file's format can hold a picture so large.
 
   Raises:
-    UserError: its extension is unknown, or the format has smaller pictures.
+    FormatError: its extension is unknown, or the format has smaller pictures.
   """
   suffix = path.suffix.lower()
   if suffix not in _FORMATS:
-    raise UserError(
+    raise FormatError(
       f"{path}: unknown extension {suffix!r}; choose from"
       f" {', '.join(e[1:] for e in EXTENSIONS)}"
     )
   longest = _LONGEST.get(_FORMATS[suffix])
   if longest and max(height, width) > longest:
-    raise UserError(
+    raise FormatError(
       f"{path} would have {width}×{height} pixels, and {_FORMATS[suffix]}"
       f" holds {longest} a side at most; give --ext=png"
     )
 
 
-def write(path: Path, picture: Picture) -> None:
+def write(path: Path, picture: Picture, quality: int | None = None) -> None:
   """Writes a picture in the format of the extension, whole or not at all.
 
   JPEG and BMP have no alpha: the picture is laid on white. JPEG, WebP and BMP
-  have 8 bits a channel. Both are told in a warning.
+  have 8 bits a channel. Both are told in a warning, as are metadata that the
+  format cannot hold, which are left out.
+
+  Args:
+    path: of the file.
+    picture: what is written.
+    quality: 1 to 100, of JPEG and WebP. None is 95, and lossless for WebP of
+      what comes from a lossless WebP file.
 
   Raises:
+    FormatError: the format cannot hold the picture.
     UserError: the file cannot be written.
   """
   check_output(path, *picture.color.shape[:2])
@@ -82,19 +96,35 @@ def write(path: Path, picture: Picture) -> None:
     logging.warning("%s: %s has no transparency: laid on white", path, kind)
     picture = _on_white(picture)
   pixels = _bands(picture)
-  exif = _resized(picture.exif, kind, *pixels.shape[:2])
-  with replacing(path) as temporary:
-    if deep and kind == "PNG":
-      png16.write(temporary, pixels, _png_chunks(picture, exif))
-    elif deep:
-      _write_deep_tiff(temporary, pixels, picture)
-    else:
-      options = {"icc_profile": picture.icc, "dpi": picture.dpi, "exif": exif}
-      options = {k: v for k, v in options.items() if v}
-      image = Image.fromarray(
-        pixels[..., 0] if pixels.shape[2] == 1 else pixels
-      )
-      image.save(temporary, kind, **options, **_OPTIONS.get(kind, {}))
+  found = metadata.options(path, kind, picture, *pixels.shape[:2])
+  with replacing(path) as temporary, warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of metadata that are odd, and fit
+    try:
+      if deep and kind == "PNG":
+        png16.write(temporary, pixels, _png_chunks(found))
+      elif deep:
+        _write_deep_tiff(temporary, pixels, picture, found)
+      else:
+        image = Image.fromarray(
+          pixels[..., 0] if pixels.shape[2] == 1 else pixels
+        )
+        options = _options(kind, picture.lossless, quality)
+        image.save(temporary, kind, **found, **options)
+    # A pixel too many for a format's numbers raises nearly anything.
+    except (ValueError, RuntimeError, OverflowError, struct.error) as error:
+      raise FormatError(
+        f"{path} cannot be written as {kind} ({error})"
+      ) from None
+
+
+def _options(kind: str, lossless: bool, quality: int | None) -> dict[str, Any]:
+  if kind == "WEBP" and lossless and quality is None:
+    # Also of colours under full transparency.
+    return {"lossless": True, "exact": True}
+  options = dict(_OPTIONS.get(kind, {}))
+  if "quality" in options and quality is not None:
+    options["quality"] = quality
+  return options
 
 
 def _shallow(values: np.ndarray) -> np.ndarray:
@@ -119,37 +149,26 @@ def _bands(picture: Picture) -> np.ndarray:
   return np.ascontiguousarray(color)
 
 
-def _resized(
-  exif: Image.Exif | None, kind: str, height: int, width: int
-) -> bytes | None:
-  """EXIF data that tells the new size, where it told the old one."""
-  if exif is None:
-    return None
-  written = Image.Exif()
-  written.update(exif)
-  # Pillow's compressed TIFF has no place for them.
-  for tag in INNER_IFDS if kind != "TIFF" else ():
-    if inner := exif.get_ifd(tag):
-      written.get_ifd(tag).update(inner)
-  if kind != "TIFF" and _WIDTH in (inner := written.get_ifd(_EXIF_IFD)):
-    inner.update({_WIDTH: width, _HEIGHT: height})
-  return written.tobytes()
-
-
-def _png_chunks(picture: Picture, exif: bytes | None) -> dict[bytes, bytes]:
-  chunks = {}
-  if picture.icc:
-    chunks[b"iCCP"] = b"ICC Profile\0\0" + zlib.compress(picture.icc)
-  if picture.dpi:
-    per_meter = [round(dpi / 0.0254) for dpi in picture.dpi]
-    chunks[b"pHYs"] = struct.pack(">IIB", *per_meter, 1)
-  if exif:
-    chunks[b"eXIf"] = exif.removeprefix(b"Exif\0\0")
+def _png_chunks(found: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
+  chunks = []
+  if icc := found.get("icc_profile"):
+    chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc)))
+  if dpi := found.get("dpi"):
+    per_meter = [round(x / 0.0254) for x in dpi]
+    chunks.append((b"pHYs", struct.pack(">IIB", *per_meter, 1)))
+  if exif := found.get("exif"):
+    chunks.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
+  if text := found.get("pnginfo"):
+    chunks += [(kind, data) for kind, data, *_ in text.chunks]
   return chunks
 
 
-def _write_deep_tiff(path: Path, pixels: np.ndarray, picture: Picture) -> None:
+def _write_deep_tiff(
+  path: Path, pixels: np.ndarray, picture: Picture, found: Mapping[str, Any]
+) -> None:
   import tifffile
+
+  dpi = found.get("dpi")
 
   tifffile.imwrite(
     path,
@@ -158,8 +177,8 @@ def _write_deep_tiff(path: Path, pixels: np.ndarray, picture: Picture) -> None:
     planarconfig=None if pixels.shape[2] == 1 else "contig",
     extrasamples=None if picture.alpha is None else ["unassalpha"],
     compression="zlib",
-    iccprofile=picture.icc,
-    resolution=picture.dpi,
-    resolutionunit="INCH" if picture.dpi else None,
+    iccprofile=found.get("icc_profile"),
+    resolution=dpi,
+    resolutionunit="INCH" if dpi else None,
     metadata=None,
   )

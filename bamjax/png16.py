@@ -1,6 +1,6 @@
 """PNG files of 16 bits a channel, which Pillow reads and does not write."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 import struct
 import zlib
@@ -13,7 +13,9 @@ _BAND = 64  # rows that are compressed at a time
 
 
 def write(
-  path: Path, pixels: np.ndarray, chunks: Mapping[bytes, bytes] | None = None
+  path: Path,
+  pixels: np.ndarray,
+  chunks: Sequence[tuple[bytes, bytes]] = (),
 ) -> None:
   """Writes a PNG file (the PNG specification, third edition).
 
@@ -21,7 +23,7 @@ def write(
     path: of the file.
     pixels: H×W×C uint16, C being 1 (gray), 2 (gray, alpha), 3 (RGB) or 4
       (RGBA).
-    chunks: other chunks to stand before the pixels, by type.
+    chunks: types and data of other chunks, to stand before the pixels.
   """
   height, width, channels = pixels.shape
   header = struct.pack(
@@ -30,7 +32,7 @@ def write(
   with path.open("wb") as file:
     file.write(b"\x89PNG\r\n\x1a\n")
     _chunk(file, b"IHDR", header)
-    for kind, data in (chunks or {}).items():
+    for kind, data in chunks:
       _chunk(file, kind, data)
     deflate = zlib.compressobj()
     above = np.zeros((1, 2 * channels * width), np.uint8)

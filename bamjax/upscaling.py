@@ -4,10 +4,12 @@ from collections.abc import Sequence
 import dataclasses
 import glob
 import logging
+import os
 from pathlib import Path
 import sys
 import time
 
+from jax.errors import JaxRuntimeError
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
@@ -16,12 +18,15 @@ from tqdm import tqdm
 from bamjax import pictures
 from bamjax.data.images import list_pictures
 from bamjax.errors import UserError
+from bamjax.files import check_target
+from bamjax.files import identity
 from bamjax.inference import Upscaler
 from bamjax.networks import load_network
 from bamjax.networks import Network
 from bamjax.pictures import Picture
 
 DTYPES = ("float32", "bfloat16")
+_FULL = "RESOURCE_EXHAUSTED"  # the memory of a device, in XLA's words
 _QUIET_SECONDS = 30  # between lines about one picture
 
 
@@ -42,6 +47,8 @@ class Options:
   memory: float = 2.0
   suffix: str | None = None
   ext: str = "auto"
+  quality: int | None = None
+  skip_existing: bool = False
   self_ensemble: bool = False
   dtype: str = "float32"
 
@@ -52,7 +59,9 @@ OPTIONS = tuple(field.name for field in dataclasses.fields(Options))
 def run(inputs: Sequence[str], options: Options) -> int:
   """Upscales files, folders and globs.
 
-  A picture that cannot be read is named in a warning and left out.
+  A picture that cannot be read, or whose result cannot be written as such, is
+  named in a warning and left out. Earlier results are written over, or with
+  `skip_existing` left as they are.
 
   Returns:
     The exit status: 0, or 1 if a picture was left out.
@@ -65,6 +74,10 @@ def run(inputs: Sequence[str], options: Options) -> int:
   sources = find_inputs(inputs)
   network = _network(options)
   jobs = plan_outputs(sources, options, network.scale)
+  if options.skip_existing:
+    count = len(jobs)
+    jobs = [job for job in jobs if not os.path.exists(job[1])]
+    print(f"{count - len(jobs)} of {count} pictures have a result: skipped")
   upscaler = Upscaler(
     network.module,
     network.variables,
@@ -76,21 +89,34 @@ def run(inputs: Sequence[str], options: Options) -> int:
   )
   # The bound is against strangers' files; these the user has named.
   Image.MAX_IMAGE_PIXELS = None
-  left_out = 0
+  left_out, written = 0, set()
   for number, (source, target) in enumerate(jobs, 1):
     start = time.monotonic()
     try:
+      check_target(target)
+      if identity(target) in written:
+        raise UserError(f"{target} holds another picture's result")
       picture = pictures.read(source)
+      height, width = picture.color.shape[:2]
+      scale = network.scale
+      pictures.check_output(target, scale * height, scale * width)
     except UserError as error:
       logging.warning("left out: %s", error)
       left_out += 1
       continue
-    height, width = picture.color.shape[:2]
-    scale = network.scale
-    pictures.check_output(target, scale * height, scale * width)
     with _Progress(f"{source.name} ({number}/{len(jobs)})") as progress:
-      larger = upscale_picture(upscaler, picture, progress)
-      pictures.write(target, larger)
+      try:
+        larger = upscale_picture(upscaler, picture, progress)
+        pictures.write(target, larger, options.quality)
+      except (pictures.FormatError, MemoryError, JaxRuntimeError) as error:
+        if isinstance(error, JaxRuntimeError) and _FULL not in str(error):
+          raise
+        known = isinstance(error, UserError)
+        reason = error if known else f"{source} does not fit in memory"
+        logging.warning("left out: %s", reason)
+        left_out += 1
+        continue
+    written.add(identity(target))
     print(
       f"{target}  {width}×{height} → {scale * width}×{scale * height},"
       f" {time.monotonic() - start:.1f} s",
@@ -135,6 +161,8 @@ def find_inputs(inputs: Sequence[str]) -> list[Path]:
   """
   found = []
   for name in inputs:
+    if not name:  # Path takes it for the current folder
+      raise UserError("an input's name is empty; give files, folders or globs")
     path = Path(name)
     if path.is_dir():
       found += list_pictures(path)
@@ -158,18 +186,22 @@ def plan_outputs(
     UserError: an extension is unknown, a picture would be written over itself
       or another, or two to one file.
   """
+  if not options.output:
+    raise UserError("--output is empty; give a folder or a file")
   output = Path(options.output)
+  separators = tuple(filter(None, (os.sep, os.altsep)))
+  is_folder = options.output.endswith(separators)
   known = [e[1:] for e in pictures.EXTENSIONS]
   ext = options.ext.lower().removeprefix(".")
   if ext not in ("auto", *known):
     raise UserError(
       f"unknown --ext {options.ext!r}; choose from auto, {', '.join(known)}"
     )
-  to_file = output.suffix and not output.is_dir()
+  to_file = output.suffix and not (is_folder or output.is_dir())
   if to_file and output.suffix[1:].lower() not in known:
     raise UserError(
       f"unknown extension of --output {output}; choose from {', '.join(known)},"
-      " or give a folder"
+      f" or give a folder, as {output}{os.sep}"
     )
   if to_file and len(sources) > 1:
     raise UserError(
@@ -181,19 +213,25 @@ def plan_outputs(
   suffix = f"_x{scale}" if options.suffix is None else options.suffix
   if suffix and options.suffix is not None:
     suffix = f"_{suffix}"
-  taken = {path.resolve(): path for path in sources}
+  if any(letter in suffix for letter in (*separators, "\0")):
+    raise UserError(
+      f"--suffix is a part of names, without {separators[0]}; got"
+      f" {options.suffix!r}"
+    )
+  taken = {identity(path): path for path in sources}
   jobs, targets = [], {}
   for source in sources:
     kind = source.suffix if ext == "auto" else f".{ext}"
     if kind.lower() not in pictures.EXTENSIONS:
       kind = ".png"
     target = output if to_file else output / f"{source.stem}{suffix}{kind}"
-    resolved = target.resolve()
-    if resolved in taken:
+    found = identity(target)
+    if found and found in taken:
       raise UserError(
-        f"{source} would be written over {taken[resolved]}; give another"
-        " --output or --suffix"
+        f"{source} would be written over {taken[found]}; give another --output"
+        " or --suffix"
       )
+    resolved = os.path.realpath(target)
     if resolved in targets:
       raise UserError(
         f"{targets[resolved]} and {source} would both be written to {target};"
@@ -219,8 +257,10 @@ def _network(options: Options) -> Network:
     raise UserError(
       f"unknown dtype {options.dtype!r}; choose from {', '.join(DTYPES)}"
     )
-  if options.passes < 0 or options.memory <= 0:
+  if options.passes < 0 or not options.memory > 0:
     raise UserError("--passes can't be negative, and --memory is above 0")
+  if options.quality is not None and not 1 <= options.quality <= 100:
+    raise UserError(f"--quality is from 1 to 100; got {options.quality}")
   source = options.weights or options.run_dir
   network = load_network(
     source or f"pan-bam-x{options.scale or 2}",

@@ -1,9 +1,12 @@
+import dataclasses
 import errno
 import io
+import struct
 
 import numpy as np
 from PIL import Image
 from PIL import ImageCms
+from PIL import PngImagePlugin
 import pytest
 
 from bamjax import pictures
@@ -172,6 +175,147 @@ def test_unreadable_files_are_named_in_one_line(tmp_path):
     with pytest.raises(UserError, match=name) as caught:
       pictures.read(tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+def described(**tags):
+  exif = Image.Exif()
+  exif[0x010F] = "Maker"
+  exif.get_ifd(0x8769)[0x9286] = b"comment"
+  for number, value in tags.items():
+    exif[int(number[1:], 16)] = value
+  return exif
+
+
+@pytest.mark.parametrize("ext", ["jpg", "webp", "tif", "png"])
+@pytest.mark.parametrize(
+  "name, exif",
+  [
+    ("YCbCrPositioning", described(x0213=b"\x01")),
+    ("Software", described(x0131=1.5)),
+    ("DateTimeOriginal", described(x9003=("a", "b"))),
+    ("Copyright", described(x8298=b"c" * 70_000)),
+  ],
+)
+def test_an_odd_tag_is_left_out_alone(tmp_path, caplog, ext, name, exif):
+  path = tmp_path / f"a.{ext}"
+  pictures.write(path, Picture(SMOOTH, exif=exif))
+  large = name == "Copyright" and ext != "jpg"
+  assert caplog.messages == (
+    []
+    if large
+    else [f"{path}: {pictures._FORMATS[path.suffix]} cannot hold EXIF's {name}"]
+  )
+  with Image.open(path) as file:
+    found = file.getexif()
+    assert found[0x010F] == "Maker"
+    if ext != "tif":
+      assert found.get_ifd(0x8769)[0x9286] == b"comment"
+
+
+def test_of_much_exif_the_smallest_are_kept(tmp_path, caplog):
+  exif = described(x8298=b"c" * 40_000, x013B=b"a" * 30_000)
+  pictures.write(tmp_path / "a.jpg", Picture(SMOOTH, exif=exif))
+  assert "JPEG cannot hold EXIF's Copyright" in caplog.text
+  with Image.open(tmp_path / "a.jpg") as file:
+    assert set(file.getexif()) >= {0x010F, 0x013B, 0x8769}
+
+
+@pytest.mark.parametrize("ext", ["jpg", "bmp", "tif", "png", "webp"])
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize(
+  "dpi", [(np.nan, np.nan), (72.0, np.nan), (4e9, 4e9), (-1.0, 72.0)]
+)
+def test_an_odd_density_is_left_out(tmp_path, caplog, ext, deep, dpi):
+  path = tmp_path / f"a.{ext}"
+  color = DEEP if deep else SMOOTH
+  pictures.write(path, Picture(color, icc=SRGB, dpi=dpi))
+  assert "cannot hold the density (" in caplog.text
+  back = pictures.read(path)
+  assert back.dpi is None or max(back.dpi) < 97  # what libraries put instead
+  assert back.icc == (None if ext == "bmp" else SRGB)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_all_that_is_written_can_be_opened(tmp_path, caplog, deep):
+  color = DEEP if deep else COLOR
+  noise = rng.integers(0, 256, 1_100_000, dtype=np.uint8).tobytes()
+  text = {"workflow": "x" * 1_300_000, "parameters": "a 日"}
+  pictures.write(tmp_path / "a.png", Picture(color, icc=noise, text=text))
+  assert "PNG cannot hold the colour profile (1,100,000 bytes)" in caplog.text
+  with Image.open(tmp_path / "a.png") as file:
+    file.load()
+    assert "icc_profile" not in file.info and file.text == text
+  # Which other formats can.
+  pictures.write(tmp_path / "a.tif", Picture(color, icc=noise))
+  with Image.open(tmp_path / "a.tif") as file:
+    assert file.info["icc_profile"] == noise
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_words_in_png_stay_without_another_orientation(tmp_path, caplog, deep):
+  info = PngImagePlugin.PngInfo()
+  info.add_text("parameters", "a cat\nSteps: 20")
+  info.add_text("Author", "Zoë 日")
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  info.add_text("Raw profile type exif", f"\nexif\n9\n{exif.tobytes().hex()}")
+  turned = '<x tiff:Orientation="6"/>'
+  info.add_itxt("XML:com.adobe.xmp", turned)
+  Image.fromarray(COLOR).save(tmp_path / "a.png", pnginfo=info)
+  read = pictures.read(tmp_path / "a.png")
+  words = {"parameters": "a cat\nSteps: 20", "Author": "Zoë 日"}
+  assert read.text == words
+  if deep:
+    read = dataclasses.replace(read, color=read.color.astype(np.uint16) * 257)
+  pictures.write(tmp_path / "b.png", read)
+  with Image.open(tmp_path / "b.png") as file:
+    file.load()
+    assert file.text == words and 0x0112 not in file.getexif()
+  assert not caplog.messages
+  pictures.write(tmp_path / "b.tif", read)
+  assert "TIFF cannot hold PNG's text (parameters, Author)" in caplog.text
+
+
+@pytest.mark.parametrize("alpha", [None, ALPHA // 128 * 255])
+def test_lossless_webp_stays_so(tmp_path, alpha):
+  whole = COLOR if alpha is None else np.dstack([COLOR, alpha])
+  image, path = Image.fromarray(whole), tmp_path / "a.webp"
+  image.save(path, lossless=True, exact=True, exif=described())
+  read = pictures.read(path)
+  assert read.lossless
+  pictures.write(tmp_path / "b.webp", read)
+  back = pictures.read(tmp_path / "b.webp")
+  assert back.lossless and back.exif[0x010F] == "Maker"
+  np.testing.assert_array_equal(back.color, COLOR)
+  # Unless another quality is asked for.
+  pictures.write(tmp_path / "b.webp", read, quality=80)
+  assert not pictures.read(tmp_path / "b.webp").lossless
+  frames = [image, Image.fromarray(255 - whole)]
+  for lossless in (True, False):
+    frames[0].save(
+      path, save_all=True, append_images=frames[1:], lossless=lossless
+    )
+    assert pictures.read(path).lossless == lossless
+
+
+@pytest.mark.parametrize("ext", ["jpg", "webp"])
+def test_quality_is_95_or_what_is_asked_for(tmp_path, ext):
+  sizes = {}
+  for quality in (None, 95, 30):
+    path = tmp_path / f"{quality}.{ext}"
+    pictures.write(path, Picture(COLOR), quality)
+    sizes[quality] = path.stat().st_size
+  assert sizes[30] < sizes[95] == sizes[None]
+
+
+def test_what_an_encoder_refuses_is_told_as_such(tmp_path, monkeypatch):
+  def refuse(*args, **kwargs):
+    raise struct.error("'H' format requires 0 <= number <= 65535")
+
+  monkeypatch.setattr(Image.Image, "save", refuse)
+  with pytest.raises(pictures.FormatError, match="cannot be written as BMP"):
+    pictures.write(tmp_path / "a.bmp", Picture(COLOR))
+  assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("deep", [False, True])

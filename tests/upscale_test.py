@@ -166,6 +166,11 @@ def test_mistakes_are_told_before_anything_is_written(
   (tmp_path / "empty").mkdir()
   for inputs, options, text in (
     ([], {}, "no picture named"),
+    (["", rgb], {}, "an input's name is empty"),
+    ([rgb], {"output": ""}, "--output is empty"),
+    ([rgb], {"suffix": "/../../b"}, "--suffix is a part of names"),
+    ([rgb], {"quality": 101}, "--quality is from 1 to 100; got 101"),
+    ([rgb], {"memory": float("nan")}, "--memory"),
     (["absent.png"], {}, "no file, folder or match of absent.png"),
     ([tmp_path / "empty"], {}, "holds no picture"),
     ([rgb], {"tile": "big"}, "--tile is auto or a number"),
@@ -189,28 +194,99 @@ def test_mistakes_are_told_before_anything_is_written(
     assert rgb.read_bytes() == before and not out.exists()
   # A link to an input is that input.
   (tmp_path / "link.png").symlink_to(rgb)
-  with pytest.raises(UserError, match="would be written over"):
-    upscale([rgb], weights, tmp_path / "link.png")
+  os.link(rgb, tmp_path / "hard.png")
+  for name in ("link.png", "hard.png", "in/../in/rgb.png"):
+    with pytest.raises(UserError, match="would be written over"):
+      upscale([rgb], weights, tmp_path / name)
   (tmp_path / "file").touch()
   with pytest.raises(UserError, match="cannot be written"):
     upscale([rgb], weights, tmp_path / "file" / "out")
 
 
+def test_results_are_written_over_or_skipped(folder, weights, tmp_path, capsys):
+  inputs = [folder / "rgb.png", folder / "gray.png"]
+  old = tmp_path / "out.v2" / "rgb_x2.png"
+  old.parent.mkdir()
+  old.write_text("old")
+  options = {"output": f"{old.parent}/", "skip_existing": True}
+  assert upscale(inputs, weights, **options) == 0
+  assert "1 of 2 pictures have a result: skipped" in capsys.readouterr().out
+  assert old.read_text() == "old"
+  assert size(old.with_name("gray_x2.png")) == (60, 42)
+  assert upscale(inputs[:1], weights, old.parent) == 0
+  assert size(old) == (60, 42)
+
+
+def test_a_folder_ends_in_a_stroke(folder, weights, tmp_path):
+  upscale([folder / "rgb.png"], weights, f"{tmp_path}/out.png/")
+  assert size(tmp_path / "out.png" / "rgb_x2.png") == (60, 42)
+
+
+def test_what_cannot_be_written_is_left_out_alone(
+  folder, weights, tmp_path, monkeypatch, caplog, capsys
+):
+  rgb = folder / "rgb.png"
+  # Whose result has too long a name, one a letter shorter, one as long as may
+  # be, too large a result, and another thing in its place.
+  names = [f"{'a' * length}.png" for length in (250, 249, 248)]
+  for name in names:
+    (folder / name).write_bytes(rgb.read_bytes())
+  Image.fromarray(RGB).save(folder / "wide.webp")
+  out = tmp_path / "out"
+  (out / "photo_x2.JPG").mkdir(parents=True)
+  monkeypatch.setitem(pictures._LONGEST, "WEBP", 59)
+  inputs = [*(folder / n for n in (*names, "wide.webp", "photo.JPG")), rgb]
+  assert upscale(inputs, weights, out) == 1
+  made = [n for n in sorted(os.listdir(out)) if (out / n).is_file()]
+  assert made == [f"{'a' * 248}_x2.png", "rgb_x2.png"]
+  assert caplog.text.count("File name too long") == 2
+  assert "wide_x2.webp would have 60×42 pixels" in caplog.text
+  assert "photo_x2.JPG is no file to write" in caplog.text
+  assert "4 of 6 pictures left out" in capsys.readouterr().err
+
+
+def test_what_does_not_fit_in_memory_is_left_out_alone(
+  folder, weights, tmp_path, monkeypatch, caplog
+):
+  real = upscaling.upscale_picture
+
+  def fill(upscaler, picture, progress):
+    if picture.gray:
+      raise MemoryError
+    return real(upscaler, picture, progress)
+
+  monkeypatch.setattr(upscaling, "upscale_picture", fill)
+  inputs = [folder / "gray.png", folder / "rgb.png"]
+  assert upscale(inputs, weights, tmp_path / "out") == 1
+  assert "gray.png does not fit in memory" in caplog.text
+  assert os.listdir(tmp_path / "out") == ["rgb_x2.png"]
+
+
+@pytest.mark.parametrize("name", ["日" * 80, "😀" * 60, "caf\udce9"])
+def test_names_of_all_letters(folder, weights, tmp_path, name):
+  os.replace(folder / "rgb.png", folder / f"{name}.png")
+  upscale([folder / f"{name}.png"], weights, tmp_path / "out")
+  assert os.listdir(tmp_path / "out") == [f"{name}_x2.png"]
+
+
 def test_the_script_skips_what_it_cannot_read(folder, weights, tmp_path):
   (folder / "broken.png").write_text("not a picture")
+  os.replace(folder / "gray.png", folder / "caf\udce9.png")
   out = tmp_path / "out"
   # Flags may stand anywhere.
   done = scripts.call(
     "upscale.py",
-    *(folder / "broken.png", "-o", out, folder / "rgb.png"),
+    *(folder / "broken.png", "-o", out),
+    *(folder / "caf\udce9.png", folder / "rgb.png"),
     f"--weights={weights}",
   )
   assert done.code == 1, done.err
   assert "broken.png cannot be read" in done.err
-  assert "1 of 2 pictures left out" in done.err
+  assert "1 of 3 pictures left out" in done.err
   assert "Traceback" not in done.err
   assert "rgb_x2.png  30×21 → 60×42" in done.out
-  assert os.listdir(out) == ["rgb_x2.png"]
+  assert "caf\\udce9_x2.png  30×21 → 60×42" in done.out
+  assert sorted(os.listdir(out)) == ["caf\udce9_x2.png", "rgb_x2.png"]
   done = scripts.call("upscale.py", "absent.png", f"--weights={weights}")
   assert done.code == 2
   assert done.err.startswith("upscale.py: error: there is no file")
