@@ -126,7 +126,10 @@ def _parsed(name, value):
   """A setting of JAX, of the type that it has."""
   import jax
 
-  return float(value) if isinstance(getattr(jax.config, name), float) else value
+  before = getattr(jax.config, name)
+  if isinstance(before, bool):
+    return value == "1"
+  return float(value) if isinstance(before, float) else value
 
 
 def _ensure_running():

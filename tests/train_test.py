@@ -89,13 +89,16 @@ def test_python_runs_the_script(finished, photographs, tmp_path):
   assert last["psnr_y"] > 20
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+# Also where one of its two parts is told to have 64 bits for numbers.
+@pytest.mark.parametrize(
+  ("number", "wide"), [(signal.SIGKILL, (0, 1)), (signal.SIGTERM, (1, 0))]
+)
 def test_a_run_cut_off_and_resumed_is_the_run_that_was_not(
-  finished, photographs, start, tmp_path, number
+  finished, photographs, start, tmp_path, number, wide
 ):
   run_dir = tmp_path / "run"
   flags = tiny_run(photographs, run_dir, STEPS)
-  process = start(*flags)
+  process = start(*flags, JAX_ENABLE_X64=str(wide[0]))
   while process.running() and not (
     (run_dir / "metrics.jsonl").exists() and rows(run_dir)
   ):
@@ -106,7 +109,7 @@ def test_a_run_cut_off_and_resumed_is_the_run_that_was_not(
   # A kill may come before any checkpoint; SIGTERM saves one.
   assert newest(run_dir) < STEPS
   assert not (run_dir / "summary.json").exists()
-  code, out, err = start(*flags).finish()
+  code, out, err = start(*flags, JAX_ENABLE_X64=str(wide[1])).finish()
   assert code == 0, err
   assert "goes on from step" in out or number == signal.SIGKILL
   assert rows(run_dir) == rows(finished[0])

@@ -54,7 +54,9 @@ def plan(
     patch: side of the LR patch.
   """
   crops = sizes.shape[0]
-  # Named, so that no setting of JAX's default generator changes a run's order.
+  # Widths and generator are named, so that no setting of JAX's, as those of x64
+  # and of its default generator, changes a run's order.
+  seed, step = (jnp.asarray(n).astype(jnp.int32) for n in (seed, step))
   key = jax.random.key(seed, impl="threefry2x32")
   order_key, sample_key = jax.random.split(key)
   # Positions in the run's endless sequence of samples. A batch may end one
@@ -73,7 +75,7 @@ def plan(
   keys = jax.vmap(lambda i: jax.random.fold_in(step_key, i))(
     jnp.arange(batch_size)
   )
-  draws = jax.vmap(lambda k: jax.random.uniform(k, (5,)))(keys)
+  draws = jax.vmap(lambda k: jax.random.uniform(k, (5,), jnp.float32))(keys)
   room = sizes[crop] - patch + 1
   # uniform < 1, yet its product may round up to `room` itself.
   corner = jnp.minimum((draws[:, :2] * room).astype(jnp.int32), room - 1)

@@ -1,6 +1,7 @@
 """The training loop."""
 
 import contextlib
+import functools
 import json
 from pathlib import Path
 
@@ -39,6 +40,18 @@ from bamjax.training.validation import Validation
 _MANY = 1000
 
 
+def _in_32_bits(function):
+  """Whatever JAX_ENABLE_X64 says: it would give other numbers for one seed."""
+
+  @functools.wraps(function)
+  def call(*args, **kwargs):
+    with jax.enable_x64(False):
+      return function(*args, **kwargs)
+
+  return call
+
+
+@_in_32_bits
 def train_and_evaluate(
   config: ml_collections.ConfigDict, run_dir: str | Path
 ) -> dict | None:

@@ -6,6 +6,7 @@ from flax import linen as nn
 from flax.training import train_state
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 
@@ -55,13 +56,16 @@ def create_state(
     The state at step 0, parameters in float32.
   """
   # Parameters do not depend on the picture's size; a small one is cheap.
-  example = jnp.zeros((1, min(patch, 16), min(patch, 16), 3))
+  side = min(patch, 16)
+  example = jnp.zeros((1, side, side, 3), jnp.float32)
   # A network's many random draws would take XLA's full optimisation tens of
   # seconds to compile, to run once.
   init = jax.jit(
     module.init, compiler_options={"xla_backend_optimization_level": 0}
   )
-  params = init(jax.random.key(seed), example)["params"]
+  # Generator and width named, so that no setting of JAX's makes other numbers.
+  key = jax.random.key(np.uint32(seed % 2**32), impl="threefry2x32")
+  params = init(key, example)["params"]
   tx = optax.adam(schedule)
   if clip_norm:
     tx = optax.chain(optax.clip_by_global_norm(clip_norm), tx)
@@ -69,7 +73,7 @@ def create_state(
     apply_fn=module.apply,
     params=params,
     tx=tx,
-    loss_sum=jnp.zeros(()),
+    loss_sum=jnp.zeros((), jnp.float32),
     finite_steps=jnp.zeros((), jnp.int32),
   )
   # A strong type, as a restored one has: one program serves both.
