@@ -46,12 +46,16 @@ def main(argv):
   # Imported here so that --help is immediate.
   from bamjax import exporting
   from bamjax.errors import UserError
+  from bamjax.files import refuse_overwriting
   from bamjax.networks import load_network
 
   if bool(values["weights"]) == bool(values["run_dir"]):
     raise UserError("give --weights=FILE or --run_dir=DIR")
   if not values["output"]:
     raise UserError("give --output=FILE")
+  path = Path(values["output"])
+  read = (values["weights"], values["run_dir"], values["card"])
+  refuse_overwriting(path, filter(None, read))
   network = load_network(
     values["weights"] or values["run_dir"],
     **{
@@ -59,7 +63,6 @@ def main(argv):
       for name in ("model", "attn", "scale", "normalization", "step")
     },
   )
-  path = Path(values["output"])
   exporting.write(network, path, values["format"], _card(values["card"]))
   print(f"{path}  {network.title}, {path.stat().st_size:,} bytes")
 

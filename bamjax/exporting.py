@@ -18,7 +18,9 @@ from jax import export as jax_export
 import jax.numpy as jnp
 import numpy as np
 
+from bamjax import pretrained
 from bamjax.errors import UserError
+from bamjax.files import refuse_overwriting
 from bamjax.files import replacing
 from bamjax.layers import portable
 from bamjax.layers.cpu import without_choice
@@ -162,8 +164,10 @@ def write(
   """Writes a network in a format; None tells it by the extension.
 
   Raises:
-    UserError: the format is unknown, or takes no card, or as its function says.
+    UserError: the format is unknown, or takes no card, the file is one that the
+      network was read from, or as its function says.
   """
+  refuse_overwriting(path, [pretrained.find(network.source)])
   if form is None:
     by_suffix = {suffix: name for name, (suffix, _) in FORMATS.items()}
     form = by_suffix.get(path.suffix.lower())

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from flax import linen as nn
+from flax import traverse_util
 import ml_collections
 
 from bamjax import pretrained
 from bamjax.errors import UserError
+from bamjax.models import create_model
 from bamjax.models.registry import identify
+from bamjax.weights import files
 from bamjax.weights import pytorch
+from bamjax.weights.descriptions import difference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +45,28 @@ class Network:
 
   @property
   def title(self) -> str:
-    """For tables, "imdn cca ×2"."""
-    return f"{self.model} {self.attn} ×{self.scale}"
+    """For tables, "imdn cca ×2"; with its depth, where that is its own."""
+    return f"{self.model} {self.attn} ×{self.scale}{self.depth}"
+
+  @property
+  def depth(self) -> str:
+    """ ", 15 blocks" of a network that is published with another number.
+
+    A file that lacks its last blocks is a whole network of fewer.
+    """
+    published = create_model(self.model)
+    fields = {f.name for f in dataclasses.fields(self.module)}
+    # CARN's groups are those of its convs, and DRLN's are numbers of blocks.
+    names = {"blocks", "units"} if "units" in fields else {"groups", "blocks"}
+    depth = ""
+    for name in sorted(names & fields, reverse=True):
+      count = getattr(self.module, name)
+      if count == getattr(published, name):
+        continue
+      if isinstance(count, tuple):
+        count, name = sum(count), "blocks"
+      depth += f", {count} {name if count > 1 else name.removesuffix('s')}"
+    return depth
 
 
 def load_network(
@@ -83,14 +107,12 @@ def load_network(
   from bamjax.training import run_dir
 
   config, module, variables, step = run_dir.load(path, step)
-  for name, given in (
-    ("model", model),
-    ("attn", attn),
-    ("scale", scale),
-    ("normalization", normalization),
-  ):
-    if given not in (None, config[name]):
-      raise UserError(f"{path} is a run of {name} {config[name]}, not {given}")
+  if other := difference(module, model, attn, scale, normalization):
+    raise UserError(f"{path} is a run of {other}")
+  try:
+    files.check_finite(traverse_util.flatten_dict(variables["params"], sep="/"))
+  except UserError as error:
+    raise UserError(f"{path}, step {step}: {error}") from None
   return Network(
     str(source),
     *identify(module),

@@ -17,6 +17,7 @@ import optax
 
 from bamjax.models import create_model
 from bamjax.models import list_models
+from benchmarks import running
 
 
 def compile_seconds(function, *arguments) -> float:
@@ -84,4 +85,4 @@ def main():
 
 
 if __name__ == "__main__":
-  main()
+  running.run(main)

@@ -37,6 +37,7 @@ from bamjax.models import create_model
 from bamjax.training import parallel
 from bamjax.training.state import create_state
 from bamjax.training.step import train_step
+from benchmarks import running
 
 _SCALE, _PATCH, _BATCH, _WORKERS = 2, 64, 16, 2
 
@@ -204,4 +205,4 @@ def main():
 
 
 if __name__ == "__main__":
-  main()
+  running.run(main)

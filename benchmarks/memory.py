@@ -28,6 +28,7 @@ from bamjax.models import create_model
 from bamjax.training import parallel
 from bamjax.training.state import create_state
 from bamjax.training.step import train_step
+from benchmarks import running
 
 _HEIGHT, _WIDTH, _SCALE = 1356, 2040, 2
 
@@ -88,4 +89,4 @@ def main():
 
 
 if __name__ == "__main__":
-  main()
+  running.run(main)

@@ -22,6 +22,7 @@ from bamjax.data import resize
 from bamjax.data import sources
 from bamjax.data.benchmarks import find_benchmark
 from bamjax.protocols import MATLAB
+from benchmarks import running
 
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 _GAUSSIAN = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
@@ -121,4 +122,4 @@ def main():
 
 
 if __name__ == "__main__":
-  main()
+  running.run(main)

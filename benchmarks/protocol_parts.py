@@ -10,15 +10,19 @@ by that of `bam`, and under `bam`.
 import argparse
 import dataclasses
 import json
+from pathlib import Path
 
 from bamjax import evaluation
 from bamjax import protocols
 from bamjax.data import resize
 from bamjax.data.benchmarks import find_benchmark
+from bamjax.files import refuse_overwriting
+from bamjax.files import write_atomically
 from bamjax.inference import Upscaler
 from bamjax.networks import load_network
 from bamjax.report.tables import pair
 from bamjax.report.tables import Table
+from benchmarks import running
 
 MATLAB, BAM = protocols.find(["matlab", "bam"])
 
@@ -60,6 +64,8 @@ def main():
   parser.add_argument("--scale", type=int, help="where the weights don't tell")
   parser.add_argument("--output", help="JSON file to write")
   args = parser.parse_args()
+  if args.output:
+    refuse_overwriting(args.output, [args.weights, args.benchmark])
   network = load_network(args.weights, scale=args.scale)
   benchmark = find_benchmark(args.benchmark, network.scale)
   found = evaluation.evaluate(
@@ -81,10 +87,8 @@ def main():
   print(Table(title, ["protocol", "PSNR/SSIM", "change"], rows).text())
   if args.output:
     report = {"weights": args.weights, "scale": network.scale, "scores": found}
-    with open(args.output, "w", encoding="utf-8") as file:
-      json.dump(report, file, indent=2)
-      file.write("\n")
+    write_atomically(Path(args.output), json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-  main()
+  running.run(main)

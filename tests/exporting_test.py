@@ -1,3 +1,5 @@
+import os
+from pathlib import Path
 import sys
 
 import jax
@@ -126,6 +128,24 @@ def test_mistakes_are_told(network, tmp_path):
     exporting.write(network, tmp_path / "text.stablehlo" / "a.safetensors")
 
 
+def test_what_the_network_was_read_from_is_not_written_over(network, tmp_path):
+  source = Path(network.source)
+  before = source.read_bytes()
+  (tmp_path / "link.safetensors").symlink_to(source)
+  os.link(source, tmp_path / "hard.safetensors")
+  for path in (
+    source,
+    source.parent / ".." / source.parent.name / source.name,
+    tmp_path / "link.safetensors",
+    tmp_path / "hard.safetensors",
+  ):
+    with pytest.raises(UserError, match="which is read"):
+      exporting.write(network, path)
+    with pytest.raises(UserError, match="which is read"):
+      exporting.write(network, path, "stablehlo")
+  assert source.read_bytes() == before
+
+
 def test_the_script_exports_a_run(finished_run, tmp_path):
   path = tmp_path / "a.safetensors"
   card = tmp_path / "card.json"
@@ -141,6 +161,10 @@ def test_the_script_exports_a_run(finished_run, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, network.variables, run.variables)
   told = store.read_card(path)
   assert told["step"] == run.step and told["licence"] == "MIT"
+  done = scripts.call(
+    "export.py", f"--run_dir={finished_run}", f"--card={card}", f"-o={card}"
+  )
+  assert done.code == 2 and "which is read" in done.err
   card.write_text("[1]")
   done = scripts.call(
     "export.py", f"--run_dir={finished_run}", f"-o={path}", f"--card={card}"

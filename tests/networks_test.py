@@ -10,6 +10,7 @@ from bamjax.errors import UserError
 from bamjax.models import create_model
 from bamjax.models.registry import identify
 from bamjax.networks import load_network
+from bamjax.networks import Network
 from weights.goldens import Goldens
 
 
@@ -55,6 +56,26 @@ def test_modules_know_their_names(name, attn, kind):
   assert identify(create_model(name, attn)) == (name, kind)
 
 
+@pytest.mark.parametrize(
+  ("name", "options", "depth"),
+  [
+    ("edsr", {}, ""),
+    ("edsr_baseline", {}, ""),
+    ("edsr", {"blocks": 15, "features": 64}, ", 15 blocks"),
+    ("pan", {"blocks": 1}, ", 1 block"),
+    ("rcan", {"groups": 9}, ", 9 groups"),
+    ("drln", {"groups": (3, 3, 3, 3, 4)}, ", 16 blocks"),
+    ("carn_m", {"groups": 4}, ""),
+    ("carn", {"units": 2}, ", 2 units"),
+    ("slwsr32", {}, ""),
+  ],
+)
+def test_titles_tell_an_odd_depth(name, options, depth):
+  module = create_model(name, "none", **options)
+  network = Network("a", *identify(module), 2, module, {})
+  assert network.title == f"{network.model} none ×2{depth}"
+
+
 def test_odd_widths_are_of_the_plain_name():
   assert identify(create_model("edsr_baseline", features=48))[0] == "edsr"
 
@@ -64,7 +85,10 @@ def test_a_run_is_what_it_was_trained_as(finished_run):
   assert (network.model, network.attn, network.scale) == ("pan", "bam", 2)
   assert network.step == 2
   assert network.config.model == "pan"
+  load_network(finished_run, attn="bam", normalization="official")
   for options, message in (
+    ({"normalization": "super_image"}, "another normalization"),
+    ({"attn": "native"}, "a run of attn bam, not pa"),
     ({"scale": 4}, "a run of scale 2, not 4"),
     ({"model": "edsr"}, "a run of model pan, not edsr"),
     ({"step": 7}, "no checkpoint of step 7"),

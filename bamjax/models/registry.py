@@ -114,6 +114,11 @@ def backbone(name: str) -> Backbone:
   return _BACKBONES[name]
 
 
+def family(name: str) -> str:
+  """What backbones of several published sizes have in common: "edsr"."""
+  return {"edsr_baseline": "edsr"}.get(name, name)
+
+
 def identify(module: nn.Module) -> tuple[str, str]:
   """Names of a network's backbone and of its attention.
 

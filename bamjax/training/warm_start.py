@@ -7,6 +7,7 @@ import ml_collections
 
 from bamjax.errors import UserError
 from bamjax.networks import load_network
+from bamjax.weights.scales import AmbiguousScale
 
 
 def take_weights(
@@ -30,11 +31,10 @@ def take_weights(
       input convention, or none fits.
   """
   source = config.init_from
-  network = load_network(source, model=config.model)
-  if network.model != config.model:
-    raise UserError(
-      f"init_from={source} is of {network.model}, not of {config.model}"
-    )
+  try:
+    network = load_network(source, model=config.model)
+  except AmbiguousScale as error:  # whose tensors are the same at any of them
+    network = load_network(source, model=config.model, scale=error.scales[0])
   if network.module.normalization != module.normalization:
     raise UserError(
       f"init_from={source} is fed otherwise than this run; give the"

@@ -8,20 +8,19 @@ from pathlib import Path
 import pickle
 import re
 from typing import Any
+import zipfile
 
 import jax.numpy as jnp
 import numpy as np
 
 from bamjax.errors import UserError
+from bamjax.weights import kinds
+from bamjax.weights import wrappers
 
 SUFFIXES = (".safetensors", ".npz", ".pth", ".pt")
 
-# A training script's dictionary around the tensors. Where BasicSR has both, the
-# moving average is what it publishes and evaluates.
-_WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model")
-_OUTDONE = {"params_ema": ("params",)}
-# What data parallelism, a wrapping module or a flattened wrapper puts first.
-_PREFIXES = ("module", "model", "generator", *_WRAPPERS)
+# More numbers than any network here has: EDSR, the largest, has 43 million.
+_NUMBERS = 2**30
 # Names that an error lists.
 _LISTED = 8
 
@@ -29,33 +28,39 @@ _LISTED = 8
 def read(path: str | os.PathLike) -> Mapping[str, Any]:
   """Reads a file as it is: names to arrays, wrappers included.
 
+  What it is, its bytes tell, whatever it is named.
+
   Args:
-    path: a .safetensors, .npz, .pth or .pt file. The last two are read by
-      torch, with `weights_only=True`: no code in the file runs.
+    path: a file of safetensors, of NumPy (.npz) or of PyTorch. The last is read
+      by torch, with `weights_only=True`: no code in the file runs.
 
   Raises:
-    UserError: there is no such file, its kind is unknown, its content is not
-      what its name says, or torch is needed and absent.
+    UserError: there is no such file, it is of another kind or damaged, or torch
+      is needed and absent.
   """
   path = Path(path)
-  suffix = path.suffix.lower()
-  if suffix not in SUFFIXES:
-    raise UserError(
-      f"{path}: unknown kind of file; weights are read from"
-      f" {', '.join(SUFFIXES)}"
-    )
   if path.is_dir():
     raise UserError(f"{path}: a folder, not a file")
-  if not path.is_file():
+  if not path.exists():
     raise UserError(f"{path}: no such file")
-  readers = {".safetensors": _read_safetensors, ".npz": _read_npz}
-  reader = readers.get(suffix) or _torch_reader(path)
+  if not path.is_file():
+    raise UserError(f"{path}: not a file")
+  readers = {"safetensors": _read_safetensors, "npz": _read_npz}
+  kind = ""
   try:
+    kind = kinds.kind_of(path)
+    reader = readers.get(kind) or _torch_reader(path)
     content = reader(path)
+  except UserError:
+    raise
+  except OSError as error:
+    reason = error.strerror or error
+    raise UserError(f"{path}: cannot be read: {reason}") from error
   # Damaged bytes can raise nearly anything in these readers, KeyError,
   # IndexError and struct.error included.
   except Exception as error:
-    message = f"{path}: not a readable {suffix} file: {_reason(error)}"
+    named = {"npz": ".npz", "torch": "PyTorch"}.get(kind, kind)
+    message = f"{path}: not a readable {named} file: {_reason(error)}"
     raise UserError(message) from error
   if not isinstance(content, Mapping):
     raise UserError(
@@ -83,10 +88,32 @@ def _read_safetensors(path: Path) -> Mapping[str, np.ndarray]:
   return safetensors.numpy.load_file(path)
 
 
-def _read_npz(path: Path) -> Mapping[str, np.ndarray] | np.ndarray:
-  with open(path, "rb") as file:
-    arrays = np.load(file, allow_pickle=False)
-    return arrays if isinstance(arrays, np.ndarray) else dict(arrays)
+def _read_npz(path: Path) -> Mapping[str, np.ndarray]:
+  with zipfile.ZipFile(path) as archive:
+    for member in archive.infolist():
+      _check_npy(archive, member)
+  with np.load(path, allow_pickle=False) as arrays:
+    return dict(arrays)
+
+
+def _check_npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+  """Compares an array's header with its bytes, before there is an array."""
+  with archive.open(member) as file:
+    if member.filename.endswith(".npy"):
+      version = np.lib.format.read_magic(file)
+      first = version == (1, 0)
+      header = "read_array_header_1_0" if first else "read_array_header_2_0"
+      shape, _, dtype = getattr(np.lib.format, header)(file)
+      name = member.filename.removesuffix(".npy")
+      if dtype.hasobject:
+        raise ValueError(f"{name} holds objects of Python, not numbers")
+      held = member.file_size - file.tell()
+      if (told := dtype.itemsize * _size(shape)) > held:
+        raise ValueError(f"{name} has {held:,} bytes where {told:,} are told")
+
+
+def _size(shape) -> int:
+  return functools.reduce(lambda a, b: a * b, map(int, shape), 1)
 
 
 def _torch_reader(path: Path) -> Callable[[Path], Any]:
@@ -94,85 +121,87 @@ def _torch_reader(path: Path) -> Callable[[Path], Any]:
     import torch
   except ImportError as error:
     raise UserError(
-      f"{path}: reading {path.suffix} files needs PyTorch, which is not"
-      " installed: pip install torch"
+      f"{path}: reading PyTorch's files needs PyTorch, which is not installed:"
+      " pip install torch"
     ) from error
   return functools.partial(torch.load, map_location="cpu", weights_only=True)
 
 
-def unwrap(content: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def unwrap(
+  content: Mapping[str, Any], source: str = "these weights"
+) -> dict[str, np.ndarray]:
   """Strips wrappers and prefixes: plain PyTorch names to float32 arrays.
 
   Args:
-    content: names to arrays (NumPy's, JAX's or PyTorch's), possibly inside
-      `params_ema`, `params`, `state_dict` and the like (a dictionary, or a
-      prefix of all names), possibly all beginning with `module.`. What else a
-      training script keeps beside them (step, optimizer, …) is left.
+    content: names to arrays (NumPy's, JAX's or PyTorch's) of floating-point
+      numbers, possibly inside `params_ema`, `params`, `state_dict` and the like
+      (a dictionary, or a prefix of all names), possibly all beginning with
+      `module.`. What else a training script keeps beside them (step, optimizer,
+      …) is left.
+    source: where they come from, for what is said of them.
 
   Raises:
-    UserError: something in it is not an array of numbers, or there are other
-      weights beside those that would be taken.
+    UserError: something in it is not an array of floating-point numbers, one of
+      them is NaN or infinite as float32, or there are other weights beside
+      those that would be taken.
   """
-  while inner := [key for key in _WRAPPERS if _holds_weights(content.get(key))]:
-    taken = inner[0]
-    beside = [
-      str(key)
-      for key, value in content.items()
-      if (_is_weight(value) or _holds_weights(value))
-      and key not in (taken, *_OUTDONE.get(taken, ()))
-    ]
-    if beside:
-      raise UserError(
-        f"there are weights in {taken} and beside it, in"
-        f" {', '.join(beside[:_LISTED])}{', …' if beside[_LISTED:] else ''};"
-        " pass those of one network, as a mapping"
-      )
-    content = content[taken]
-  for key in content:
-    if not isinstance(key, str):
-      raise UserError(f"{key!r} is not the name of a tensor")
-  while prefix := _common_prefix(content):
-    content = {key.removeprefix(prefix): content[key] for key in content}
-  return {name: _array(name, value) for name, value in content.items()}
+  content = wrappers.strip(content, source)
+  count = sum(_size(getattr(v, "shape", ())) for v in content.values())
+  if count > _NUMBERS:
+    raise UserError(
+      f"{count:,} numbers, more than any network here has; pass the weights"
+      " alone"
+    )
+  arrays = {name: _array(name, value) for name, value in content.items()}
+  check_finite(arrays)
+  return arrays
 
 
-def _is_weight(value: Any) -> bool:
-  """Whether it is an array of floating-point numbers, not a single one."""
-  if not getattr(value, "ndim", 0):
-    return False
-  if hasattr(value, "detach"):  # a PyTorch tensor
-    return value.is_floating_point()
-  return jnp.issubdtype(value.dtype, jnp.floating)
-
-
-def _holds_weights(value: Any) -> bool:
-  """Whether it is a dictionary of weights, inside wrappers or not."""
-  return isinstance(value, Mapping) and (
-    any(map(_is_weight, value.values()))
-    or any(_holds_weights(value.get(key)) for key in _WRAPPERS)
-  )
-
-
-def _common_prefix(content: Mapping[str, Any]) -> str | None:
-  for prefix in _PREFIXES:
-    if content and all(key.startswith(f"{prefix}.") for key in content):
-      return f"{prefix}."
-  return None
+def check_finite(arrays: Mapping[str, np.ndarray]) -> None:
+  """Raises UserError for arrays with NaN or infinity in them, by name."""
+  odd = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+  if odd:
+    more = len(odd) - _LISTED
+    raise UserError(
+      f"NaN or infinite numbers in {', '.join(odd[:_LISTED])}"
+      f"{f' and {more} more' if more > 0 else ''}; the file is damaged, or the"
+      " training diverged"
+    )
 
 
 def _array(name: str, value: Any) -> np.ndarray:
-  if hasattr(value, "detach"):  # a PyTorch tensor, maybe of a dtype of its own
-    value = value.detach().cpu()
-    value = (value.float() if value.is_floating_point() else value).numpy()
+  if hasattr(value, "detach"):
+    value = _from_torch(name, value)
   try:
     array = np.asarray(value)
   except ValueError:  # a ragged list
     array = np.asarray(None)
-  if not any(
-    jnp.issubdtype(array.dtype, kind)
-    for kind in (jnp.floating, jnp.integer, jnp.bool_)
-  ):
+  if jnp.issubdtype(array.dtype, jnp.floating):
+    # Beyond float32's range is infinite, which is refused.
+    with np.errstate(over="ignore"):
+      return array.astype(np.float32)
+  if array.dtype == bool or jnp.issubdtype(array.dtype, jnp.integer):
     raise UserError(
-      f"{name} is a {type(value).__name__}, not an array of real numbers"
+      f"{name} holds {array.dtype}, not floating-point numbers as weights are"
     )
-  return array.astype(np.float32)
+  raise UserError(
+    f"{name} is a {type(value).__name__}, not an array of real numbers"
+  )
+
+
+def _from_torch(name: str, tensor: Any) -> Any:
+  """A PyTorch tensor, maybe of a dtype of its own, as NumPy's array."""
+  tensor = tensor.detach()
+  if str(tensor.layout) != "torch.strided" or tensor.is_meta:
+    raise UserError(f"{name} is a tensor without numbers, or a sparse one")
+  if tensor.is_quantized:
+    raise UserError(f"{name} is quantized; floating-point numbers are read")
+  held = tensor.untyped_storage().nbytes() // tensor.element_size()
+  # With a stride of 0, one number stands for as many as its shape says.
+  if tensor.numel() > held:
+    raise UserError(
+      f"{name} says that it holds {tensor.numel():,} numbers, and holds"
+      f" {held:,}"
+    )
+  tensor = tensor.cpu()
+  return (tensor.float() if tensor.is_floating_point() else tensor).numpy()

@@ -124,7 +124,7 @@ def _replace(template: str, placeholder, literal) -> str:
 def _pattern(template: str) -> re.Pattern[str]:
   """What a template fits, each number captured under its letter."""
   return re.compile(
-    _replace(template, lambda m: rf"(?P<{m.group(2)}>\d+)", re.escape)
+    _replace(template, lambda m: rf"(?P<{m.group(2)}>\d{{1,9}})", re.escape)
   )
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 import dataclasses
+import logging
 import os
+from pathlib import Path
 from typing import Any
 
 from flax import linen as nn
@@ -18,6 +20,7 @@ from bamjax.models import create_model
 from bamjax.models.registry import backbone
 from bamjax.weights import files
 from bamjax.weights import mean_shift
+from bamjax.weights import scales
 from bamjax.weights import store
 from bamjax.weights.names import torch_name
 from bamjax.weights.recognise import recognise
@@ -49,17 +52,19 @@ def load_weights(
   weights, backbone, attention and widths are told by the tensors' names and
   shapes. The namings are those of the BAM paper's code, of each backbone's own
   release, of BasicSR (EDSR, RCAN) and of super-image, with or without
-  `module.`, `params`, `params_ema` or `state_dict` around them (of `params` and
-  `params_ema` in one file, the latter is taken).
+  `module.`, `params`, `state_dict`, `generator` and the like around them (a
+  moving average, `params_ema`, is preferred to `params`). Where the tensors
+  leave a choice, a warning says what was chosen.
 
   Args:
-    source: the name of shipped weights, "pan-bam-x2"; a .safetensors, .npz,
-      .pth or .pt file (the last two need torch); or a mapping of PyTorch's
-      tensor names to arrays (conv weights O×I×k×k).
+    source: the name of shipped weights, "pan-bam-x2"; a file of safetensors,
+      NumPy (.npz) or PyTorch (which needs torch), whatever its extension; or a
+      mapping of PyTorch's tensor names to arrays (conv weights O×I×k×k).
     model: a name of `list_models()`, where the tensors don't tell.
     attn: an attention's name; "native" is the backbone's own.
-    scale: upscaling factor. CARN holds the branches of ×2, ×3 and ×4, and PAN's
-      ×2 and ×3 have the same shapes: without `scale` these are ×2.
+    scale: upscaling factor. PAN's ×2 and ×3 have the same shapes, and CARN
+      holds branches of ×2, ×3 and ×4: without `scale` the file's name tells it,
+      "pan_x3.pth". Where it does not, CARN is taken as ×2.
     normalization: "paper", "official" or "super_image" (super-image's weights,
       of which RCAN and AWSRN are fed in a way of their own). Names and shapes
       don't tell it: by default "official" where the network is the backbone as
@@ -71,23 +76,27 @@ def load_weights(
     N×sH×sW×3; and its variables, {"params": …} of float32 arrays.
 
   Raises:
-    UserError: the file can't be read, the tensors are of no known network, or
-      some are missing, left over or misshaped (all of which are listed).
+    UserError: the file can't be read, the tensors are of no known network, some
+      are missing, left over or misshaped (all of which are listed), hold NaN,
+      infinity or integers, or fit several networks.
   """
   if isinstance(source, Mapping):
-    tensors = files.unwrap(source)
-    return from_tensors(tensors, model, attn, scale, normalization)
+    name, tensors = "these weights", files.unwrap(source)
+    return from_tensors(tensors, model, attn, scale, normalization, name)
   path = pretrained.find(source)
   if store.is_own(path):
     return store.load(
       path, model=model, attn=attn, scale=scale, normalization=normalization
     )
   content = files.read(path)
+  name = os.fspath(source)
   try:
-    tensors = files.unwrap(content)
-    return from_tensors(tensors, model, attn, scale, normalization)
+    tensors = files.unwrap(content, name)
+    return from_tensors(tensors, model, attn, scale, normalization, name)
+  except scales.AmbiguousScale as error:
+    raise scales.AmbiguousScale(f"{name}: {error}", error.scales) from error
   except UserError as error:
-    raise UserError(f"{os.fspath(source)}: {error}") from error
+    raise UserError(f"{name}: {error}") from error
 
 
 def from_tensors(
@@ -96,9 +105,19 @@ def from_tensors(
   attn: str | None = None,
   scale: int | None = None,
   normalization: str | None = None,
+  name: str = "these weights",
 ) -> tuple[nn.Module, dict[str, Any]]:
-  """As `load_weights`, of plain PyTorch names to float32 arrays."""
+  """As `load_weights`, of plain PyTorch names to float32 arrays.
+
+  A file's `name` may tell the scale, where the tensors fit several.
+  """
   network = recognise(tensors, model=model, attn=attn)
+  fitting = scales.FITTING.get(network.model, ())
+  held = scales.HELD.get(network.model, ())
+  several = () if scale or network.scale else (*fitting, *held)
+  by_name = scales.by_name(Path(name).name, several)
+  if several:
+    scale = by_name or several[0]
   module = _create(network, scale, normalization)
   shifts = {}
   if backbone(network.model).fixed:
@@ -107,23 +126,67 @@ def from_tensors(
   learned = {n: t for n, t in tensors.items() if n not in shifts}
   params, faults = convert(learned, module, network)
   if problems or faults:
-    name = network.model
+    what = network.model
     if network.attn != "none":
-      name += f" with {network.attn}"
+      what += f" with {network.attn}"
     raise UserError(
-      f"weights of {name} ×{module.scale} don't fit:"
+      f"weights of {what} ×{module.scale} don't fit:"
       f" {'; '.join([*faults, *problems])}"
     )
+  if several:
+    _tell_scale(name, by_name, several, bool(held))
+  if normalization is None:
+    _tell_form(name, network, module)
   return module.clone(normalization=form), {"params": params}
+
+
+def _tell_scale(name, by_name, several, held):
+  *first, last = (f"×{scale}" for scale in several)
+  listed = f"{', '.join(first)} and {last}"
+  flags = " or ".join(f"--scale={scale}" for scale in several)
+  if by_name:
+    logging.warning(
+      "%s: the tensors fit %s; taken as ×%d, as the name says",
+      *(name, listed, by_name),
+    )
+  elif held:
+    logging.warning(
+      "%s: holds branches of %s; taken as ×%d, for another give %s",
+      *(name, listed, several[0], flags),
+    )
+  else:
+    raise scales.AmbiguousScale(
+      f"the tensors fit {listed}, and the name does not say which; give"
+      f" {flags}",
+      several,
+    )
+
+
+def _usual_form(network: Recognised) -> str:
+  native = network.attn == backbone(network.model).native
+  return "official" if native else "paper"
+
+
+def _tell_form(name: str, network: Recognised, module: nn.Module) -> None:
+  """Says what the network is taken to be fed, where releases differ in it."""
+  usual = _usual_form(network)
+  # A backbone's own release has no attention of others.
+  forms = [n for n in NORMALIZATIONS if usual == "official" or n != "official"]
+  others = [n for n in forms if _create(network, module.scale, n) != module]
+  if others:
+    logging.warning(
+      "%s: the tensors do not tell what %s is fed; taken as %s, else give"
+      " --normalization=%s",
+      *(name, network.model, usual, " or ".join(others)),
+    )
 
 
 def _create(
   network: Recognised, scale: int | None, normalization: str | None
 ) -> nn.Module:
   """The module of a recognised network, in the form asked for."""
-  native = backbone(network.model).native
   if normalization is None:
-    normalization = "official" if network.attn == native else "paper"
+    normalization = _usual_form(network)
   if normalization not in NORMALIZATIONS:
     raise UserError(
       f"unknown normalization {normalization!r}; choose from"
@@ -173,7 +236,8 @@ def convert(
   example = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
   try:
     tree = jax.eval_shape(module.init, jax.random.key(0), example)["params"]
-  except (TypeError, ValueError, ZeroDivisionError) as error:
+  # Odd shapes raise nearly anything in Flax.
+  except Exception as error:
     reason = " ".join(str(error).split())
     raise UserError(
       f"the tensors' shapes make no {network.model}: {reason}"

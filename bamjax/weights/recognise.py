@@ -14,6 +14,7 @@ from bamjax.errors import UserError
 from bamjax.layers import Attention
 from bamjax.layers import ATTENTIONS
 from bamjax.models.registry import backbone
+from bamjax.models.registry import family
 from bamjax.models.registry import SCALES
 from bamjax.weights.mean_shift import is_mean_shift
 from bamjax.weights.names import Naming
@@ -37,8 +38,6 @@ _SPATIAL_INPUTS = {
 _BIASED = ("ca", "cca", "pa", "la")
 # Layers that put out as many channels as the backbone has.
 _MAIN = r"head|(.*/)?(body|fuse(_\d+)?)|.*(block|unit)_\d+/conv_1"
-# Members of EDSR's family share its namings.
-_FAMILY = {"edsr_baseline": "edsr"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +94,7 @@ def recognise(
     if tensor.ndim == 4 and not name.endswith("weight_g")
   }
   shapes.pop(None, None)
-  read = _read(naming.model, shapes)
+  read = hyperparameters(naming.model, shapes)
   options = {key: value for key, value in read.items() if value is not None}
   scale = options.pop("scale", None)
   if scale not in SCALES:  # then the tensors that say so are misshaped
@@ -124,8 +123,8 @@ def _naming_of(layers: set[str], model: str | None) -> Naming:
     rows = {row for kind in naming.kinds() for row in naming.table(kind)}
     return sum(our_layer(layer, tuple(rows)) is not None for layer in layers)
 
-  family = _FAMILY.get(model, model)
-  best = max((n for n in NAMINGS if family in (None, n.model)), key=accounted)
+  wanted = model and family(model)
+  best = max((n for n in NAMINGS if wanted in (None, n.model)), key=accounted)
   if 2 * accounted(best) <= len(layers):
     whose = f"{model}'s" if model else "any known backbone's"
     raise UserError(
@@ -158,7 +157,16 @@ def _attention_of(tensors: Tensors, layers: set[str], naming: Naming) -> str:
     # Where shapes fit none, a tensor is missing or misshaped: names decide.
     return names * fits, names
 
-  return max(("none", *naming.kinds()), key=score)
+  kinds = ("none", *naming.kinds())
+  best = max(kinds, key=score)
+  alike = [kind for kind in kinds if score(kind) == score(best)]
+  # Of those alike, one that is published so is meant.
+  if best not in ("none", *naming.attentions) and alike[1:] and score(best)[0]:
+    raise UserError(
+      f"the attention's tensors fit {' and '.join(alike)}; give"
+      f" {' or '.join(f'--attn={kind}' for kind in alike)}"
+    )
+  return best
 
 
 def _likeliest(values: Iterable[int]) -> int | None:
@@ -218,13 +226,13 @@ def _shuffle_scale(shapes: Shapes, layer: str) -> int | None:
   return outputs and math.isqrt(outputs // 3)
 
 
-def _read(model: str, shapes: Shapes) -> dict[str, Any]:
+def hyperparameters(model: str, shapes: Shapes) -> dict[str, Any]:
   """Hyper-parameters by the shapes of our layers; None where one is missing."""
   first = shapes.get("block_0/unit_0/conv_0")
   blocks = _count(shapes, r"block_(\d+)/.*")
   options = {"features": _channels(shapes, _MAIN), "blocks": blocks}
   match model:
-    case "edsr" | "msrn":
+    case "edsr" | "edsr_baseline" | "msrn":
       options["scale"] = _upsampler_scale(shapes)
     case "slwsr32":
       options["scale"] = _upsampler_scale(shapes)

@@ -1,8 +1,11 @@
 """Files and mappings of tensors, whole, wrapped, damaged or malicious."""
 
 from collections import OrderedDict
+import io
+import os
 import random
 import sys
+import zipfile
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +14,7 @@ import safetensors.numpy
 
 from bamjax.errors import UserError
 from bamjax.weights import files
+from bamjax.weights import kinds
 from bamjax.weights import load_weights
 
 TENSORS = {
@@ -78,7 +82,7 @@ def test_without_torch_the_error_says_how_to_get_it(
   tmp_path, monkeypatch, suffix
 ):
   path = tmp_path / f"weights{suffix}"
-  path.write_bytes(b"anything")
+  path.write_bytes(b"\x80\x02}.")
   monkeypatch.setitem(sys.modules, "torch", None)
   text = message(load_weights, path)
   assert str(path) in text
@@ -136,6 +140,8 @@ def test_pickled_objects_in_an_npz_are_refused(tmp_path):
   np.savez(path, weight=np.array([{}, None]))
   text = message(files.read, path)
   assert "not a readable .npz file" in text
+  assert "weight holds objects of Python" in text
+  assert "allow_pickle" not in text  # no hint how to run them after all
 
 
 @pytest.mark.parametrize("suffix", files.SUFFIXES)
@@ -179,11 +185,100 @@ def test_altered_bytes_raise_no_other_error(tmp_path, suffix):
       assert "\n" not in str(error)
 
 
-@pytest.mark.parametrize("name", ["weights.bin", "weights", "weights.pth.tar"])
-def test_unknown_kinds_are_told_before_missing_files(tmp_path, name):
-  text = message(load_weights, tmp_path / name)
-  assert "unknown kind of file" in text
-  assert all(suffix in text for suffix in files.SUFFIXES)
+@pytest.mark.parametrize(
+  "name", ["a.bin", "a", "a.pth.tar", "a.ckpt", "a.SAFETENSORS", "a.npz"]
+)
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pth"])
+def test_contents_decide_and_not_names(tmp_path, name, suffix):
+  assert message(files.read, tmp_path / name) == (
+    f"{tmp_path / name}: no such file"
+  )
+  path = write(tmp_path / f"b{suffix}", TENSORS).rename(tmp_path / name)
+  assert_are_the_tensors(files.unwrap(files.read(path)))
+
+
+def zipped(name):
+  stream = io.BytesIO()
+  with zipfile.ZipFile(stream, "w") as archive:
+    archive.writestr(name, "content")
+  return stream.getvalue()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize(
+  "content, said",
+  [
+    (b"\n<!DOCTYPE html>\n<html><body>Sign in", "a web page, not weights"),
+    (b"<HTML>", "a web page, not weights"),
+    (b"<?xml version='1.0'?><Error>", "a web page, not weights"),
+    (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
+    (b"../.git/annex/objects/a/b", "git annex get"),
+    (b"Entry not found\n", "a text, not weights; it begins 'Entry not"),
+    (b'{"error": "Access denied"}', "a text, not weights"),
+    (b"\x1f\x8b\x08\0", "an archive: unpack"),
+    (b"\0" * 257 + b"ustar", "an archive: unpack"),
+    (zipped("weights.rar"), "a ZIP archive that holds no weights"),
+    (zipped("a/constants.pkl"), "a TorchScript program; save the state_dict()"),
+    (b"\xff\xd8\xff\xe0\0\x10JFIF", "no weights, or damaged"),
+    (b"", "the file is empty"),
+  ],
+  ids=lambda value: str(value[:12]),
+)
+def test_what_is_no_weights_is_told_as_what_it_is(
+  tmp_path, suffix, content, said
+):
+  path = tmp_path / f"weights{suffix}"
+  path.write_bytes(content)
+  text = message(load_weights, path)
+  assert text.startswith(f"{path}: ") and said in text
+
+
+def test_pipes_are_not_waited_for(tmp_path):
+  path = tmp_path / "weights.pth"
+  os.mkfifo(path)
+  assert message(load_weights, path) == f"{path}: not a file"
+
+
+def test_archives_that_expand_beyond_measure_are_not_read(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(kinds, "_EXPANDED", 10**6)
+  path = tmp_path / "zeros.npz"
+  np.savez_compressed(path, weight=np.zeros(300_000, np.float32))
+  assert "would expand to 1,200,1" in message(load_weights, path)
+
+
+def test_arrays_larger_than_their_file_are_not_made(tmp_path):
+  path = tmp_path / "header.npz"
+  stream = io.BytesIO()
+  header = {"descr": "<f4", "fortran_order": False, "shape": (10**6, 10**6)}
+  np.lib.format.write_array_header_1_0(stream, header)
+  with zipfile.ZipFile(path, "w") as archive:
+    archive.writestr("weight.npy", stream.getvalue() + b"1234")
+  text = message(load_weights, path)
+  assert "weight has 4 bytes where 4,000,000,000,000 are told" in text
+
+
+def test_repeated_numbers_take_no_memory(tmp_path, torch):
+  path = tmp_path / "weights.pth"
+  tensors = as_torch(torch, TENSORS)
+  tensors["head.0.bias"] = torch.ones(1).expand(1000)
+  torch.save(tensors, path)
+  assert "says that it holds 1,000 numbers, and holds 1" in message(
+    load_weights, path
+  )
+  tensors["head.0.bias"] = torch.ones(1).expand(10**6, 10**6)
+  torch.save(tensors, path)
+  assert "more than any network" in message(load_weights, path)
+  wide = np.broadcast_to(np.float32(0), (10**6, 10**6))
+  assert "more than any network" in message(load_weights, {"a.weight": wide})
+
+
+@pytest.mark.parametrize("kind", ["sparse", "meta"])
+def test_tensors_without_plain_numbers_are_named(torch, kind):
+  tensor = torch.ones(3)
+  tensor = tensor.to_sparse() if kind == "sparse" else tensor.to("meta")
+  assert "odd is " in message(files.unwrap, {"odd": tensor})
 
 
 @pytest.mark.parametrize("suffix", files.SUFFIXES)
@@ -217,6 +312,13 @@ OTHER = {name: tensor + 1 for name, tensor in TENSORS.items()}
     prefixed("module."),
     prefixed("module.model."),
     prefixed("params_ema."),
+    prefixed("_orig_mod."),
+    prefixed("module._orig_mod."),
+    prefixed("generator."),
+    {"net_g": TENSORS},
+    {"netG": prefixed("module.")},
+    {"ema": TENSORS},
+    {"state_dict": {**prefixed("generator."), "step_counter": np.ones(1, int)}},
     {"state_dict": prefixed("module.")},
     {"params": prefixed("module.module.")},
     # Not a wrapper, though named like one.
@@ -319,8 +421,53 @@ def test_every_float_becomes_float32(tmp_path, kind, dtype):
     np.testing.assert_array_equal(tensor, rounded[name])
 
 
-def test_integers_and_flags_are_numbers_too(torch):
-  content = {"steps": torch.tensor([3]), "flags": np.array([True, False])}
-  tensors = files.unwrap(content)
-  np.testing.assert_array_equal(tensors["steps"], np.float32([3]))
-  np.testing.assert_array_equal(tensors["flags"], np.float32([1, 0]))
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+@pytest.mark.parametrize("dtype", ["int8", "int64", "uint8", "bool"])
+def test_integers_and_flags_are_no_weights(kind, dtype):
+  tensor = np.ones(3, dtype)
+  if kind == "torch":
+    tensor = pytest.importorskip("torch").tensor(tensor)
+  text = message(load_weights, {**TENSORS, "odd": tensor})
+  assert text.startswith(f"odd holds {dtype}, not floating-point numbers")
+
+
+def test_numbers_that_are_none_are_named():
+  odd = {
+    "a": np.float32([1, np.nan]),
+    "b": np.float16([np.inf]),
+    "c": np.float64([1e300]),  # infinite in float32
+    **{f"d{i}": np.float32([-np.inf]) for i in range(7)},
+  }
+  text = message(load_weights, {**TENSORS, **odd})
+  assert text.startswith("NaN or infinite numbers in a, b, c, d0, ")
+  assert "d4 and 2 more" in text
+
+
+def test_wrappers_without_end_are_refused():
+  deep = {"weight": np.ones(3, np.float32)}
+  for _ in range(400):
+    deep = {"params": deep, "model": deep}
+  assert "params is a dict" in message(files.unwrap, deep)
+  ring = {}
+  ring["params"] = ring
+  assert "params is a dict" in message(files.unwrap, ring)
+
+
+@pytest.mark.parametrize(
+  "content, said",
+  [
+    ({"params": OTHER, "params_ema": TENSORS}, "params_ema are taken, not"),
+    ({"generator": TENSORS, "discriminator": OTHER}, "in discriminator"),
+    ({"netG": TENSORS, "netD": OTHER}, "netG are taken, not those in netD"),
+    ({"net_g": OTHER, "ema": TENSORS}, "ema are taken, not those in net_g"),
+    (
+      {**prefixed("generator_ema."), **prefixed("generator.")},
+      "generator_ema are taken, not those in generator",
+    ),
+  ],
+)
+def test_which_of_several_is_taken_is_told(content, said, caplog):
+  assert_are_the_tensors(files.unwrap(content, "a.pth"))
+  (record,) = caplog.records
+  assert record.getMessage().startswith("a.pth: the weights in ")
+  assert said in record.getMessage()

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from bamjax import load_weights
 from bamjax.errors import UserError
@@ -63,6 +64,12 @@ def test_what_is_wrong_with_the_mean_shift_is_told_along():
   text = refusal(tensors)
   assert "weights of carn with bam ×2" in text
   assert "missing: exit.bias; sub_mean.bias holds [-114.444" in text
+
+
+def test_numbers_of_odd_length_are_left_over():
+  tensors = RECORDED.state_dict(EDSR)
+  tensors[f"body.{'9' * 5000}.conv1.weight"] = np.zeros((16, 16, 3, 3))
+  assert "left over: body.999" in refusal(tensors)
 
 
 def test_long_lists_are_counted():
@@ -183,7 +190,84 @@ def test_scales_that_shapes_do_not_tell_can_be_told(kind, scale):
     )
     return
   assert load_weights(tensors, scale=scale)[0].scale == scale
-  assert load_weights(tensors)[0].scale == 2
+  if kind == "pan-pa":
+    assert refusal(tensors) == (
+      "the tensors fit ×2 and ×3, and the name does not say which; give"
+      " --scale=2 or --scale=3"
+    )
+  else:
+    assert load_weights(tensors)[0].scale == 2
+
+
+@pytest.mark.parametrize(
+  "name, scale",
+  [
+    ("pan_x3", 3),
+    ("PANx2_DF2K", 2),
+    ("3x-PAN", 3),
+    ("pan_scale3", 3),
+    ("pan×2", 2),
+    ("x3_of_x4", 3),
+    ("pan", None),
+    ("pan_x4", None),
+    ("pan_x3_from_x2", None),
+    ("pan_x32", None),
+    ("pan_13x", None),
+  ],
+)
+def test_a_files_name_tells_the_scale(tmp_path, caplog, name, scale):
+  path = tmp_path / f"{name}.safetensors"
+  tensors = RECORDED.state_dict("super_image-pan-pa-x2")
+  safetensors.numpy.save_file(tensors, path)
+  if scale is None:
+    text = refusal(path)
+    assert text.startswith(f"{path}: ") and "--scale=3" in text
+  else:
+    assert load_weights(path)[0].scale == scale
+    assert (
+      f"{path}: the tensors fit ×2 and ×3; taken as ×{scale}" in caplog.text
+    )
+  # Where it is given, nothing is to be told.
+  caplog.clear()
+  assert load_weights(path, scale=2)[0].scale == 2
+  assert not caplog.text
+
+
+@pytest.mark.parametrize("name, scale", [("x3", 3), ("x2x3x4", 2)])
+def test_which_of_carns_branches_is_taken_is_told(
+  tmp_path, caplog, name, scale
+):
+  path = tmp_path / f"{name}.safetensors"
+  tensors = RECORDED.state_dict("super_image-carn-bam-x2")
+  safetensors.numpy.save_file(tensors, path)
+  assert load_weights(path)[0].scale == scale
+  assert f"×2, ×3 and ×4; taken as ×{scale}" in caplog.text
+
+
+def test_what_the_network_is_fed_is_told_where_releases_differ(caplog):
+  tensors = RECORDED.state_dict(EDSR)
+  load_weights(tensors)
+  assert caplog.text.endswith(
+    "do not tell what edsr is fed; taken as official, else give"
+    " --normalization=paper or super_image\n"
+  )
+  caplog.clear()
+  load_weights(tensors, normalization="official")
+  load_weights(RECORDED.state_dict("super_image-pan-pa-x2"), scale=2)
+  assert not caplog.text
+
+
+def test_attentions_of_the_same_tensors_are_to_be_told():
+  tensors = RECORDED.state_dict(EDSR)
+  shapes = {"fc1.weight": (1, 16), "relu1.weight": (1,), "fc2.weight": (16, 1)}
+  tensors |= {
+    f"attention.{name}": np.ones((*shape, 1, 1)[:4] if shape[1:] else shape)
+    for name, shape in shapes.items()
+  }
+  text = refusal(tensors)
+  assert text.endswith("give --attn=acam or --attn=acam_maxpool")
+  for kind in ("acam", "acam_maxpool"):
+    assert load_weights(tensors, attn=kind)[0].attention.kind == kind
 
 
 def test_carn_has_no_eighth_scale():

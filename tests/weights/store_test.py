@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import time
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from bamjax.errors import UserError
 from bamjax.evaluation import evaluate
 from bamjax.inference import Upscaler
 from bamjax.networks import load_network
+from bamjax.weights import mean_shift
 from bamjax.weights import store
 from models import small
 from shared import needs_shared
@@ -88,6 +90,138 @@ def test_damaged_files_are_one_line(tmp_path):
     with pytest.raises(UserError, match=name) as caught:
       bamjax.load_weights(tmp_path / f"{name}.safetensors")
     assert "\n" not in str(caught.value)
+
+
+def edited(path, tensors=None, raw=None, card="{}", **changes):
+  """A copy of a file whose network, or tensors, are changed; None drops."""
+  described = store.read_card(path)["network"]
+  for key, value in changes.items():
+    part = described if key in described else described["options"]
+    part[key] = value
+  metadata = {"network": raw or json.dumps(described), "card": card}
+  copy = path.with_name("b.safetensors")
+  safetensors.numpy.save_file(
+    {**safetensors.numpy.load_file(path), **(tensors or {})},
+    copy,
+    {"format": "bamjax", **metadata},
+  )
+  return copy
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+  path = tmp_path_factory.mktemp("weights") / "a.safetensors"
+  bamjax.save_weights(path, *make("pan", "bam"))
+  return path
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    *({"raw": raw} for raw in ("[]", "3", "null", '"x"', "{}", "{", "NaN")),
+    *({"raw": raw * 10**5} for raw in ("[", '{"a":')),
+    *({"model": value} for value in (None, 3, [], "new")),
+    *({"attn": value} for value in (None, [], "spam")),
+    *({"scale": value} for value in (None, "2", 2.0, True, 5)),
+    *({"reduction": value} for value in (0, -1, None, 1.5, 10**9)),
+    *({"options": value} for value in ([], None, 3, {"new": 1})),
+    *({"normalization": value} for value in ([], {}, {"gain": 1})),
+    *(
+      {"normalization": {"gain": gain, "shift": 0}}
+      for gain in (float("nan"), float("inf"), "1", None, 0, -1, [1])
+    ),
+    *({"features": value} for value in (0, -3, 16.0, "x", [16], None, 10**12)),
+    *({"blocks": value} for value in (0, 1, 3, 50_000, 10**7, True, 10**30)),
+    *({"dtype": value} for value in ("x", None)),
+  ],
+  ids=lambda changes: str(changes)[:50],
+)
+def test_headers_that_tell_no_network_are_one_line(tiny, changes):
+  path = edited(tiny, **changes)
+  start = time.monotonic()
+  with pytest.raises(UserError) as caught:
+    bamjax.load_weights(path)
+  assert time.monotonic() - start < 5
+  text = str(caught.value)
+  assert text.startswith(f"{path}: ") and "\n" not in text and len(text) < 400
+
+
+@pytest.mark.parametrize("card", ["[]", "3", '{"a": NaN}', "{", "[" * 10**5])
+def test_cards_that_are_no_objects_are_one_line(tiny, card):
+  path = edited(tiny, card=card)
+  with pytest.raises(UserError, match="the card in its header cannot be read"):
+    store.read_card(path)
+  bamjax.load_weights(path)  # which does without
+
+
+def test_a_card_does_not_change_the_network(tiny):
+  path = edited(tiny, card='{"network": 3}')
+  assert store.read_card(path)["network"]["model"] == "pan"
+  assert bamjax.load_weights(path)[0].scale == 2
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_floats_of_other_widths_become_float32(tiny, dtype):
+  tensors = safetensors.numpy.load_file(tiny)
+  tensors = {n: t.astype(jnp.dtype(dtype)) for n, t in tensors.items()}
+  _, variables = bamjax.load_weights(edited(tiny, tensors))
+  back = jax.tree.leaves(variables)
+  assert {leaf.dtype for leaf in back} == {np.dtype(np.float32)}
+  head = np.float32(tensors["head/kernel"])
+  np.testing.assert_array_equal(variables["params"]["head"]["kernel"], head)
+
+
+@pytest.mark.parametrize(
+  "value, said",
+  [
+    (np.float32("nan"), "NaN or infinite numbers in head/bias"),
+    (np.float16("-inf"), "NaN or infinite numbers in head/bias"),
+    (np.float64(1e300), "NaN or infinite numbers in head/bias"),
+    (np.int32(1), "head/bias holds I32"),
+    (np.bool_(1), "head/bias holds BOOL"),
+  ],
+)
+def test_weights_that_are_no_numbers_are_named(tiny, value, said):
+  with pytest.raises(UserError, match=said):
+    bamjax.load_weights(edited(tiny, {"head/bias": np.full(16, value)}))
+
+
+def test_what_would_not_come_back_is_not_written(tmp_path):
+  path = tmp_path / "a.safetensors"
+  module, variables = make("pan")
+  for card in ({"a": float("nan")}, {"a": object()}):
+    with pytest.raises(UserError, match="is not written"):
+      bamjax.save_weights(path, module, variables, card)
+  odd = jax.tree.map(lambda a: a * np.float32("nan"), variables)
+  with pytest.raises(UserError, match="NaN or infinite numbers in"):
+    bamjax.save_weights(path, module, odd)
+  assert not list(tmp_path.iterdir())
+
+
+def test_trained_mean_shifts_come_back(tmp_path):
+  module, variables = make("edsr")
+  rows = ((1.1, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 0.9))
+  offset = (0.1, 0.2, 0.3)
+  form = mean_shift.Affine(255.0, 255.0, rows, offset, rows, offset)
+  module = module.clone(normalization=form)
+  bamjax.save_weights(tmp_path / "a.safetensors", module, variables)
+  assert bamjax.load_weights(tmp_path / "a.safetensors")[0] == module
+
+
+def test_edsr_is_one_network_by_two_names(tmp_path):
+  path = tmp_path / "a.safetensors"
+  module = bamjax.create_model("edsr", blocks=16, features=64)
+  bamjax.save_weights(path, module, small.draw(module, jnp.zeros((1, 8, 8, 3))))
+  for name in ("edsr", "edsr_baseline"):
+    assert bamjax.load_weights(path, model=name, attn="native")[0] == module
+
+
+def test_cards_are_read_by_name():
+  card = store.read_card("pan-bam-x2")
+  assert card == store.read_card(pretrained.find("pan-bam-x2"))
+  for name, said in (("pan-x9", "shipped are"), ("a/b.npz", "no such file")):
+    with pytest.raises(UserError, match=said):
+      store.read_card(name)
 
 
 def test_shipped_weights_are_found_by_name(tmp_path, monkeypatch):
