@@ -15,11 +15,12 @@ from pathlib import Path
 from absl import flags
 
 from bamjax import cli
+from bamjax import list_flags
 
-_MODELS = flags.DEFINE_list("models", None, "backbones, e.g. pan,edsr_baseline")
-_ATTN = flags.DEFINE_list("attn", None, "attentions: native, none, bam, …")
-_SCALES = flags.DEFINE_list("scales", None, "upscaling factors: 2, 3, 4")
-_SIZES = flags.DEFINE_list("sizes", None, "sides of the inputs, in pixels")
+_MODELS = list_flags.define("models", None, "backbones, e.g. pan,edsr_baseline")
+_ATTN = list_flags.define("attn", None, "attentions: native, none, bam, …")
+_SCALES = list_flags.define("scales", None, "upscaling factors: 2, 3, 4")
+_SIZES = list_flags.define("sizes", None, "sides of the inputs, in pixels")
 _FRAMES = flags.DEFINE_integer("frames", None, "frames per configuration")
 _ROUNDS = flags.DEFINE_integer("rounds", None, "turns that they are timed in")
 _DTYPE = flags.DEFINE_string("dtype", None, "float32 or bfloat16")
@@ -28,7 +29,7 @@ _TRAIN = flags.DEFINE_bool("train", False, "time training steps")
 _RIVAL = flags.DEFINE_enum(
   "rival", None, ["super-image"], "a PyTorch package to time beside"
 )
-_FORMS = flags.DEFINE_list(
+_FORMS = list_flags.define(
   "rival_forms", None, "of the rival, e.g. eager NCHW,compiled channels-last"
 )
 _OUTPUT = flags.DEFINE_string("output", "benchmark.json", "the JSON file")

@@ -11,17 +11,20 @@ Without --benchmarks a run is scored on its own validation pictures.
 from absl import flags
 
 from bamjax import cli
+from bamjax import list_flags
 
-flags.DEFINE_list("run_dir", [], "folders of runs of train.py")
-flags.DEFINE_list("weights", [], "files of published weights")
+list_flags.define("run_dir", [], "folders of runs of train.py", paths=True)
+list_flags.define("weights", [], "files of published weights", paths=True)
 flags.DEFINE_integer("step", None, "checkpoint of the run (default: the best)")
 flags.DEFINE_string("model", None, "backbone, where the weights don't tell")
 flags.DEFINE_string("attn", None, "attention, where the weights don't tell")
-flags.DEFINE_list("scale", [], "scales, of weights that serve for several")
+list_flags.define("scale", [], "scales, of weights that serve for several")
 flags.DEFINE_string("normalization", None, "paper, official or super_image")
-flags.DEFINE_list("benchmarks", [], "folders of pictures: Set5, Set14, …")
-flags.DEFINE_list("protocol", ["matlab"], "matlab, bam, ntire")
-flags.DEFINE_list("compare", [], "two runs or files: A,B")
+list_flags.define(
+  "benchmarks", [], "folders of pictures: Set5, Set14, …", paths=True
+)
+list_flags.define("protocol", ["matlab"], "matlab, bam, ntire")
+list_flags.define("compare", [], "two runs or files: A,B", paths=True)
 flags.DEFINE_bool("tables", False, "the paper's tables beside --output's")
 flags.DEFINE_bool("self_ensemble", False, "average over eight symmetries")
 flags.DEFINE_bool("save_images", False, "write the super-resolved pictures")
@@ -40,7 +43,7 @@ def main(argv):
   options = session.Options(
     **{name: flags.FLAGS[name].value for name in session.OPTIONS}
   )
-  session.run(options)
+  return session.run(options)
 
 
 if __name__ == "__main__":

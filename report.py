@@ -11,15 +11,18 @@ of the first run.
 from absl import flags
 
 from bamjax import cli
+from bamjax import list_flags
 
-flags.DEFINE_list("run_dir", [], "folders of runs of train.py")
-flags.DEFINE_list("weights", [], "files of published weights")
+list_flags.define("run_dir", [], "folders of runs of train.py", paths=True)
+list_flags.define("weights", [], "files of published weights", paths=True)
 flags.DEFINE_integer("step", None, "checkpoint of the run (default: the best)")
 flags.DEFINE_string("model", None, "backbone, where the weights don't tell")
 flags.DEFINE_string("attn", None, "attention, where the weights don't tell")
-flags.DEFINE_list("scale", [], "scales, of weights that serve for several")
+list_flags.define("scale", [], "scales, of weights that serve for several")
 flags.DEFINE_string("normalization", None, "paper, official or super_image")
-flags.DEFINE_list("benchmarks", [], "folders of pictures: Set5, Set14, …")
+list_flags.define(
+  "benchmarks", [], "folders of pictures: Set5, Set14, …", paths=True
+)
 flags.DEFINE_integer("pictures", 5, "pictures of each benchmark, at most")
 flags.DEFINE_integer("tile", None, "side of tiles in LR pixels; 0: never tile")
 flags.DEFINE_string("output", "report.html", "the page's file")
@@ -31,11 +34,10 @@ def main(argv):
   # Imported here so that --help is immediate.
   from bamjax.report.page import session
 
-  session.run(
-    session.Options(
-      **{name: flags.FLAGS[name].value for name in session.OPTIONS}
-    )
+  options = session.Options(
+    **{name: flags.FLAGS[name].value for name in session.OPTIONS}
   )
+  return session.run(options)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Two networks on the same pictures: differences and how sure they are."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,8 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
     `a` and `b` (their sources), `benchmark`, `scale` and `protocol`; `images`,
     the difference of each picture; and by the name of each score its
     `difference`, mean over the pictures, and `low` and `high`, the bounds of
-    its 95 % confidence interval.
+    its 95 % confidence interval. A picture with an infinite PSNR counts only
+    for SSIM; its difference of PSNR is infinite, or NaN.
 
   Raises:
     UserError: the rows are of different pictures, or not scored.
@@ -63,6 +65,8 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
     raise UserError(f"only one of the two has scores of {', '.join(odd)}")
   if a[keys[0]] is None:
     raise UserError(f"{a['benchmark']} has no HR pictures to compare by")
+  for name, first in images[0].items():
+    _check_same(name, first, images[1][name])
   rows = [
     {"name": name, **{key: images[1][name][key] - first[key] for key in keys}}
     for name, first in images[0].items()
@@ -70,6 +74,9 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
   found = {}
   for key in keys:
     differences = np.array([row[key] for row in rows])
+    differences = differences[np.isfinite(differences)]
+    if not differences.size:
+      raise UserError(f"each picture of {a['benchmark']} is equal to HR")
     low, high = bootstrap_interval(differences)
     mean = float(differences.mean())
     found[key] = {"difference": mean, "low": low, "high": high}
@@ -83,6 +90,18 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
   }
 
 
+def _check_same(name: str, a: dict[str, Any], b: dict[str, Any]) -> None:
+  """Raises UserError where bicubic's scores tell pictures of a name apart."""
+  for key in a.keys() & b.keys():
+    if key.startswith("bicubic") and not math.isclose(
+      a[key], b[key], abs_tol=1e-3
+    ):
+      raise UserError(
+        f"{name} is not the same picture for the two: bicubic has"
+        f" {a[key]:.4f} and {b[key]:.4f}"
+      )
+
+
 def table(found: dict[str, Any]) -> Table:
   """What `compare` returns, as a table."""
   suffix = PROTOCOLS[found["protocol"]].suffix
@@ -90,10 +109,15 @@ def table(found: dict[str, Any]) -> Table:
   rows = [
     [
       image["name"],
-      f"{image[f'psnr_{suffix}']:+.3f}",
+      f"{image[f'psnr_{suffix}']:+.3f}".replace("+nan", "–"),
       f"{image[f'ssim_{suffix}']:+.5f}",
     ]
     for image in found["images"]
+  ]
+  equal = [
+    image["name"]
+    for image in found["images"]
+    if not math.isfinite(image[f"psnr_{suffix}"])
   ]
   mean = [f"mean of {len(rows)}"]
   mean += [f"{psnr['difference']:+.3f}", f"{ssim['difference']:+.5f}"]
@@ -106,6 +130,11 @@ def table(found: dict[str, Any]) -> Table:
     [
       f"A: {found['a']}",
       f"B: {found['b']}",
+      *(
+        [f"equal to HR, and not in the mean of PSNR: {', '.join(equal)}"]
+        if equal
+        else []
+      ),
       f"95 % confidence interval of the mean: PSNR {psnr['low']:+.3f} to"
       f" {psnr['high']:+.3f} dB, SSIM {ssim['low']:+.5f} to {ssim['high']:+.5f}"
       + ("" if sure else "; it holds 0: no difference is shown"),

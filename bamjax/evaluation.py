@@ -1,19 +1,25 @@
 """Scores of networks on pictures, beside those of bicubic upscaling."""
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
+import itertools
 import logging
-import sys
+import math
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from bamjax import progress
 from bamjax.errors import UserError
 from bamjax.protocols import MATLAB
 from bamjax.protocols import Protocol
 
 Upscale = Callable[[np.ndarray], np.ndarray]
+
+
+class NothingScored(UserError):
+  """None of the pictures can be used."""
 
 
 def evaluate(
@@ -25,7 +31,9 @@ def evaluate(
 ) -> dict[str, dict[str, Any]]:
   """Scores a network and bicubic upscaling on the same pictures.
 
-  A picture that cannot be read is named in a warning and left out.
+  A picture that cannot be used is named in a warning and left out. An equal
+  picture's PSNR is infinite, as a flat one's is: it counts in no mean PSNR
+  (`means`).
 
   Args:
     upscale: maps float32 RGB in [0, 1], H×W×3, to sH×sW×3 (`Upscaler`).
@@ -41,38 +49,55 @@ def evaluate(
   Returns:
     For each protocol, by name: `psnr_y`, `ssim_y`, `bicubic_psnr_y`,
     `bicubic_ssim_y` (means over the pictures; the `ntire` protocol has `rgb`
-    for `y`), and `images`, a row each with its `name`. Scores are None where
-    there is no HR.
+    for `y`), `images`, a row each with its `name`, which no other has, and
+    `left_out`, the names of those left out. Scores are None where there is no
+    HR.
 
   Raises:
-    UserError: no picture can be read.
+    NothingScored: no picture can be used.
   """
   rows = {protocol.name: [] for protocol in protocols}
-  bar = tqdm(
-    pictures, unit="picture", disable=not sys.stderr.isatty(), leave=False
-  )
-  for picture in bar:
-    bar.set_postfix_str(picture.name)
+  left_out = []
+  names = labels(pictures)
+  told = progress.each(pictures, "picture", names)
+  for picture, label in zip(told, names, strict=True):
     try:
       lr, hr = picture.load()
       found, outputs = _scores(upscale, lr, hr, scale, protocols)
     except UserError as error:
-      logging.warning("left out: %s: %s", picture.name, error)
+      logging.warning("left out: %s: %s", label, error)
+      left_out.append(label)
       continue
     for name, scores in found.items():
-      rows[name].append({"name": picture.name, **scores})
+      rows[name].append({"name": label, **scores})
     for protocol, sr in outputs if save else ():
       sr = np.floor(sr * 255 + 0.5).astype(np.uint8)
-      save(protocol, picture.name, sr)
+      save(protocol, label, sr)
   if not all(rows.values()):
-    raise UserError("none of the pictures can be used; see the warnings above")
+    raise NothingScored(
+      "none of the pictures can be used; see the warnings above"
+    )
   return {
     name: {
-      **_means([{k: v for k, v in r.items() if k != "name"} for r in found]),
+      **means([{k: v for k, v in r.items() if k != "name"} for r in found]),
       "images": found,
+      "left_out": left_out,
     }
     for name, found in rows.items()
   }
+
+
+def labels(pictures: Sequence) -> list[str]:
+  """The pictures' names, numbered where several share one."""
+  names = [picture.name for picture in pictures]
+  taken, found = set(names), []
+  for name in names:
+    if name in found:
+      numbered = (f"{name} #{i}" for i in itertools.count(2))
+      name = next(n for n in numbered if n not in taken)
+      taken.add(name)
+    found.append(name)
+  return found
 
 
 def _scores(upscale, lr_file, hr_file, scale, protocols):
@@ -102,9 +127,27 @@ def _scores(upscale, lr_file, hr_file, scale, protocols):
   return found, outputs
 
 
-def _means(rows: list[dict[str, float | None]]) -> dict[str, float | None]:
-  """Means by key over the rows that have a value; None where none has."""
-  values = {
-    key: [row[key] for row in rows if row[key] is not None] for key in rows[0]
-  }
-  return {k: float(np.mean(v)) if v else None for k, v in values.items()}
+def counts(scores: Mapping[str, float | None]) -> bool:
+  """Whether a picture counts in the mean PSNR: no PSNR of it is infinite."""
+  values = [v for k, v in scores.items() if "psnr" in k and v is not None]
+  return all(map(math.isfinite, values))
+
+
+def means(rows: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
+  """Mean scores over pictures.
+
+  Args:
+    rows: the scores of each picture, of several methods, by name.
+
+  Returns:
+    The means by name, over the rows that have a value; None where none has.
+    A picture of which any method's PSNR is infinite counts in no mean PSNR, so
+    that all methods' are of the same pictures; if that is all, in every one.
+  """
+  finite = [row for row in rows if counts(row)] or rows
+  found = {}
+  for key in rows[0]:
+    values = [row[key] for row in (finite if "psnr" in key else rows)]
+    values = [value for value in values if value is not None]
+    found[key] = float(np.mean(values)) if values else None
+  return found

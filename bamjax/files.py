@@ -4,10 +4,13 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import errno
+import json
+import math
 import os
 from pathlib import Path
 import secrets
 import shutil
+from typing import Any
 
 from bamjax.errors import UserError
 
@@ -129,3 +132,22 @@ def write_atomically(path: Path, text: str) -> None:
   """
   with replacing(path) as temporary:
     temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def to_json(value: Any, **options: Any) -> str:
+  """JSON of what is finite: null for NaN and infinities, which JSON has not.
+
+  Args:
+    value: of dicts, lists, tuples, texts and numbers.
+    **options: of `json.dumps`.
+  """
+
+  def finite(value):
+    if isinstance(value, dict):
+      return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+      return [finite(item) for item in value]
+    infinite = isinstance(value, float) and not math.isfinite(value)
+    return None if infinite else value
+
+  return json.dumps(finite(value), allow_nan=False, **options)

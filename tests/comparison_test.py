@@ -52,6 +52,27 @@ def test_differences_are_b_minus_a():
   assert "holds 0" in comparison.table(comparison.compare(A, A)).text()
 
 
+def test_equal_pictures_count_in_no_mean_of_psnr():
+  a, b = (
+    row(n, {"flat": (np.inf, 1.0), "baby": (38.0 + i, 0.9)})
+    for i, n in enumerate("ab")
+  )
+  found = comparison.compare(a, b)
+  assert found["psnr_y"]["difference"] == 1
+  text = comparison.table(found).text()
+  assert "nan" not in text and "not in the mean of PSNR: flat" in text
+
+
+def test_other_pictures_of_the_same_names_are_refused():
+  a, b = (row(n, {"baby": (38.0, 0.9)}) for n in "ab")
+  a["images"][0]["bicubic_psnr_y"] = 33.0
+  b["images"][0]["bicubic_psnr_y"] = 33.0001
+  assert comparison.compare(a, b)["psnr_y"]["difference"] == 0
+  b["images"][0]["bicubic_psnr_y"] = 33.1
+  with pytest.raises(UserError, match="baby is not the same picture"):
+    comparison.compare(a, b)
+
+
 def test_rgb_protocols_compare_rgb():
   scores = {"baby": (30.0, 0.9), "bird": (31.0, 0.8)}
   found = comparison.compare(*(row(n, scores, "ntire") for n in "ab"))

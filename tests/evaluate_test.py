@@ -160,6 +160,31 @@ def test_pictures_are_saved(finished_run, tmp_path):
   assert shapes == {"matlab": (40, 50, 3), "pillow": (40, 50, 3)}
 
 
+def test_networks_of_one_title_and_sets_of_one_name_are_kept_apart(
+  finished_run, tmp_path
+):
+  other = shutil.copytree(finished_run, tmp_path / "other")
+  sets = [
+    str(lay(tmp_path / name / "mine", one=smooth(40, 50, seed)))
+    for seed, name in enumerate("ab")
+  ]
+  status = session.run(
+    session.Options(
+      compare=[str(finished_run), str(other)],
+      benchmarks=[*sets, f"{sets[0]}/"],
+      save_images=True,
+      output=str(tmp_path / "out"),
+    )
+  )
+  assert status == 0
+  rows = json.loads((tmp_path / "out" / "results.json").read_text())
+  assert len({row["saved"] for row in rows}) == len(rows) == 4
+  for row in rows:
+    assert (tmp_path / "out" / row["saved"] / "matlab" / "one.png").is_file()
+  found = json.loads((tmp_path / "out" / "comparison.json").read_text())
+  assert [each["psnr_y"]["difference"] for each in found] == [0, 0]
+
+
 def test_gray_pictures_are_scored_as_rgb(finished_run, tmp_path):
   gray = smooth(40, 50)[..., 0]
   rgb = np.repeat(gray[..., None], 3, axis=2)
@@ -192,11 +217,22 @@ def test_lr_alone_is_upscaled_and_not_scored(finished_run, tmp_path, capsys):
 def test_bad_pictures_are_left_out(finished_run, tmp_path, caplog):
   folder = lay(tmp_path / "mixed", good=smooth(40, 50), tiny=smooth(8, 8))
   (folder / "text.png").write_text("no picture")
-  (row,) = run(
-    tmp_path / "out", run_dir=[str(finished_run)], benchmarks=[str(folder)]
+  empty = tmp_path / "empty"
+  empty.mkdir()
+  status = session.run(
+    session.Options(
+      run_dir=[str(finished_run)],
+      weights=[str(folder / "text.png")],
+      benchmarks=[str(empty), str(folder)],
+      output=str(tmp_path / "out"),
+    )
   )
+  assert status == 1
+  (row,) = json.loads((tmp_path / "out" / "results.json").read_text())
   assert [image["name"] for image in row["images"]] == ["good"]
-  assert "text.png" in caplog.text and "tiny" in caplog.text
+  assert row["left_out"] == ["text", "tiny"]
+  for bad in ("text.png cannot", "tiny", "empty", "left out: " + str(folder)):
+    assert bad in caplog.text
 
 
 @pytest.mark.parametrize(

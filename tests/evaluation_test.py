@@ -67,6 +67,7 @@ def test_protocols_of_the_same_lr_share_a_pass_and_a_saved_picture():
     "bicubic_psnr_rgb",
     "bicubic_ssim_rgb",
     "images",
+    "left_out",
   }
 
 
@@ -110,8 +111,36 @@ def test_bad_pictures_are_named_and_left_out(caplog):
   assert [image["name"] for image in found["matlab"]["images"]] == ["chelsea"]
   assert "broken.png" in caplog.text
   assert "coffee: too small" in caplog.text
+  assert found["matlab"]["left_out"] == ["broken", "coffee"]
   with pytest.raises(UserError, match="none of the pictures"):
     evaluation.evaluate(Nearest(), bad, SCALE)
+
+
+def test_a_flat_picture_counts_in_no_mean_psnr():
+  flat = Picture("flat", lambda: (None, np.full((64, 80, 3), 90, np.uint8)))
+  found = evaluation.evaluate(Nearest(), [flat, picture("coffee")], SCALE)
+  found = found["matlab"]
+  flat, coffee = found["images"]
+  assert flat["psnr_y"] == np.inf and flat["ssim_y"] == pytest.approx(1)
+  assert found["psnr_y"] == coffee["psnr_y"]
+  assert found["bicubic_psnr_y"] == coffee["bicubic_psnr_y"]
+  assert found["ssim_y"] == np.mean([flat["ssim_y"], coffee["ssim_y"]])
+
+
+def test_means_of_all_methods_are_of_the_same_pictures():
+  rows = [
+    {"psnr_y": 60.0, "ssim_y": 0.9, "bicubic_psnr_y": np.inf},
+    {"psnr_y": 30.0, "ssim_y": 0.8, "bicubic_psnr_y": 28.0},
+  ]
+  want = {"psnr_y": 30.0, "ssim_y": 0.85, "bicubic_psnr_y": 28.0}
+  assert evaluation.means(rows) == pytest.approx(want)
+  assert evaluation.means(rows[:1]) == rows[0]
+
+
+def test_pictures_of_one_name_are_told_apart():
+  names = ["a", "b", "a", "a #2", "a"]
+  found = evaluation.labels([Picture(name, None) for name in names])
+  assert found == ["a", "b", "a #3", "a #2", "a #4"]
 
 
 def test_a_picture_that_cannot_be_saved_ends_the_evaluation():

@@ -1,10 +1,13 @@
 """A benchmark's table on the terminal, its JSON file and its figure."""
 
-import json
 import math
-import os
 from pathlib import Path
 from typing import Any
+
+from bamjax.errors import UserError
+from bamjax.files import replacing
+from bamjax.files import to_json
+from bamjax.files import write_atomically
 
 HEADER = (
   f"{'model':<14} {'attention':<10} {'scale':>5} {'input':>8} {'FPS':>9}"
@@ -43,12 +46,21 @@ def geomean(values: list[float]) -> float:
   return math.exp(sum(map(math.log, values)) / len(values))
 
 
+def check_output(path: Path) -> None:
+  """Raises UserError for a file that is a folder or hides the figure."""
+  if path.is_dir():
+    raise UserError(f"{path} is a folder; give a file, {path}/benchmark.json")
+  if path.suffix.lower() == ".png":
+    raise UserError(f"{path} is the figure's name; give that of the JSON file")
+
+
 def write_json(result: dict[str, Any], path: Path) -> None:
-  """Writes a file whole or not at all."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(path.name + ".part")
-  part.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-  os.replace(part, path)
+  """Writes a file whole or not at all.
+
+  Raises:
+    UserError: it cannot be written.
+  """
+  write_atomically(path, to_json(result, indent=2) + "\n")
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
@@ -86,8 +98,8 @@ def draw(result: dict[str, Any], path: Path) -> None:
     f" batch {result['flags']['batch_size']}",
     fontsize="medium",
   )
-  path.parent.mkdir(parents=True, exist_ok=True)
-  figure.savefig(path, dpi=120)
+  with replacing(path) as temporary:
+    figure.savefig(temporary, dpi=120)
 
 
 def _panel(panel, rows) -> None:

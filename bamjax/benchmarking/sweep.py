@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from bamjax import progress
 from bamjax.benchmarking import machine
 from bamjax.benchmarking import programs
 from bamjax.benchmarking import report
@@ -81,7 +82,9 @@ def compare(
   """
   runs: dict[tuple[str, str], timing.Run] = {}
   built, differences = {}, {}
-  for attn in dict.fromkeys(plan.attns):
+  about = f"{model} ×{scale}, {size}×{size}: "
+  attns = list(dict.fromkeys(plan.attns))
+  for attn in progress.each(attns, "network", attns, f"{about}compiled "):
     program = programs.build(plan, model, attn, scale, size)
     built[attn] = program
     runs[attn, ""] = program.run
@@ -99,7 +102,7 @@ def compare(
         )
       differences[attn] = max(difference, differences.get(attn, 0.0))
       runs[attn, name] = form
-  seconds = timing.take_turns(runs, plan.frames, plan.rounds)
+  seconds = timing.take_turns(runs, plan.frames, plan.rounds, about)
   # A step counts as one, whatever its batch.
   pictures = 1 if plan.train else plan.batch_size
   told = {k: timing.summarize(v, pictures) for k, v in seconds.items()}
@@ -166,6 +169,8 @@ def run(
       computes something else.
   """
   plan.check()
+  if output:
+    report.check_output(output)
   peak = machine.measure_peak(plan.dtype)
   result = {
     "environment": machine.environment(),

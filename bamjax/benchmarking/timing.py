@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from bamjax import progress
+
 Key = TypeVar("Key", bound=Hashable)
 # Runs the frame of a number, and returns when its result is there.
 Run = Callable[[int], Any]
@@ -22,7 +24,7 @@ def split(total: int, parts: int) -> list[int]:
 
 
 def take_turns(
-  runs: Mapping[Key, Run], frames: int, rounds: int
+  runs: Mapping[Key, Run], frames: int, rounds: int, about: str = ""
 ) -> dict[Key, list[list[float]]]:
   """Times all of `runs` in interleaved rounds.
 
@@ -33,12 +35,14 @@ def take_turns(
     runs: what is timed, by name.
     frames: frames counted for each.
     rounds: turns of each.
+    about: what is timed, for the lines that say how far it is.
 
   Returns:
     Seconds of each frame, a list a round.
   """
   seconds = {key: [] for key in runs}
-  for i, count in enumerate(split(frames, rounds)):
+  parts = progress.each(split(frames, rounds), "round", about=about)
+  for i, count in enumerate(parts):
     # Every other round backwards: none always runs right after another.
     for key in runs if i % 2 == 0 else reversed(runs):
       run = runs[key]

@@ -96,10 +96,17 @@ class BenchmarkPicture:
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-  """A named list of pictures at one scale."""
+  """Pictures at one scale.
+
+  Attributes:
+    name: of the benchmark.
+    pictures: its pictures.
+    folder: where they are: others may share the name.
+  """
 
   name: str
   pictures: list[BenchmarkPicture]
+  folder: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +152,7 @@ def find_benchmark(folder: str | Path, scale: int) -> Benchmark:
     BenchmarkPicture(key, hr.get(key), lr.get(key), scale)
     for key in sorted(keys)
   ]
-  return Benchmark(benchmark_name(folder), pictures)
+  return Benchmark(benchmark_name(folder), pictures, str(folder.resolve()))
 
 
 def benchmark_name(folder: str | Path) -> str:

@@ -82,7 +82,11 @@ class Axis:
 
 def whole(length: int, padded: bool) -> Axis:
   """An axis that is not cut, padded to one of a few lengths if asked."""
-  window = _rounded(length) if padded else length
+  return inside(length, _rounded(length) if padded else length)
+
+
+def inside(length: int, window: int) -> Axis:
+  """An axis that is not cut, in a window of at least its length."""
   return Axis(length, window, (Span(0, length, 0),))
 
 

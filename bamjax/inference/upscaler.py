@@ -17,6 +17,8 @@ from bamjax.inference import tiling
 _SMALLEST_TILE = 64  # LR pixels
 # Most of a halo found by itself. What lies farther has next to no influence.
 _LARGEST_HALO = 64  # LR pixels
+# Pixels of an earlier picture's window in those of a picture that shares it.
+_LARGER = 1.5
 # Values of full intensity.
 PEAKS = {"uint8": 255, "uint16": 65535}
 
@@ -74,6 +76,7 @@ class Upscaler:
     passes: int = 1,
     memory: float | None = None,
     padded: bool = False,
+    shared: bool = False,
   ):
     """Takes a network.
 
@@ -96,6 +99,9 @@ class Upscaler:
       padded: pad pictures and windows, where that is exact, to one of a few
         sizes, so that pictures of many sizes share compiled programs. Exact
         for networks whose layers that look around are this library's.
+      shared: pad a picture, where that is exact, to the size of an earlier one
+        that is larger by half at most: pictures of nearly the same size share
+        a compiled program, and those of one size cost nothing more.
 
     Raises:
       ValueError: a number is negative.
@@ -120,6 +126,8 @@ class Upscaler:
       memory = footprint.memory() if memory is None else memory
       self._pixels = memory / found.bytes_per_pixel
     self._padded = padded
+    self._shared = shared
+    self._seen: set[tuple[int, int]] = set()  # windows of earlier pictures
 
   @property
   def scale(self) -> int:
@@ -176,7 +184,9 @@ class Upscaler:
 
   def _plan(self, height: int, width: int) -> tuple[tiling.Axis, tiling.Axis]:
     sides = height, width
-    alone = tuple(tiling.whole(side, self._padded) for side in sides)
+    alone = self._earlier(height, width) or tuple(
+      tiling.whole(side, self._padded) for side in sides
+    )
     fits = alone[0].window * alone[1].window <= self._pixels
     if self._tile == 0 or (self._tile is None and fits):
       return alone
@@ -187,12 +197,27 @@ class Upscaler:
       tiling.cut(side, tile, self._halo, self._padded) for side in sides
     )
 
+  def _earlier(self, height, width) -> tuple[tiling.Axis, ...]:
+    """An earlier picture's window that holds this picture; () if none does."""
+    most = min(_LARGER * height * width, self._pixels)
+    fitting = [
+      (rows, columns)
+      for rows, columns in self._seen
+      if height <= rows and width <= columns and rows * columns <= most
+    ]
+    if not fitting:
+      return ()
+    window = min(fitting, key=lambda w: (math.prod(w), w))
+    return tuple(map(tiling.inside, (height, width), window))
+
   def _batch(self, images, dtype, progress) -> np.ndarray:
     """N×H×W×3 to N×sH×sW×3 of the dtype."""
     n, height, width, _ = images.shape
     plan = self._plan(height, width)
     windows = list(itertools.product(plan[0].spans, plan[1].spans))
     gathering = self._passes if len(windows) > 1 else 0
+    if self._shared and len(windows) == 1:
+      self._seen.add((plan[0].window, plan[1].window))
     if self._tile is None and len(windows) > 1 and not self._padded:
       logging.warning(
         "%d×%d LR pixels would not fit into memory: done in %d tiles%s",

@@ -1,12 +1,10 @@
 """The paper's Tables 1 and 2 with what is counted and measured beside them."""
 
 from collections.abc import Iterable
-import sys
 from typing import Any
 
-from tqdm import tqdm
-
 from bamjax import complexity
+from bamjax import progress
 from bamjax.models import create_model
 from bamjax.models.registry import backbone
 from bamjax.report import paper
@@ -37,10 +35,8 @@ def compare(results: Iterable[Row]) -> list[dict[str, Any]]:
     for r in results
     if r["protocol"] in _PROTOCOLS and not r["self_ensemble"]
   }
-  bar = tqdm(
-    paper.rows(), unit="row", disable=not sys.stderr.isatty(), leave=False
-  )
-  return [_row(printed, measured) for printed in bar]
+  rows = progress.each(paper.rows(), "row")
+  return [_row(printed, measured) for printed in rows]
 
 
 def _row(printed: paper.PaperRow, measured: dict[tuple, Row]) -> dict[str, Any]:

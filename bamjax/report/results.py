@@ -3,13 +3,18 @@
 from collections.abc import Iterable
 import csv
 import io
+import itertools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from bamjax import complexity
 from bamjax.errors import UserError
+from bamjax.evaluation import counts
+from bamjax.files import to_json
 from bamjax.files import write_atomically
+from bamjax.models import registry
 from bamjax.networks import Network
 from bamjax.protocols import Protocol
 from bamjax.protocols import PROTOCOLS
@@ -23,15 +28,20 @@ RESULTS = "results.json"
 SCORES = ("psnr_y", "ssim_y", "bicubic_psnr_y", "bicubic_ssim_y")
 # What tells a row from others: the same measured again takes its place.
 _KEY = (
-  "source",
+  "path",
   "step",
   "model",
   "attn",
   "scale",
+  "normalization",
   "self_ensemble",
+  "tile",
   "benchmark",
+  "pictures",
   "protocol",
 )
+# What a row has that is no score and no single value.
+_LISTS = ("paper", "images", "left_out")
 
 
 def make_row(
@@ -40,6 +50,7 @@ def make_row(
   protocol: Protocol,
   result: dict[str, Any],
   self_ensemble: bool = False,
+  **place: Any,
 ) -> Row:
   """A row of results.json.
 
@@ -49,35 +60,58 @@ def make_row(
     protocol: how they were scored.
     result: what `bamjax.evaluation.evaluate` returns for this protocol.
     self_ensemble: whether the outputs were averaged over eight symmetries.
+    **place: what else moves a score or tells one row from another: `path` of
+      the weights, `pictures`, the benchmark's folder, `tile`; and `saved`, the
+      folder of the super-resolved pictures.
 
   Returns:
     The network, its `parameters` as the paper's Table 1 counts them,
     `benchmark`, `protocol` and `protocol_version`; the means
     `psnr_y`, `ssim_y`, `bicubic_psnr_y`, `bicubic_ssim_y` (None under `ntire`,
     which has them with `rgb` for `y`, and where there is no HR); `paper`, what
-    the paper prints for the control and for BAM, PSNR and SSIM; and `images`,
-    the scores of each.
+    the paper prints for the control and for BAM, PSNR and SSIM; `images`, the
+    scores of each; and `left_out`, the names of pictures that could not be
+    used.
   """
   printed = {
     name: paper.find(network.model, attn, network.scale, benchmark)
     for name, attn in (("control", "native"), ("bam", "bam"))
   }
   return {
-    "model": network.model,
-    "attn": network.attn,
-    "scale": network.scale,
-    "source": network.source,
-    "step": network.step,
+    **describe(network, benchmark, self_ensemble, **place),
     "parameters": complexity.parameters(network.module, network.variables),
-    "self_ensemble": self_ensemble,
-    "benchmark": benchmark,
     "protocol": protocol.name,
     "protocol_version": protocol.version,
     **dict.fromkeys(SCORES),
-    **{key: value for key, value in result.items() if key != "images"},
+    **{key: value for key, value in result.items() if key not in _LISTS},
     "paper": {name: scores for name, scores in printed.items() if scores},
     "images": result["images"],
+    "left_out": result.get("left_out", []),
   }
+
+
+def describe(
+  network: Network, benchmark: str, self_ensemble: bool = False, **place: Any
+) -> Row:
+  """What a row begins with: all but the protocol that tells it from others."""
+  return {
+    "model": network.model,
+    "attn": network.attn,
+    "scale": network.scale,
+    "normalization": _normalization(network),
+    "source": network.source,
+    "step": network.step,
+    "self_ensemble": self_ensemble,
+    **place,
+    "benchmark": benchmark,
+  }
+
+
+def _normalization(network: Network) -> str:
+  """Its name; "its own" of weights that hold another."""
+  known = registry.backbone(network.model).normalizations
+  own = network.module.normalization
+  return next((name for name, n in known.items() if n == own), "its own")
 
 
 def table(row: Row) -> Table:
@@ -91,15 +125,17 @@ def table(row: Row) -> Table:
       name,
       pair(*(scores[f"bicubic_{key}"] for key in keys)),
       pair(*(scores[key] for key in keys)),
-      "–" if psnr is None else f"{psnr - bicubic:+.2f} dB",
+      _gain(psnr, bicubic),
     ]
 
   rows = [cells(image["name"], image) for image in row["images"]]
   network = f"{row['model']} {row['attn']} ×{row['scale']}"
   plus = " self-ensemble" if row["self_ensemble"] else ""
   step = f", step {row['step']}" if row["step"] is not None else ""
+  tile = "" if row.get("tile") is None else f", tile {row['tile']}"
   return Table(
-    f"{network}{plus}{step} on {row['benchmark']}, protocol {protocol.name}",
+    f"{network}{plus}{step}{tile} on {row['benchmark']}, protocol"
+    f" {protocol.name}",
     ["picture", "bicubic", "model", "gain"],
     [*rows, cells(f"mean of {len(rows)}", row)],
     [*_notes(row, protocol)],
@@ -107,7 +143,35 @@ def table(row: Row) -> Table:
   )
 
 
+def _gain(psnr: float | None, bicubic: float | None) -> str:
+  """The difference in dB; – where there is none, or both are infinite."""
+  if psnr is None or bicubic is None or psnr == bicubic == math.inf:
+    return "–"
+  return f"{psnr - bicubic:+.2f} dB"
+
+
+def some(names: Iterable[str], most: int = 5) -> str:
+  """Names in a line, the first few of many."""
+  names = list(names)
+  more = f" and {len(names) - most} more" if len(names) > most else ""
+  return ", ".join(names[:most]) + more
+
+
 def _notes(row: Row, protocol: Protocol) -> Iterable[str]:
+  if row.get("source"):  # a run's summary is beside its run
+    kind = row.get("normalization") or "paper"
+    kind = "" if kind == "paper" else f", normalization {kind}"
+    yield f"network: {row['source']}{kind}"
+  if row.get("pictures"):
+    yield f"pictures: {row['pictures']}"
+  equal = [image["name"] for image in row["images"] if not counts(image)]
+  if equal:
+    count = len(row["images"]) - len(equal)
+    yield (
+      f"equal to HR: {some(equal)}; the mean PSNR is that of the other {count}"
+    )
+  if row["left_out"]:
+    yield f"left out: {some(row['left_out'])}"
   # The paper has no scores in RGB.
   printed = row["paper"] if protocol.suffix == "y" else {}
   if "control" in printed:
@@ -139,7 +203,7 @@ def read(folder: str | Path) -> list[Row]:
   if not path.exists():
     return []
   try:
-    rows = json.loads(path.read_text())
+    rows = [restored(row) for row in json.loads(path.read_text("utf-8"))]
     for row in rows:
       table(row)  # needs what a row has
   except (
@@ -156,8 +220,47 @@ def read(folder: str | Path) -> list[Row]:
   return rows
 
 
-def _key(row: Row) -> tuple:
-  return tuple(row.get(name) for name in _KEY)
+def restored(row: Row) -> Row:
+  """A row as it was: PSNR is infinite where JSON has null beside SSIM."""
+
+  def scores(found):
+    full = dict(found)
+    for name, value in found.items():
+      similarity = found.get(name.replace("psnr", "ssim"))
+      if "psnr" in name and value is None and similarity is not None:
+        full[name] = math.inf
+    return full
+
+  images = [scores(image) for image in row["images"]]
+  # The first of them are not in files of older versions.
+  return {"left_out": [], **scores(row), "images": images}
+
+
+def _key(row: Row, without: str = "") -> tuple:
+  named = {**row, "path": row.get("path") or row.get("source")}
+  return tuple(named.get(name) for name in _KEY if name != without)
+
+
+def saved_in(rows: Iterable[Row], new: Row, name: str) -> str:
+  """A folder for super-resolved pictures, which no others are in.
+
+  Args:
+    rows: of results.json.
+    new: what `describe` says of what is to be saved.
+    name: what the folder should be called; it gets a number if that is taken.
+  """
+  owners = {
+    row["saved"].casefold(): _key(row, "protocol")
+    for row in rows
+    if row.get("saved")
+  }
+  own = _key(new, "protocol")
+  numbered = (f"{name}-{i}" for i in itertools.count(2))
+  return next(
+    folder
+    for folder in itertools.chain([name], numbered)
+    if owners.get(folder.casefold(), own) == own
+  )
 
 
 def write(folder: str | Path, rows: list[Row]) -> None:
@@ -169,19 +272,22 @@ def write(folder: str | Path, rows: list[Row]) -> None:
     UserError: the folder cannot be written, or holds another results.json.
   """
   folder = Path(folder)
-  merged = {_key(row): row for row in [*read(folder), *rows]}
+  merged = {_key(row): row for row in read(folder)}
+  for row in rows:
+    before = merged.get(_key(row), {}).get("saved")
+    merged[_key(row)] = {**row, "saved": row.get("saved") or before}
   rows = list(merged.values())
   write_atomically(folder / "results.csv", to_csv(rows))
   tables = (table(row).markdown() for row in rows)
   write_atomically(folder / "results.md", "\n".join(tables))
-  write_atomically(folder / RESULTS, json.dumps(rows, indent=2) + "\n")
+  write_atomically(folder / RESULTS, to_json(rows, indent=2) + "\n")
 
 
 def to_csv(rows: list[Row]) -> str:
   """A line for each picture and one for each mean, whose `image` is "mean"."""
   lines = []
   for row in rows:
-    shared = {k: v for k, v in row.items() if k not in ("paper", "images")}
+    shared = {k: v for k, v in row.items() if k not in _LISTS}
     for image in (*row["images"], {"name": "mean"}):
       scores = {k: v for k, v in image.items() if k != "name"}
       lines.append({**shared, "image": image["name"], **scores})

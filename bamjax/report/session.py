@@ -1,20 +1,26 @@
 """What evaluate.py does: networks × benchmarks × protocols, shown and kept."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
-import json
+import itertools
+import logging
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from bamjax import comparison
 from bamjax import config as config_lib
 from bamjax import evaluation
+from bamjax import pretrained
 from bamjax import protocols as protocols_lib
 from bamjax.data.benchmarks import Benchmark
 from bamjax.data.benchmarks import find_benchmark
 from bamjax.errors import UserError
+from bamjax.files import replacing
+from bamjax.files import to_json
 from bamjax.files import write_atomically
 from bamjax.inference import Upscaler
 from bamjax.networks import load_network
@@ -48,53 +54,108 @@ class Options:
 OPTIONS = tuple(field.name for field in dataclasses.fields(Options))
 
 
-def run(options: Options) -> None:
+def run(options: Options) -> int:
   """Evaluates, prints tables and writes them to the output folder.
+
+  Returns:
+    The exit status: 0, or 1 if a picture, a benchmark or a network was left
+    out, which a warning has named.
 
   Raises:
     UserError: an option, a file or a folder is at fault.
   """
   sources = [*options.run_dir, *options.weights, *options.compare]
   if options.tables and not sources:
-    return _tables(options)
+    _tables(options)
+    return 0
   check(options, sources)
   protocols = protocols_lib.find(options.protocol)
   output = _output(options)
   # Told before the work, not after it.
   results.read(output)
-  rows = {}
-  for network in load_networks(options, sources):
-    upscale = Upscaler(
+  _check_paths(options, sources)
+  folders, scales = _folders(options), _scales(options)
+  bad = _Bad(raises=max(map(len, (sources, folders, scales))) == 1)
+  rows = []
+  for source, scale in itertools.product(sources, scales):
+    # Without one of two there is nothing to compare.
+    kind = () if options.compare else UserError
+    network = bad.attempt(source, _load, options, source, scale, kind=kind)
+    for folder in folders if network else ():
+      benchmark = bad.attempt(folder or source, _find, folder, network)
+      if benchmark:
+        rows += _score(options, output, network, benchmark, protocols, bad)
+  if not rows:
+    raise UserError("nothing was scored; see the warnings above")
+  if options.compare:
+    bad.count += _compare(rows, output)
+  if options.tables:
+    _tables(options)
+  else:
+    print(f"written to {output}")
+  return 1 if bad.count or any(row["left_out"] for row in rows) else 0
+
+
+class _Bad:
+  """Leaves out what is at fault among others, and names it.
+
+  Attributes:
+    count: how many were left out.
+  """
+
+  def __init__(self, raises: bool):
+    """`raises`: there is but one, whose fault is raised."""
+    self._raises = raises
+    self.count = 0
+
+  def attempt(self, name: str, call: Callable, *args, kind=UserError) -> Any:
+    """What a call returns; None after a warning where it raises a `kind`."""
+    try:
+      return call(*args)
+    except kind as error:
+      if self._raises:
+        raise
+      logging.warning("left out: %s: %s", name, error)
+      self.count += 1
+      return None
+
+
+def _score(options, output, network, benchmark, protocols, bad) -> list:
+  """Scores a network on a benchmark; shows, writes and returns the rows."""
+  place = {
+    "path": _path(network),
+    "tile": options.tile,
+    "pictures": benchmark.folder,
+    "self_ensemble": options.self_ensemble,
+  }
+  place["saved"] = _saved(options, output, network, benchmark.name, place)
+  found = bad.attempt(
+    benchmark.name,
+    evaluation.evaluate,
+    Upscaler(
       network.module,
       network.variables,
       self_ensemble=options.self_ensemble,
       tile=options.tile,
-    )
-    for benchmark in find_benchmarks(options, network):
-      found = evaluation.evaluate(
-        upscale,
-        benchmark.pictures,
-        network.scale,
-        protocols,
-        _saver(options, output, benchmark, network),
-      )
-      fresh = [
-        results.make_row(
-          network, benchmark.name, p, found[p.name], options.self_ensemble
-        )
-        for p in protocols
-      ]
-      for row in fresh:
-        print(results.table(row).text(), end="\n\n", flush=True)
-        key = row["scale"], row["benchmark"], row["protocol"]
-        rows.setdefault(key, []).append(row)
-      # After each benchmark: a run that is cut off leaves what it measured.
-      results.write(output, fresh)
-  if options.compare:
-    _compare(rows.values(), output)
-  if options.tables:
-    return _tables(options)
-  print(f"written to {output}")
+      shared=True,
+    ),
+    benchmark.pictures,
+    network.scale,
+    protocols,
+    _saver(output, place["saved"]),
+    # What cannot be written ends the work.
+    kind=evaluation.NothingScored,
+  )
+  rows = [
+    results.make_row(network, benchmark.name, p, found[p.name], **place)
+    for p in (protocols if found else ())
+  ]
+  for row in rows:
+    print(results.table(row).text(), end="\n\n", flush=True)
+  # After each benchmark: a run that is cut off leaves what it measured.
+  if rows:
+    results.write(output, rows)
+  return rows
 
 
 def check(options: Options, sources: Sequence[str]) -> None:
@@ -115,6 +176,16 @@ def check(options: Options, sources: Sequence[str]) -> None:
     raise UserError(f"--tile can't be negative; got {options.tile}")
 
 
+def _check_paths(options: Options, sources: Sequence[str]) -> None:
+  """Raises UserError for a network or a benchmark that is not there."""
+  for source in sources:
+    if not (path := pretrained.find(source)).exists():
+      raise UserError(f"{path}: no such file, and no folder of a run")
+  for folder in options.benchmarks:
+    if not Path(folder).is_dir():
+      raise UserError(f"there is no folder {folder}")
+
+
 def _output(options: Options) -> Path:
   """The folder of the results: a run's own where it is scored alone."""
   if options.output:
@@ -125,7 +196,7 @@ def _output(options: Options) -> Path:
 
 def _scales(options: Options) -> list[int | None]:
   try:
-    return [int(scale) for scale in options.scale] or [None]
+    return list(dict.fromkeys(map(int, options.scale))) or [None]
   except ValueError:
     raise UserError(
       "--scale takes whole numbers, separated by commas; got"
@@ -133,20 +204,51 @@ def _scales(options: Options) -> list[int | None]:
     ) from None
 
 
+def _load(options: Options, source: str, scale: int | None) -> Network:
+  return load_network(
+    source,
+    model=options.model,
+    attn=options.attn,
+    scale=scale,
+    normalization=options.normalization,
+    step=options.step,
+  )
+
+
+def _folders(options: Options) -> list[str | None]:
+  """Each benchmark once; [None], a run's own pictures, where none is named."""
+  found = {Path(folder).resolve(): folder for folder in options.benchmarks}
+  return list(found.values()) or [None]
+
+
 def load_networks(
   options: Options, sources: Sequence[str]
 ) -> Iterator[Network]:
-  """Loads one after the other, so that one is in memory at a time."""
-  for source in sources:
-    for scale in _scales(options):
-      yield load_network(
-        source,
-        model=options.model,
-        attn=options.attn,
-        scale=scale,
-        normalization=options.normalization,
-        step=options.step,
-      )
+  """Loads one after the other."""
+  for source, scale in itertools.product(sources, _scales(options)):
+    yield _load(options, source, scale)
+
+
+def _find(folder: str | None, network: Network) -> Benchmark:
+  """A benchmark, or a run's validation pictures.
+
+  Raises:
+    UserError: there is none.
+  """
+  if folder is not None:
+    return find_benchmark(folder, network.scale)
+  if network.config is None:
+    raise UserError(
+      f"no pictures to score {network.source} on; give --benchmarks=DIR"
+    )
+  source = config_lib.make_source(network.config)
+  data = network.config.data
+  folder = data.val_dir or data.data_dir
+  return Benchmark(
+    f"{source.name} validation",
+    source.val,
+    str(Path(folder).resolve()) if folder else "",
+  )
 
 
 def find_benchmarks(options: Options, network: Network) -> list[Benchmark]:
@@ -155,57 +257,87 @@ def find_benchmarks(options: Options, network: Network) -> list[Benchmark]:
   Raises:
     UserError: there are none.
   """
-  if options.benchmarks:
-    return [find_benchmark(f, network.scale) for f in options.benchmarks]
-  if network.config is None:
-    raise UserError(
-      f"no pictures to score {network.source} on; give --benchmarks=DIR"
-    )
-  source = config_lib.make_source(network.config)
-  return [Benchmark(f"{source.name} validation", source.val)]
+  return [_find(folder, network) for folder in _folders(options)]
 
 
-def _saver(
-  options: Options, output: Path, benchmark: Benchmark, network: Network
-):
-  """Writes pictures to images/BENCHMARK/NETWORK/, a folder a degradation."""
+def _path(network: Network) -> str:
+  """Where a network lies, whatever the folder that it was named from."""
+  return str(pretrained.find(network.source).resolve())
+
+
+def _saved(
+  options: Options,
+  output: Path,
+  network: Network,
+  benchmark: str,
+  place: dict,
+) -> str | None:
+  """The folder of the super-resolved pictures, below the output."""
   if not options.save_images:
     return None
   plus = "-plus" if options.self_ensemble else ""
   name = f"{network.model}-{network.attn}-x{network.scale}{plus}"
-  root = output / "images" / benchmark.name / name
+  return results.saved_in(
+    results.read(output),
+    results.describe(network, benchmark, **place),
+    f"images/{benchmark}/{name}",
+  )
+
+
+def _saver(output: Path, folder: str | None):
+  """Writes pictures to output/folder, a folder a degradation."""
+  if folder is None:
+    return None
 
   def save(protocol, picture, sr):
-    path = root / protocol.degradation.name / f"{picture}.png"
-    try:
-      path.parent.mkdir(parents=True, exist_ok=True)
-      Image.fromarray(sr).save(path)
-    except OSError as error:
-      raise UserError(f"{path} cannot be written: {error.strerror}") from None
+    path = output / folder / protocol.degradation.name / f"{picture}.png"
+    with replacing(path) as temporary:
+      Image.fromarray(sr).save(temporary)
 
   return save
 
 
 def _write(output: Path, name: str, rows: list, tables: list[Table]) -> None:
-  text = json.dumps(rows, indent=2) + "\n"
-  write_atomically(output / f"{name}.json", text)
+  write_atomically(output / f"{name}.json", to_json(rows, indent=2) + "\n")
   markdown = "\n".join(table.markdown() for table in tables)
   write_atomically(output / f"{name}.md", markdown)
 
 
-def _compare(pairs, output: Path) -> None:
-  found = []
-  for pair in pairs:
-    if len(pair) != 2:
-      raise UserError(
-        "the two have no scale and pictures in common: A and B are of different"
-        " scales, or were validated on different pictures; give --benchmarks"
-      )
-    found.append(comparison.compare(*pair))
+def _compare(rows: list[results.Row], output: Path) -> int:
+  """Compares the two networks' rows of each scale, benchmark and protocol.
+
+  Returns:
+    How many could not be compared.
+  """
+  groups = {}
+  for row in rows:
+    key = row["scale"], row["pictures"], row["benchmark"], row["protocol"]
+    groups.setdefault(key, []).append(row)
+  pairs = [group for group in groups.values() if len(group) == 2]
+  for scale, pictures, benchmark, _ in (
+    key for key, group in groups.items() if len(group) != 2
+  ):
+    logging.warning(
+      "×%d on %s is of one of the two, and not compared",
+      scale,
+      pictures or benchmark,
+    )
+  if not pairs:
+    raise UserError(
+      "the two have no scale and pictures in common: A and B are of different"
+      " scales, or were validated on different pictures; give --benchmarks"
+    )
+  bad = _Bad(raises=len(pairs) == 1)
+  found = [
+    bad.attempt(f"comparison on {a['benchmark']}", comparison.compare, a, b)
+    for a, b in pairs
+  ]
+  found = [each for each in found if each]
   tables = [comparison.table(f) for f in found]
   for table in tables:
     print(table.text(), end="\n\n")
   _write(output, "comparison", found, tables)
+  return bad.count
 
 
 def _tables(options: Options) -> None:

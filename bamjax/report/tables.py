@@ -24,7 +24,8 @@ class Table:
 
   def text(self) -> str:
     """Aligned columns, the first to the left, the others to the right."""
-    lines = [self.header, *self.rows]
+    rows = [[_line(cell) for cell in row] for row in self.rows]
+    lines = [self.header, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     first, *others = widths
 
@@ -34,7 +35,7 @@ class Table:
       return "  ".join([f"{start:<{first}}", *right]).rstrip()
 
     rule = "-" * (sum(widths) + 2 * len(others))
-    out = [self.title, line(self.header), rule, *map(line, self.rows)]
+    out = [self.title, line(self.header), rule, *map(line, rows)]
     if self.total:
       out.insert(-1, rule)
     return "\n".join([*out, *self.notes])
@@ -42,12 +43,23 @@ class Table:
   def markdown(self) -> str:
     """A Markdown table under a heading."""
     rule = ["---", *["---:"] * (len(self.header) - 1)]
-    rows = [list(row) for row in self.rows]
+    rows = [[_cell(cell) for cell in row] for row in self.rows]
     if self.total:
       rows[-1] = [f"**{cell}**" if cell else "" for cell in rows[-1]]
-    lines = [f"| {' | '.join(cells)} |" for cells in (self.header, rule, *rows)]
-    notes = [f"\n{note}" for note in self.notes]
-    return "\n".join([f"### {self.title}\n", *lines, *notes, ""])
+    header = [_cell(cell) for cell in self.header]
+    lines = [f"| {' | '.join(cells)} |" for cells in (header, rule, *rows)]
+    notes = [f"\n{_line(note)}" for note in self.notes]
+    return "\n".join([f"### {_line(self.title)}\n", *lines, *notes, ""])
+
+
+def _line(text: str) -> str:
+  """On one line, whatever a file's name may hold."""
+  return " ".join(text.splitlines())
+
+
+def _cell(text: str) -> str:
+  r"""On one line, with \| for |, which would end a cell of Markdown."""
+  return _line(text).replace("|", r"\|")
 
 
 def pair(psnr: float | None, ssim: float | None) -> str:

@@ -16,6 +16,7 @@ from bamjax import evaluation
 from bamjax.data import cache
 from bamjax.data import crops
 from bamjax.errors import UserError
+from bamjax.files import to_json
 from bamjax.files import write_atomically
 from bamjax.inference import Upscaler
 from bamjax.layers import many_runs
@@ -124,7 +125,7 @@ def train_and_evaluate(
         ) from error
       summary = {**scores, "steps": config.steps}
       write_atomically(
-        run_dir / run_dir_lib.SUMMARY, json.dumps(summary, indent=2) + "\n"
+        run_dir / run_dir_lib.SUMMARY, to_json(summary, indent=2) + "\n"
       )
       return summary
 
@@ -140,7 +141,8 @@ def _finished(run_dir: Path, config) -> tuple[bool, dict | None]:
   def read():
     # Damaged, or an older version's: then it is made anew.
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-      summary = json.loads((run_dir / run_dir_lib.SUMMARY).read_text())
+      text = (run_dir / run_dir_lib.SUMMARY).read_text()
+      summary = results.restored(json.loads(text))
       results.table(summary)  # needs what a summary has
       if summary["steps"] == config.steps:
         print(
@@ -160,7 +162,7 @@ def _score(config, module, params, step, pictures) -> results.Row:
   """The row of one checkpoint, apart from where the run lies."""
   variables = {"params": params}
   found = evaluation.evaluate(
-    Upscaler(module, variables), pictures, config.scale
+    Upscaler(module, variables, shared=True), pictures, config.scale
   )
   network = Network(
     "", *identify(module), config.scale, module, variables, step
@@ -293,15 +295,15 @@ class _Run:
     for prefix, params in (("", state.params), ("ema_", state.ema)):
       if params is None:
         continue
-      upscale = Upscaler(self._module, {"params": parallel.local(params)})
+      upscale = Upscaler(
+        self._module, {"params": parallel.local(params)}, shared=True
+      )
       rows = [
         MATLAB.score(upscale(lr), hr, self._config.scale)
         for _, lr, hr in self._validation.share
       ]
       for key in ("psnr_y", "ssim_y"):
-        total = np.array([sum(row[key] for row in rows)])
-        total = float(distributed.gather(total).sum())
-        metrics[prefix + key] = total / len(self._validation.names)
+        metrics[prefix + key] = self._validation.mean(key, rows)
     logs.write(step, **metrics)
     if self._validation.share:
       name, lr, _ = self._validation.share[0]

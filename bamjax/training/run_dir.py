@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import logging
+import math
 import operator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import tensorboardX
 
 from bamjax import config as config_lib
 from bamjax.errors import UserError
+from bamjax.files import to_json
 from bamjax.files import write_atomically
 from bamjax.training import checkpoints as checkpoints_lib
 from bamjax.training import distributed
@@ -164,11 +166,12 @@ class Logs:
     )
 
   def write(self, step: int, **scalars: float) -> None:
-    """Writes one row, and each scalar to TensorBoard."""
+    """Writes one row, and each scalar to TensorBoard; null if not finite."""
     with self._path.open("a") as file:
-      file.write(json.dumps({"step": step, **scalars}) + "\n")
+      file.write(to_json({"step": step, **scalars}) + "\n")
     for name, value in scalars.items():
-      self._board.add_scalar(name, value, step)
+      if math.isfinite(value):
+        self._board.add_scalar(name, value, step)
 
   def show(self, step: int, name: str, picture: np.ndarray) -> None:
     """Shows a picture, H×W×3 uint8, in TensorBoard."""

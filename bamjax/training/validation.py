@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 import hashlib
 import logging
+import math
 from typing import NamedTuple
 
 import jax
@@ -26,6 +27,13 @@ class Kept(NamedTuple):
   def load(self) -> Pair:
     """LR and HR."""
     return self.lr, self.hr
+
+  def counts(self, key: str) -> bool:
+    """Whether a score counts in its mean: not the PSNR of a flat picture.
+
+    Which is infinite at one step and finite at the next.
+    """
+    return not key.startswith("psnr") or self.hr.min() != self.hr.max()
 
 
 class Validation:
@@ -78,6 +86,25 @@ class Validation:
     rows = [*self.digests, *self.names, *self._unread]
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
+  def mean(self, key: str, rows: Sequence[dict[str, float]]) -> float:
+    """A mean score over all processes' pictures, but for infinite ones.
+
+    Args:
+      key: "psnr_y" or "ssim_y".
+      rows: scores of `share`.
+
+    Returns:
+      The mean; infinite where no picture counts.
+    """
+    values = [
+      row[key]
+      for row, kept in zip(rows, self.share, strict=True)
+      if kept.counts(key) and math.isfinite(row[key])
+    ]
+    sums = np.array([sum(values), len(values)], float)
+    total, count = distributed.gather(sums).sum(axis=0)
+    return float(total / count) if count else math.inf
+
   def all(self) -> list[Picture]:
     """All of the source's that can be used; from memory, what was read."""
     return [picture for picture in self._all if picture]
@@ -90,4 +117,7 @@ def _read(picture: Picture, scale: int) -> Kept | None:
   except UserError as error:
     logging.warning("left out: %s: %s", picture.name, error)
     return None
-  return Kept(picture.name, lr, hr)
+  kept = Kept(picture.name, lr, hr)
+  if not kept.counts("psnr_y"):
+    logging.warning("%s is flat: it counts in no mean PSNR", picture.name)
+  return kept

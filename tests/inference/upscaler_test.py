@@ -1,3 +1,5 @@
+import contextlib
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -160,9 +162,9 @@ def test_tiled_self_ensembles_equal_whole_ones(network):
     np.testing.assert_allclose(tiled(lr), whole, atol=2e-6)
 
 
-def test_pictures_of_many_sizes_share_a_few_programs(network):
-  upscale = bamjax.Upscaler(*network, tile=40, padded=True)
-  rng = np.random.default_rng(0)
+@contextlib.contextmanager
+def compiled():
+  """Shapes of what the network is compiled for, in a list that grows."""
   programs.super_resolve.clear_cache()
   programs.gather.clear_cache()
   traced = []
@@ -170,10 +172,31 @@ def test_pictures_of_many_sizes_share_a_few_programs(network):
   def count(call, args, kwargs, context):
     # The network itself, each time that a program is made of it.
     if not context.module.path:
-      traced.append(args[0].shape)
+      traced.append(args[0].shape[1:3])
     return call(*args, **kwargs)
 
   with nn.intercept_methods(count):
+    yield traced
+
+
+def test_pictures_of_nearly_one_size_share_programs(network):
+  upscale = bamjax.Upscaler(*network, shared=True)
+  lr = random_picture(30, 40)
+  alone = bamjax.Upscaler(*network)(lr[:27, :38])
+  with compiled() as traced:
+    for height, width in ((30, 40), (27, 38), (30, 40), (29, 30), (18, 40)):
+      sr = upscale(lr[:height, :width])
+      assert sr.shape == (2 * height, 2 * width, 3)
+      if height == 27:
+        np.testing.assert_allclose(sr, alone, atol=1e-6)
+  # With and without an edge; the last is smaller by more than a third.
+  assert traced == [(30, 40), (30, 40), (18, 40)]
+
+
+def test_pictures_of_many_sizes_share_a_few_programs(network):
+  upscale = bamjax.Upscaler(*network, tile=40, padded=True)
+  rng = np.random.default_rng(0)
+  with compiled() as traced:
     for height, width in rng.integers(20, 130, (12, 2)):
       sr = upscale(random_picture(height, width))
       assert sr.shape == (2 * height, 2 * width, 3)

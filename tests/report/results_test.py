@@ -83,6 +83,59 @@ def test_files_hold_the_rows(tmp_path):
   assert "| baby | 33.67/.9303 |" in (tmp_path / "results.md").read_text()
 
 
+def test_infinite_psnr_is_null_in_json_and_comes_back(tmp_path):
+  equal = row(values=(np.inf, 1.0, np.inf, 1.0))
+  unscored = row("b", values=(None,) * 4)
+  results.write(tmp_path, [equal, unscored])
+  text = (tmp_path / "results.json").read_text()
+  assert "Infinity" not in text and "NaN" not in text
+  found = results.read(tmp_path)
+  assert found[0]["images"][0]["psnr_y"] == found[0]["psnr_y"] == np.inf
+  assert found[1]["images"][0]["psnr_y"] is None
+  shown = results.table(found[0]).text()
+  assert "nan" not in shown and "equal to HR: baby, bird" in shown
+
+
+def test_rows_of_other_settings_stay(tmp_path):
+  """All that moves a score tells rows apart."""
+  first = results.make_row(
+    network(),
+    "Set5",
+    MATLAB,
+    measured(38.0, 0.96, 33.0, 0.9),
+    path="/w/imdn",
+    tile=None,
+    pictures="/data/Set5",
+  )
+  others = {
+    "path": "/x/imdn",
+    "tile": 32,
+    "pictures": "/other/Set5",
+    "normalization": "official",
+    "step": 7,
+    "self_ensemble": True,
+    "protocol": "bam",
+  }
+  rows = [first, *({**first, name: value} for name, value in others.items())]
+  results.write(tmp_path, rows)
+  assert len(results.read(tmp_path)) == len(rows)
+  results.write(tmp_path, [{**first, "source": "./imdn", "psnr_y": 1.0}])
+  found = results.read(tmp_path)
+  assert len(found) == len(rows) and found[0]["psnr_y"] == 1.0
+
+
+def test_no_two_networks_save_into_one_folder(tmp_path):
+  a = results.describe(network(), "Set5", path="/a", pictures="/Set5")
+  b = {**a, "path": "/b"}
+  assert results.saved_in([], a, "pan") == "pan"
+  rows = [{**a, "saved": "pan", "protocol": "bam"}]
+  assert results.saved_in(rows, a, "pan") == "pan"
+  assert results.saved_in(rows, b, "Pan") == "Pan-2"
+  rows.append({**b, "saved": "pan-2"})
+  assert results.saved_in(rows, b, "pan") == "pan-2"
+  assert results.saved_in(rows, {**a, "tile": 9}, "pan") == "pan-3"
+
+
 def test_rows_stay_until_they_are_measured_again(tmp_path):
   results.write(tmp_path, [row("a"), row("b")])
   results.write(tmp_path, [row("b", values=(39.0, 0.97, 33.67, 0.93))])
@@ -140,6 +193,18 @@ def test_the_papers_tables_show_ours_under_the_same_protocol(monkeypatch):
   # CARN-M's published weights have four groups, not the table's one.
   assert "carn_m none: the weights measured are of another" in lines[-1]
   assert "414.8K" in lines[-1]
+
+
+def test_names_break_no_table():
+  table = Table("A\nB", ["a", "b"], [["x|y\nz", "1"]])
+  assert table.markdown().splitlines()[:5] == [
+    "### A B",
+    "",
+    "| a | b |",
+    "| --- | ---: |",
+    r"| x\|y z | 1 |",
+  ]
+  assert table.text().splitlines()[-1] == "x|y z  1"
 
 
 def test_tables_align_and_become_markdown():

@@ -48,6 +48,19 @@ def test_what_cannot_be_scored_is_left_out_by_name(caplog):
     Validation(given[:2], SCALE)
 
 
+def test_flat_pictures_count_in_no_mean_psnr(caplog):
+  flat = np.full((24, 32, 3), 9, np.uint8)
+  given = [Picture("flat", lambda: (flat[::2, ::2], flat)), picture("v", 2)]
+  with caplog.at_level(logging.WARNING):
+    validation = Validation(given, SCALE)
+  assert "flat is flat" in caplog.text
+  rows = [{"psnr_y": 60.0, "ssim_y": 1.0}, {"psnr_y": 30.0, "ssim_y": 0.5}]
+  assert validation.mean("psnr_y", rows) == 30
+  assert validation.mean("ssim_y", rows) == 0.75
+  rows[1]["psnr_y"] = np.inf
+  assert validation.mean("psnr_y", rows) == np.inf
+
+
 def test_what_was_read_is_kept_in_memory():
   loads = []
 

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 import dataclasses
 import logging
-import sys
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
+from bamjax import evaluation
 from bamjax import metrics
+from bamjax import progress
 from bamjax.data.benchmarks import Benchmark
 from bamjax.errors import UserError
 from bamjax.inference import Upscaler
@@ -73,6 +73,7 @@ class Comparison:
     scores: of bicubic, then of each network, the scores of each picture; empty
       where there is no HR.
     shown: the pictures on which the networks differ most, these first.
+    left_out: names of the pictures that could not be used.
   """
 
   benchmark: str
@@ -81,13 +82,28 @@ class Comparison:
   names: list[str]
   scores: list[list[Scores]]
   shown: list[Picture]
+  left_out: Sequence[str] = ()
+
+  def _rows(self) -> list[Scores]:
+    """Of each picture all scores, by name and number of the method."""
+    return [
+      {f"{k} {i}": v for i, one in enumerate(found) for k, v in one.items()}
+      for found in zip(*self.scores, strict=True)
+    ]
+
+  def equal(self) -> list[str]:
+    """Pictures that a method returns as HR is: in no mean PSNR."""
+    rows = zip(self.names, self._rows(), strict=False)
+    return [name for name, row in rows if not evaluation.counts(row)]
 
   def means(self) -> list[Scores]:
-    """Mean scores of bicubic and of each network."""
+    """Mean scores of bicubic and of each network (`evaluation.means`)."""
+    if not (rows := self._rows()):
+      return []
+    found = evaluation.means(rows)
     return [
-      {key: float(np.mean([s[key] for s in rows])) for key in rows[0]}
-      for rows in self.scores
-      if rows
+      {key: found[f"{key} {i}"] for key in ("psnr_y", "ssim_y")}
+      for i in range(len(self.scores))
     ]
 
 
@@ -106,17 +122,16 @@ def compare(
     UserError: no picture can be used.
   """
   scale = entries[0].network.scale
-  names, kept = [], []
+  names, kept, left_out = [], [], []
   scores = [[] for _ in range(len(entries) + 1)]
-  bar = tqdm(
-    benchmark.pictures, unit="picture", disable=not sys.stderr.isatty()
-  )
-  for file in bar:
-    bar.set_postfix_str(file.name)
+  labels = evaluation.labels(benchmark.pictures)
+  told = progress.each(benchmark.pictures, "picture", labels)
+  for file, label in zip(told, labels, strict=True):
     try:
-      picture = _run(entries, file, scale)
+      picture = _run(entries, file, label, scale)
     except UserError as error:
-      logging.warning("left out: %s: %s", file.name, error)
+      logging.warning("left out: %s: %s", label, error)
+      left_out.append(label)
       continue
     names.append(picture.name)
     for rows, found in zip(scores, picture.scores or (), strict=False):
@@ -128,10 +143,12 @@ def compare(
       f"none of the pictures of {benchmark.name} can be used; see the warnings"
       " above"
     )
-  return Comparison(benchmark.name, scale, entries, names, scores, kept)
+  return Comparison(
+    benchmark.name, scale, entries, names, scores, kept, left_out
+  )
 
 
-def _run(entries: Sequence[Entry], file: Any, scale: int) -> Picture:
+def _run(entries: Sequence[Entry], file: Any, name: str, scale: int) -> Picture:
   lr, hr = file.load()
   if hr is not None:
     lr, hr = MATLAB.degradation.pair(hr, lr, scale)
@@ -140,7 +157,7 @@ def _run(entries: Sequence[Entry], file: Any, scale: int) -> Picture:
   scores = None
   if hr is not None:
     scores = [MATLAB.score(sr, hr, scale) for sr in outputs]
-  return Picture(file.name, lr, hr, outputs, scores, _spread(outputs, scores))
+  return Picture(name, lr, hr, outputs, scores, _spread(outputs, scores))
 
 
 def _spread(outputs: list[np.ndarray], scores: list[Scores] | None) -> float:
@@ -148,7 +165,8 @@ def _spread(outputs: list[np.ndarray], scores: list[Scores] | None) -> float:
   rivals = slice(1, None) if len(outputs) > 2 else slice(None)
   if scores is not None:
     values = [s["psnr_y"] for s in scores[rivals]]
-    return max(values) - min(values) if np.all(np.isfinite(values)) else np.inf
+    # Equally infinite is equal.
+    return 0.0 if max(values) == min(values) else max(values) - min(values)
   return float(np.mean(difference(outputs)))
 
 

@@ -43,7 +43,8 @@ def read(run_dir: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     try:
       row = json.loads(line)
       step = row.pop("step")
-      values = {name: float(value) for name, value in row.items()}
+      # What was not finite is null.
+      values = {k: float(v) for k, v in row.items() if v is not None}
     except (ValueError, TypeError, AttributeError, KeyError):
       continue
     for name, value in values.items():

@@ -130,7 +130,8 @@ def _scores(found: Comparison) -> Markup:
   for i, (entry, mean) in enumerate(
     zip([None, *found.entries], means, strict=True)
   ):
-    gain = f"{mean['psnr_y'] - means[0]['psnr_y']:+.2f}" if i else "–"
+    gain = mean["psnr_y"] - means[0]["psnr_y"]
+    gain = f"{gain:+.2f}" if i and not np.isnan(gain) else "–"
     cells = [
       # Equal digits are equally good.
       tag("b", text) if text == top else text
@@ -145,12 +146,18 @@ def _scores(found: Comparison) -> Markup:
         *(tag("td", cell) for cell in (*cells, gain.replace("-", "−"))),
       )
     )
+  equal = found.equal()
+  equal = (
+    f"; equal to HR, and not in the mean PSNR: {', '.join(equal)}"
+    if equal
+    else ""
+  )
   heads = ("network", "PSNR-Y, dB", "SSIM-Y", "gain, dB")
   table = tag(
     "table",
     tag(
       "caption",
-      f"Mean of {len(found.names)} pictures, protocol {MATLAB.name}",
+      f"Mean of {len(found.names)} pictures, protocol {MATLAB.name}{equal}",
     ),
     tag("tr", *(tag("th", head, scope="col") for head in heads)),
     *rows,
@@ -161,12 +168,15 @@ def _scores(found: Comparison) -> Markup:
 def _difference(found: Comparison) -> Markup:
   """How sure the difference of two networks is; nothing where there are more.
 
-  Nor where a picture is upscaled without an error: its PSNR is infinite.
+  Of the pictures whose PSNR is finite.
   """
-  values = [[s["psnr_y"] for s in rows] for rows in found.scores[1:]]
-  if len(values) != 2 or not np.all(np.isfinite(values)):
+  values = np.array(
+    [[s["psnr_y"] for s in rows] for rows in zip(*found.scores, strict=True)]
+  )
+  values = values[np.all(np.isfinite(values), axis=1)].T[1:]
+  if len(values) != 2 or not values.size:
     return Markup("")
-  a, b = (np.array(v) for v in values)
+  a, b = values
   low, high = comparison.bootstrap_interval(b - a)
   first, second = (entry.label for entry in found.entries)
   text = (

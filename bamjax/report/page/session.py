@@ -1,12 +1,17 @@
 """What report.py does: networks × benchmarks, as one page."""
 
 from collections import Counter
+from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 from pathlib import Path
 
+from bamjax import pretrained
 from bamjax.data.benchmarks import Benchmark
+from bamjax.data.images import EXTENSIONS
 from bamjax.errors import UserError
+from bamjax.files import refuse_overwriting
 from bamjax.files import write_atomically
 from bamjax.inference import Upscaler
 from bamjax.networks import Network
@@ -16,6 +21,9 @@ from bamjax.report.page import document
 from bamjax.report.page.compare import Entry
 
 MOST = 6  # networks: there are as many colours
+
+# Files of a run's folder, beside its checkpoints.
+_OF_A_RUN = ("config.json", "data.json", "metrics.jsonl", "summary.json")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +46,11 @@ class Options:
 OPTIONS = tuple(field.name for field in dataclasses.fields(Options))
 
 
-def run(options: Options) -> None:
+def run(options: Options) -> int:
   """Compares networks and writes the page.
+
+  Returns:
+    The exit status: 0, or 1 if a picture was left out.
 
   Raises:
     UserError: an option, a file or a folder is at fault.
@@ -61,15 +72,24 @@ def run(options: Options) -> None:
   count = len(sources) * max(1, len(options.scale))
   if count > MOST:
     raise UserError(f"a page compares at most {MOST} networks; got {count}")
+  refuse_overwriting(output, _read(map(pretrained.find, sources)))
   networks = list(evaluation.load_networks(given, sources))
   entries = [
-    Entry(n, Upscaler(n.module, n.variables, tile=options.tile), label, i)
+    Entry(
+      n,
+      Upscaler(n.module, n.variables, tile=options.tile, shared=True),
+      label,
+      i,
+    )
     for i, (n, label) in enumerate(zip(networks, labels(networks), strict=True))
   ]
   scales = sorted({network.scale for network in networks})
   groups = [[e for e in entries if e.network.scale == s] for s in scales]
   # All of them before the work: a mistake is told at once.
   work = [(g, benchmark) for g in groups for benchmark in _benchmarks(given, g)]
+  for _, benchmark in work:
+    if benchmark.folder:
+      refuse_overwriting(output, _pictures(benchmark.folder))
   found = []
   for group, benchmark in work:
     comparison = compare.compare(group, benchmark, options.pictures)
@@ -82,6 +102,7 @@ def run(options: Options) -> None:
   page = document.page(entries, found)
   write_atomically(output, page)
   print(f"written to {output}, {len(page.encode()) / 1e6:.1f} MB")
+  return 1 if any(each.left_out for each in found) else 0
 
 
 def labels(networks: Sequence[Network]) -> list[str]:
@@ -110,4 +131,29 @@ def _benchmarks(
   """Those that are named, or the validation pictures of the first run."""
   networks = [entry.network for entry in group]
   runs = [network for network in networks if network.config is not None]
-  return evaluation.find_benchmarks(options, (runs or networks)[0])
+  found = evaluation.find_benchmarks(options, (runs or networks)[0])
+  shared = Counter(benchmark.name for benchmark in found)
+  return [
+    dataclasses.replace(each, name=f"{each.name} ({each.folder})")
+    if shared[each.name] > 1
+    else each
+    for each in found
+  ]
+
+
+def _read(sources: Iterable[Path]) -> Iterator[Path]:
+  """Files of weights, and what is read of a run: a page may lie beside it."""
+  for source in sources:
+    if source.is_dir():
+      yield from (source / name for name in ("checkpoints", *_OF_A_RUN))
+    else:
+      yield source
+
+
+def _pictures(folder: str) -> Iterator[Path]:
+  """Pictures of a folder, beside which a page may lie."""
+  return (
+    path
+    for path in Path(folder).rglob("*")
+    if path.suffix.lower() in EXTENSIONS
+  )

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -72,6 +74,24 @@ def test_lr_alone_has_no_scores():
   (picture,) = found.shown
   assert picture.scores is None and picture.hr is None
   assert [o.shape for o in picture.outputs] == [(40, 48, 3)] * 2
+
+
+def test_a_flat_picture_differs_least_and_counts_in_no_mean_psnr():
+  files = [File("flat", hr=np.full((48, 56, 3), 9, np.uint8))]
+  files.append(File("noise", hr=noise(0)))
+  one = entry()
+  # Whatever it is fed, the flat picture.
+  exact = lambda lr: np.full((48, 56, 3), 9, np.uint8)  # noqa: E731
+  one = dataclasses.replace(one, upscaler=exact)
+  found = compare.compare([one], Benchmark("B", files), 2)
+  assert [picture.name for picture in found.shown] == ["noise", "flat"]
+  assert found.equal() == ["flat"]
+  assert found.means()[0] == pytest.approx(
+    {
+      "psnr_y": found.scores[0][1]["psnr_y"],
+      "ssim_y": np.mean([s["ssim_y"] for s in found.scores[0]]),
+    }
+  )
 
 
 def test_crops_lie_where_the_networks_differ():

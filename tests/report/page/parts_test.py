@@ -70,7 +70,7 @@ def write(folder, *lines):
 
 
 def test_logs_are_read_but_for_what_is_no_row(tmp_path):
-  rows = [{"step": 1, "loss": 0.5}, {"step": 2, "psnr_y": 30}]
+  rows = [{"step": 1, "loss": 0.5}, {"step": 2, "psnr_y": 30, "x": None}]
   lines = [json.dumps(row) for row in rows]
   found = curves.read(
     write(tmp_path / "run", *lines, "[1]", "{}", '{"step": 3')

@@ -97,6 +97,29 @@ def test_mistakes(finished_run, tmp_path, options, message):
   assert not list(tmp_path.iterdir())
 
 
+def test_the_page_is_written_over_nothing_that_it_shows(finished_run, tmp_path):
+  picture = tmp_path / "pictures" / "one.png"
+  picture.parent.mkdir()
+  Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(picture)
+  link = tmp_path / "page.html"
+  link.hardlink_to(picture)
+  for output, read in (
+    (finished_run / "config.json", None),
+    (picture.parent / ".." / "pictures" / "one.png", picture.parent),
+    (link, picture.parent),
+  ):
+    before = output.read_bytes()
+    with pytest.raises(UserError, match="which is read; give another --output"):
+      run(
+        output,
+        run_dir=[str(finished_run)],
+        benchmarks=[str(read)] if read else [],
+      )
+    assert output.read_bytes() == before
+  (tmp_path / "page").write_text("of before")
+  assert "html" in run(tmp_path / "page", run_dir=[str(finished_run)])
+
+
 def test_a_folder_is_no_page(finished_run, tmp_path):
   with pytest.raises(UserError, match="is a folder; give a file"):
     run(tmp_path, run_dir=[str(finished_run)])
