@@ -121,7 +121,7 @@ def test_a_flat_picture_counts_in_no_mean_psnr():
   found = evaluation.evaluate(Nearest(), [flat, picture("coffee")], SCALE)
   found = found["matlab"]
   flat, coffee = found["images"]
-  assert flat["psnr_y"] == np.inf and flat["ssim_y"] == pytest.approx(1)
+  assert flat["psnr_y"] == np.inf and flat["ssim_y"] > 0.99999
   assert found["psnr_y"] == coffee["psnr_y"]
   assert found["bicubic_psnr_y"] == coffee["bicubic_psnr_y"]
   assert found["ssim_y"] == np.mean([flat["ssim_y"], coffee["ssim_y"]])
