@@ -53,7 +53,10 @@ def main(argv):
   # Imported here so that --help is immediate.
   from bamjax import benchmarking
   from bamjax.benchmarking.machine import environment
+  from bamjax.errors import UserError
 
+  if _FORMS.value and not _RIVAL.value:
+    raise UserError("--rival_forms goes with --rival=super-image")
   given = {
     "models": _MODELS.value,
     "attns": _ATTN.value,

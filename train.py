@@ -34,7 +34,7 @@ flags.DEFINE_string("init_from", None, "weights or a run to start from")
 flags.DEFINE_integer("steps", None, "steps of the run")
 flags.DEFINE_integer("batch_size", None, "patches a step, over all devices")
 flags.DEFINE_integer("seed", None, "seed of the run")
-_OPTIONS = flags.DEFINE_list(
+_OPTIONS = flags.DEFINE_multi_string(
   "options", [], "hyper-parameters of the backbone: FIELD=VALUE,FIELD=VALUE"
 )
 _DISTRIBUTED = flags.DEFINE_bool(
@@ -65,6 +65,7 @@ def main(argv):
   from bamjax.training import loop
 
   config = _CONFIG.value
+  config_lib.check_fields(config)
   for flag, field in config_lib.SHORT_NAMES.items():
     value = flags.FLAGS[flag].value
     if value is not None:

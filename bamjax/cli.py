@@ -20,6 +20,7 @@ from absl import app
 from absl import flags
 from absl import logging
 
+from bamjax import config_flag
 from bamjax import terminal
 from bamjax.errors import UserError
 
@@ -65,42 +66,24 @@ def define_config(default: str, help_text: str) -> flags.FlagHolder:
   Returns:
     The flag; its `.value` is the resolved `ConfigDict`.
   """
-  # Imported here: the other scripts do without it.
-  from ml_collections import config_flags
-
   _expand_home()  # what it looks up reads them before `run` does
   try:
-    holder = config_flags.DEFINE_config_file("config", default, help_text)
-  except AttributeError as error:
-    # --config.FIELD is looked up in the file here, before flags are parsed.
-    # An AttributeError around a KeyError around "'FIELD'\nDid you mean …?".
-    cause = error.args[0] if error.args else error
-    told = cause.args[0] if isinstance(cause, KeyError) else cause
-    _fail(f"the configuration has no field {told}")
-  # So that --help lists it among the script's own.
-  flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["config"])
-  return holder
-
-
-def _check_config() -> None:
-  """Ends the script if the file of --config could not be read."""
-  if "config" in flags.FLAGS:
-    try:
-      # ml_collections puts a stand-in, which raises at every access.
-      getattr(flags.FLAGS["config"].value, "to_dict", None)
-    except OSError as error:
-      while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__
-      _fail(f"--config could not be read: {error}")
+    return config_flag.define(default, help_text)
+  except UserError as error:
+    _fail(str(error))
 
 
 def _parse_flags(argv: Sequence[str], positional: bool = False) -> list[str]:
   try:
     flags.FLAGS.set_gnu_getopt(positional)
-    rest = flags.FLAGS(argv)
+    with config_flag.fields_told():
+      rest = flags.FLAGS(argv)
+    config_flag.check()
+  except flags.UnrecognizedFlagError as error:
+    told = config_flag.hint(error.flagname)
+    _fail(f"{error}{told} (--help lists the flags)")
   except (flags.Error, UserError) as error:
     _fail(f"{error} (--help lists the flags)")
-  _check_config()
   if len(rest) > 1 and not positional:
     _fail(f"unexpected argument {rest[1]!r} (--help lists the flags)")
   return rest

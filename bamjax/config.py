@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterable
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from bamjax import defaults
 from bamjax.data import sources
 from bamjax.errors import UserError
 from bamjax.files import write_atomically
-from bamjax.models import create_model
+from bamjax.models import registry
 
 # Short names of train.py's flags, and the fields they fill.
 SHORT_NAMES = {
@@ -67,7 +68,9 @@ def build_model(config: ml_collections.ConfigDict) -> nn.Module:
     raise UserError(
       f"unknown dtype {config.dtype!r}; choose from float32, bfloat16"
     )
-  return create_model(
+  # Before any of them can be taken for an argument of its own.
+  registry.check_options(config.model, config.model_options)
+  return registry.create_model(
     config.model,
     config.attn,
     config.scale,
@@ -99,27 +102,48 @@ def make_source(config: ml_collections.ConfigDict) -> sources.Source:
 
 
 def parse_options(texts: Iterable[str]) -> dict[str, Any]:
-  """Hyper-parameters of a backbone from "FIELD=VALUE" texts.
+  """Hyper-parameters of a backbone from "FIELD=VALUE,FIELD=VALUE" texts.
 
   Raises:
     UserError: a text is not of that form, or its value no Python literal.
   """
   options = {}
   for text in texts:
-    name, found, value = text.partition("=")
     try:
-      options[name] = ast.literal_eval(value)
-    except (SyntaxError, ValueError):
-      found = ""
-    if not found:
+      # Python's own reading, so that a comma in a tuple ends no value.
+      call = ast.parse(f"f({text})", mode="eval").body
+      if not isinstance(call, ast.Call) or call.args:
+        raise ValueError
+      for keyword in call.keywords:
+        if keyword.arg is None:
+          raise ValueError
+        options[keyword.arg] = ast.literal_eval(keyword.value)
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
       raise UserError(
-        f"cannot read the option {text!r}; give FIELD=VALUE, e.g. features=64"
-      )
+        f"cannot read the options {text!r}; give FIELD=VALUE,FIELD=VALUE, e.g."
+        " blocks=8,features=64"
+      ) from None
   return options
+
+
+def check_fields(config: ml_collections.ConfigDict) -> None:
+  """Raises UserError unless all fields are there, and of their types."""
+  default = defaults.get_config().to_dict()
+  lacks = _flatten(default).keys() - _flatten(config.to_dict()).keys()
+  if lacks:
+    raise UserError(
+      f"the configuration lacks {', '.join(sorted(lacks))}; begin with what"
+      " get_config() of configs/default.py returns"
+    )
+  try:
+    _complete(config.to_dict(), default)
+  except ValueError as error:
+    raise UserError(f"the configuration's {error}") from None
 
 
 def check(config: ml_collections.ConfigDict) -> None:
   """Raises UserError for a value that no run can have."""
+  check_fields(config)
   for name in (
     "steps",
     "batch_size",
@@ -133,22 +157,53 @@ def check(config: ml_collections.ConfigDict) -> None:
   ):
     if _get(config, name) < 1:
       raise UserError(f"{name} must be at least 1; got {_get(config, name)}")
-  for name in ("data.steps_per_dispatch", "optim.clip_norm"):
-    if _get(config, name) < 0:
-      raise UserError(f"{name} can't be negative; got {_get(config, name)}")
+  for name in (
+    "data.steps_per_dispatch",
+    "data.max_val_pictures",
+    "optim.clip_norm",
+    "optim.warmup_steps",
+  ):
+    if not 0 <= _get(config, name) < math.inf:
+      raise UserError(
+        f"{name} must be at least 0 and finite; got {_get(config, name)}"
+      )
+  for name in ("optim.learning_rate", "optim.decay_factor"):
+    if not 0 < _get(config, name) < math.inf:
+      raise UserError(
+        f"{name} must be above 0 and finite; got {_get(config, name)}"
+      )
+  # Steps and seed are int32 on the devices.
+  for name in ("seed", "steps"):
+    if not -(2**31) <= _get(config, name) < 2**31:
+      raise UserError(
+        f"{name} must be a number of 32 bits, from {-(2**31)} to {2**31 - 1};"
+        f" got {_get(config, name)}"
+      )
   if not 0 <= config.optim.ema_decay < 1:
     raise UserError(
-      f"optim.ema_decay must be from 0 to 1; got {config.optim.ema_decay}"
+      "optim.ema_decay must be at least 0 and less than 1; got"
+      f" {config.optim.ema_decay}"
     )
+  _check_folders(config.data)
   if config.data.mode not in DATA_MODES:
     raise UserError(
       f"unknown data mode {config.data.mode!r}; choose from"
       f" {', '.join(DATA_MODES)}"
     )
-  if config.optim.learning_rate <= 0:
-    raise UserError(
-      f"optim.learning_rate must be above 0; got {config.optim.learning_rate}"
-    )
+
+
+def _check_folders(data: ml_collections.ConfigDict) -> None:
+  """Raises UserError for a folder that the source would not look at."""
+  for field, kinds in (
+    ("data_dir", ("folder", "div2k")),
+    ("val_dir", ("folder",)),
+    ("manual_dir", ("div2k",)),
+  ):
+    if data[field] and data.source not in kinds:
+      raise UserError(
+        f"--{field} is not for --data={data.source}: leave it out, or give"
+        f" --data={kinds[0]}"
+      )
 
 
 def default_run_dir(config: ml_collections.ConfigDict) -> Path:

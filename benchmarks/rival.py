@@ -303,12 +303,17 @@ class _Picture:
 def make_rival(forms: Sequence[str] | None) -> SuperImage:
   """The rival in some of its `FORMS`; None is all that the device has.
 
+  "eager" alone stands for both layouts, and so do the other ways.
+
   Raises:
     UserError: a form is unknown.
   """
-  for form in forms or ():
-    if form not in FORMS:
+  chosen = []
+  for given in forms or ():
+    found = [form for form in FORMS if given in (form, form.partition(" ")[0])]
+    if not found:
       raise UserError(
-        f"unknown form of the rival {form!r}; choose from {', '.join(FORMS)}"
+        f"unknown form of the rival {given!r}; choose from {', '.join(FORMS)}"
       )
-  return SuperImage(forms)
+    chosen += found
+  return SuperImage(list(dict.fromkeys(chosen)) or None)

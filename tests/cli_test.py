@@ -61,8 +61,14 @@ CONFIG = """
 import ml_collections
 
 def get_config():
-  return ml_collections.ConfigDict({"steps": 3})
+  return ml_collections.ConfigDict({"steps": 3, "optim": {"learning_rate": 1}})
 """
+FILES = {
+  "none.py": "x = 1",
+  "text.py": "no Python, but text",
+  "string.py": "def get_config(): return 'x'",
+  "odd.py": CONFIG.replace("steps", "length"),
+}
 
 
 @pytest.fixture
@@ -116,13 +122,40 @@ def test_a_mistake_is_one_line(call, flag, message):
 @pytest.mark.parametrize(
   "flag, message",
   [
-    ("--config=nowhere.py", "--config could not be read: "),
+    ("--config=nowhere.py", "--config could not be read: nowhere.py: No such"),
+    ("--config=nowhere.py --config.x=1", "--config could not be read: nowhere"),
+    ("--config.x=1 --config nowhere.py", "--config could not be read: nowhere"),
+    ("--config=.", "--config could not be read: .: "),
+    ("--config=none.py", "--config could not be read: none.py has no function"),
+    (
+      "--config=text.py",
+      "--config could not be read: text.py: it is no Python",
+    ),
+    ("--config=string.py", "--config could not be read: get_config() returns"),
+    ("--config=odd.py --config.steps=3", "the configuration has no field 'ste"),
     ("--config.stesp=3", "the configuration has no field 'stesp'"),
+    (
+      "--config.lr=3",
+      "the configuration has no field 'lr'; give --config.optim.learning_rate=",
+    ),
+    ("--config.model_options.blocks=3", "the configuration has no field"),
+    (
+      "--lr=3",
+      "Unknown command line flag 'lr'; give --config.optim.learning_rate=VALUE",
+    ),
+    (
+      "--steps=3",
+      "Unknown command line flag 'steps'; give --config.steps=VALUE",
+    ),
     ("--config.steps=three", "flag --config.steps=three: invalid literal"),
   ],
 )
-def test_a_mistake_in_the_configuration_is_one_line(call, flag, message):
-  done = call(flag, config=True)
+def test_a_mistake_in_the_configuration_is_one_line(
+  call, tmp_path, flag, message
+):
+  for name, text in FILES.items():
+    (tmp_path / name).write_text(text)
+  done = call(*flag.split(), config=True)
   assert done.code == 2
   assert done.err.startswith(f"tool.py: error: {message}")
   assert done.err.count("\n") == 1
@@ -131,6 +164,13 @@ def test_a_mistake_in_the_configuration_is_one_line(call, flag, message):
 def test_configuration_takes_values(call):
   done = call("--config.steps=5", config=True)
   assert done.out == "number 1\nsteps 5\n"
+
+
+def test_the_configurations_file_may_come_last(call, tmp_path):
+  (tmp_path / "mine.py").write_text(CONFIG.replace("3", "4"))
+  flags = ("--number=2", "--config.optim.learning_rate=5", "--config=mine.py")
+  done = call(*flags, config=True)
+  assert done.out == "number 2\nsteps 4\n"
 
 
 def test_warnings_are_plain_lines(call):

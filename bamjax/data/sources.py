@@ -182,6 +182,12 @@ def _div2k(scale: int, data_dir: str | None, manual_dir: str | None) -> Source:
       _div2k_split(Path(data_dir), "train", scale),
       _div2k_split(Path(data_dir), "valid", scale),
     )
+  count = _count(data_dir)
+  if count:
+    raise UserError(
+      f"{data_dir} holds {count} pictures, but no folder DIV2K_train_HR; to"
+      " train on pictures of your own, add --data=folder"
+    )
   if scale not in _DIV2K_SCALES:
     raise UserError(
       f"DIV2K is published at {', '.join(f'×{s}' for s in _DIV2K_SCALES)}, not"
@@ -190,6 +196,13 @@ def _div2k(scale: int, data_dir: str | None, manual_dir: str | None) -> Source:
   tfds = tensorflow.load_datasets()
   builder = tfds.builder(f"div2k/bicubic_x{scale}", data_dir=data_dir)
   return from_builder(builder, manual_dir)
+
+
+def _count(folder: str | None) -> int:
+  """How many pictures lie in a folder; none where there is none."""
+  with contextlib.suppress(UserError):
+    return len(images.list_pictures(folder)) if folder else 0
+  return 0
 
 
 def _div2k_split(root: Path, split: str, scale: int) -> list[Picture]:

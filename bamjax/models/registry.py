@@ -1,6 +1,7 @@
 """The registry of backbones: one name, one entry, one way to build them."""
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
 import functools
@@ -17,6 +18,8 @@ from bamjax.layers import Normalization
 from bamjax.layers.fields import check_fields
 
 SCALES = (2, 3, 4, 8)
+# Fields of a backbone that are no hyper-parameters of its own.
+_ARGUMENTS = {"scale", "attention", "normalization", "dtype", "parent", "name"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +141,21 @@ def identify(module: nn.Module) -> tuple[str, str]:
   return max(fitting)[1], module.attention.kind
 
 
+def check_options(name: str, options: Iterable[str]) -> None:
+  """Raises UserError unless all are hyper-parameters of a backbone, by name.
+
+  What `create_model` has an argument for is none.
+  """
+  fields = {f.name for f in dataclasses.fields(backbone(name).module)}
+  settable = fields - _ARGUMENTS
+  unknown = sorted(set(options) - settable)
+  if unknown:
+    raise UserError(
+      f"{name} has no hyper-parameter {', '.join(unknown)}; it has"
+      f" {', '.join(sorted(settable))}"
+    )
+
+
 def create_model(
   name: str,
   attn: str = "native",
@@ -181,13 +199,7 @@ def create_model(
       f"{name} has no normalization {normalization!r}; choose from"
       f" {', '.join(entry.normalizations)}"
     )
-  fields = {f.name for f in dataclasses.fields(entry.module)}
-  unknown = sorted(set(overrides) - fields)
-  if unknown:
-    raise UserError(
-      f"{name} has no hyper-parameter {', '.join(unknown)}; it has"
-      f" {', '.join(sorted(fields - {'parent', 'name'}))}"
-    )
+  check_options(name, overrides.keys() - {"attention"})
   options = {**entry.options, **overrides}
   options.setdefault(
     "attention",

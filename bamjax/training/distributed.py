@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import contextlib
 import os
+import re
 import signal
 from typing import TypeVar
 
@@ -36,6 +37,10 @@ def initialize(
   if any(v is not None for v in given) and None in given:
     raise UserError(
       "--coordinator, --num_processes and --process_id belong together"
+    )
+  if coordinator is not None and not re.fullmatch(r".+:\d+", coordinator):
+    raise UserError(
+      f"--coordinator is HOST:PORT, e.g. node0:1234; got {coordinator!r}"
     )
   if num_processes is not None and not 0 <= process_id < num_processes:
     raise UserError(

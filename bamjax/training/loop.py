@@ -250,7 +250,7 @@ class _Run:
     evaluating = step % config.eval_every == 0 or last
     saving = step % config.checkpoint_every == 0 or evaluating or stop
     if logging_step or saving:
-      self._check_finite(state, step)
+      self._check_finite(state, step, saving)
       self._check_folder(step)
     if logging_step:
       count = step % config.log_every or config.log_every
@@ -270,13 +270,17 @@ class _Run:
       self._checkpoints.save(step, parallel.shared(state), metrics)
     return state
 
-  def _check_finite(self, state: TrainState, step: int) -> None:
+  def _check_finite(self, state: TrainState, step: int, saving) -> None:
     good = int(state.finite_steps)
+    if saving and good == step:
+      # The last update's are in no loss yet.
+      params = jax.tree.leaves(parallel.local(state.params))
+      good -= not all(np.isfinite(x).all() for x in params)
     if good < step:
       kept = self._checkpoints.latest()
       kept = "there is no" if kept is None else f"that of step {kept} is the"
       raise UserError(
-        f"the loss is not finite at step {good + 1}, learning rate"
+        f"the loss or a weight is not finite at step {good + 1}, learning rate"
         f" {float(self._schedule(good)):g}; {kept} last good checkpoint: try a"
         " lower --config.optim.learning_rate, or --config.optim.clip_norm, in"
         " another --run_dir"

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from bamjax.errors import UserError
+
 
 class TrainState(train_state.TrainState):
   """Parameters, Adam's moments, the step, and what the next log needs.
@@ -54,6 +56,9 @@ def create_state(
 
   Returns:
     The state at step 0, parameters in float32.
+
+  Raises:
+    UserError: the backbone's hyper-parameters do not fit together.
   """
   # Parameters do not depend on the picture's size; a small one is cheap.
   side = min(patch, 16)
@@ -65,7 +70,10 @@ def create_state(
   )
   # Generator and width named, so that no setting of JAX's makes other numbers.
   key = jax.random.key(np.uint32(seed % 2**32), impl="threefry2x32")
-  params = init(key, example)["params"]
+  try:
+    params = init(key, example)["params"]
+  except ValueError as error:  # of a layer, to which its sizes do not fit
+    raise UserError(f"there is no such network: {error}") from error
   tx = optax.adam(schedule)
   if clip_norm:
     tx = optax.chain(optax.clip_by_global_norm(clip_norm), tx)

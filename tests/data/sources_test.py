@@ -163,6 +163,12 @@ def test_kinds_and_folders_that_do_not_exist(tmp_path):
     sources.make_source("folder", SCALE, data_dir=str(tmp_path))
 
 
+def test_pictures_of_ones_own_are_no_div2k(tmp_path):
+  Image.fromarray(picture(0)).save(tmp_path / "a.png")
+  with pytest.raises(UserError, match="holds 1 pictures.*add --data=folder"):
+    sources.make_source("div2k", SCALE, data_dir=str(tmp_path))
+
+
 def test_div2k_at_a_scale_that_is_not_published(tmp_path):
   with pytest.raises(UserError, match="×5.*--data=folder"):
     sources.make_source("div2k", 5, data_dir=str(tmp_path))
