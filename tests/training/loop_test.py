@@ -307,3 +307,17 @@ def test_joining_processes_needs_all_three_flags():
     distributed.initialize("localhost:1234", 2, 2)
   with pytest.raises(UserError, match="do not come together.*--coordinator"):
     distributed.initialize()
+
+
+def test_a_network_that_cannot_be_is_told(config, tmp_path):
+  config.attn = "bam"  # with a reduction of 8
+  config.model_options.up_features = 4
+  with pytest.raises(UserError, match="no such network: attention with reduc"):
+    loop.train_and_evaluate(config, tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_coordinator_without_a_port_is_refused():
+  for name in ("localhost", "localhost:", "10.0.0.1:x"):
+    with pytest.raises(UserError, match="--coordinator is HOST:PORT"):
+      distributed.initialize(name, 1, 0)
