@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and never over what was read."""
+"""Files written whole or not at all, never over what was read; and locks."""
 
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -10,9 +10,16 @@ import os
 from pathlib import Path
 import secrets
 import shutil
+import sys
 from typing import Any
+from typing import IO
 
 from bamjax.errors import UserError
+
+if sys.platform == "win32":
+  import msvcrt
+else:
+  import fcntl
 
 
 def identity(path: str | Path) -> tuple[int, int] | None:
@@ -92,7 +99,7 @@ def replacing(path: Path) -> Iterator[Path]:
     final = Path(os.path.realpath(path))
     check_target(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _new_file(final)
+    temporary = new_file(final)
     yield temporary
     if final.exists():
       shutil.copymode(final, temporary)
@@ -108,7 +115,7 @@ def replacing(path: Path) -> Iterator[Path]:
       temporary.unlink(missing_ok=True)
 
 
-def _new_file(path: Path) -> Path:
+def new_file(path: Path) -> Path:
   """Makes an empty file beside `path`, with the mode of any new file.
 
   Its name is short: where that of `path` is as long as the disk allows, a
@@ -151,3 +158,42 @@ def to_json(value: Any, **options: Any) -> str:
     return None if infinite else value
 
   return json.dumps(finite(value), allow_nan=False, **options)
+
+
+def lock(file: IO, wait: bool) -> bool:
+  """Locks a file against other processes, until it is closed.
+
+  Args:
+    file: an open file.
+    wait: until no other process holds it.
+
+  Returns:
+    Whether it is locked; without `wait`, False where another process holds it.
+
+  Raises:
+    OSError: the disk has no locks.
+  """
+  held = errno.EAGAIN, errno.EACCES, errno.EDEADLK
+  while True:
+    try:
+      _lock(file, wait)
+      return True
+    except OSError as error:
+      if error.errno not in held:
+        raise
+      if not wait:
+        return False
+
+
+if sys.platform == "win32":
+
+  def _lock(file: IO, wait: bool) -> None:
+    # Of the first byte; it waits for ten seconds.
+    file.seek(0)
+    kind = msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK
+    msvcrt.locking(file.fileno(), kind, 1)
+
+else:
+
+  def _lock(file: IO, wait: bool) -> None:
+    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

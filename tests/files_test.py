@@ -1,9 +1,14 @@
+import errno
 import os
 from pathlib import Path
+import runpy
 import stat
+import sys
+from types import SimpleNamespace
 
 import pytest
 
+from bamjax import files
 from bamjax.errors import UserError
 from bamjax.files import refuse_overwriting
 from bamjax.files import replacing
@@ -102,3 +107,33 @@ def test_a_failure_leaves_the_old_file_alone(tmp_path):
   with pytest.raises(KeyError), replacing(Path(path)):
     raise KeyError
   assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_one_process_at_a_time_holds_a_lock(tmp_path):
+  with (tmp_path / "lock").open("w") as first:
+    assert files.lock(first, wait=False)
+    with (tmp_path / "lock").open("w") as second:
+      assert not files.lock(second, wait=False)
+  with (tmp_path / "lock").open("w") as third:
+    assert files.lock(third, wait=True)
+
+
+def test_locks_on_windows(tmp_path, monkeypatch):
+  answers = [OSError(errno.EDEADLK, ""), OSError(errno.EACCES, ""), None]
+  kinds = []
+
+  def locking(descriptor, kind, count):
+    kinds.append(kind)
+    if answer := answers.pop():
+      raise answer
+
+  msvcrt = SimpleNamespace(LK_LOCK="wait", LK_NBLCK="try", locking=locking)
+  monkeypatch.setitem(sys.modules, "msvcrt", msvcrt)
+  monkeypatch.setattr(sys, "platform", "win32")
+  there = runpy.run_path(files.__file__)
+  with (tmp_path / "lock").open("w") as file:
+    assert there["lock"](file, wait=False)
+    assert not there["lock"](file, wait=False)
+    answers[:0] = [None]
+    assert there["lock"](file, wait=True)
+  assert kinds == ["try", "try", "wait", "wait"]

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from concurrent import futures
 import contextlib
-import fcntl
 import hashlib
 import itertools
 import json
@@ -19,13 +18,14 @@ import mmap
 import os
 from pathlib import Path
 import struct
-import tempfile
 
 import numpy as np
 
 from bamjax.data.memory import available_memory
 from bamjax.data.sources import Picture
 from bamjax.errors import UserError
+from bamjax.files import lock
+from bamjax.files import new_file
 
 Pair = tuple[np.ndarray, np.ndarray]
 # A picture's number, and its LR and HR with their digest, or why it can't be
@@ -187,7 +187,9 @@ def _path(pictures: Sequence[Picture], folder: Path) -> Path:
   """Where these pictures' file lies; other pictures have another."""
   key = hashlib.sha256(_MARK)
   for picture in pictures:
-    key.update(f"{picture.name}\0{picture.stamp}\0".encode())
+    key.update(
+      f"{picture.name}\0{picture.stamp}\0".encode(errors="surrogateescape")
+    )
   return folder / f"{key.hexdigest()[:20]}.pictures"
 
 
@@ -199,8 +201,9 @@ def _cached(
   try:
     folder.mkdir(parents=True, exist_ok=True)
     # Another process that needs the same file waits, and then finds it.
-    with path.with_suffix(".lock").open("w") as lock:
-      fcntl.flock(lock, fcntl.LOCK_EX)
+    with path.with_suffix(".lock").open("w") as file:
+      with contextlib.suppress(OSError):  # a disk without locks
+        lock(file, wait=True)
       decoded = _open(path, pictures) if path.exists() else None
       if decoded is None:
         _write(path, loaded)
@@ -217,10 +220,9 @@ def _cached(
 def _write(path: Path, loaded: Iterable[_Loaded]) -> None:
   """Writes the file whole or not at all."""
   rows, left_out, offset = [], [], 0
-  with tempfile.NamedTemporaryFile(
-    dir=path.parent, prefix=f".{path.stem}.", delete=False
-  ) as file:
-    try:
+  part = new_file(path)
+  try:
+    with part.open("wb") as file:
       for number, found in loaded:
         if isinstance(found, UserError):
           left_out.append([number, str(found)])
@@ -232,12 +234,11 @@ def _write(path: Path, loaded: Iterable[_Loaded]) -> None:
           offset += image.nbytes
       index = json.dumps({"pictures": rows, "left_out": left_out}).encode()
       file.write(index + _TAIL.pack(len(index), _MARK))
-      file.flush()
-      os.replace(file.name, path)
-    except BaseException:
-      with contextlib.suppress(OSError):
-        os.unlink(file.name)
-      raise
+    os.replace(part, path)
+  except BaseException:
+    with contextlib.suppress(OSError):
+      part.unlink()
+    raise
 
 
 def _open(path: Path, pictures: Sequence[Picture]) -> Decoded | None:

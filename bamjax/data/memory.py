@@ -1,8 +1,9 @@
 """How much memory there is to take."""
 
 import contextlib
-import os
 from pathlib import Path
+
+import psutil
 
 
 def available_memory() -> int:
@@ -10,12 +11,7 @@ def available_memory() -> int:
 
   A container's limit counts, where there is one (cgroup v2).
   """
-  found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-  with contextlib.suppress(OSError, ValueError):
-    for line in Path("/proc/meminfo").read_text().splitlines():
-      # Caches count as free here, unlike above.
-      if line.startswith("MemAvailable:"):
-        found = 1024 * int(line.split()[1])
+  found = psutil.virtual_memory().available
   with contextlib.suppress(OSError, ValueError):
     group = Path("/sys/fs/cgroup")
     limit = int((group / "memory.max").read_text())

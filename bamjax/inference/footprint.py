@@ -6,13 +6,13 @@ All by its trace on a small picture; nothing is compiled or run.
 import dataclasses
 import functools
 import math
-import os
 
 from flax import linen as nn
 import jax
 from jax.extend.core import jaxprs_in_params
 from jax.extend.core import Literal
 import jax.numpy as jnp
+import psutil
 
 from bamjax.layers import Pool
 from bamjax.layers import portable
@@ -67,7 +67,7 @@ def memory() -> float:
   stats = jax.local_devices()[0].memory_stats() or {}
   if "bytes_limit" in stats:
     return 0.9 * stats["bytes_limit"]
-  return 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+  return 0.5 * psutil.virtual_memory().total
 
 
 def _is_map(array) -> bool:

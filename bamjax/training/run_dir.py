@@ -1,7 +1,6 @@
 """A run's folder: its lock, its configuration, its logs."""
 
 import contextlib
-import fcntl
 import json
 import logging
 import math
@@ -13,6 +12,7 @@ import numpy as np
 import tensorboardX
 
 from bamjax import config as config_lib
+from bamjax import files
 from bamjax.errors import UserError
 from bamjax.files import to_json
 from bamjax.files import write_atomically
@@ -57,12 +57,19 @@ def _held(path: Path, config: ml_collections.ConfigDict):
     ) from None
   with lock:
     try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+      free = files.lock(lock, wait=False)
+    except OSError as error:
+      logging.warning(
+        "%s cannot be locked (%s): see that no other process trains there",
+        path,
+        error.strerror,
+      )
+      free = True
+    if not free:
       raise UserError(
         f"another process is training in {path}; wait for it, or give another"
         " --run_dir"
-      ) from None
+      )
     if (path / CONFIG).exists():
       found = config_lib.differences(config_lib.load(path / CONFIG), config)
       if found:
