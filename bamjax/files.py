@@ -22,6 +22,11 @@ else:
   import fcntl
 
 
+def readable(name: str | Path) -> str:
+  """A file's name as text: what in it is no UTF-8 is spelt, as `\\udce9`."""
+  return str(name).encode("utf-8", "backslashreplace").decode()
+
+
 def identity(path: str | Path) -> tuple[int, int] | None:
   """What two paths have in common that lead to one file; None if none exists.
 

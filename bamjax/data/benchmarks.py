@@ -22,6 +22,7 @@ import numpy as np
 from bamjax.data import images
 from bamjax.data import resize
 from bamjax.errors import UserError
+from bamjax.files import readable
 
 _DEPTH = 4  # folders between a benchmark and its pictures, at most
 
@@ -149,7 +150,7 @@ def find_benchmark(folder: str | Path, scale: int) -> Benchmark:
       f" ({', '.join(images.EXTENSIONS)})"
     )
   pictures = [
-    BenchmarkPicture(key, hr.get(key), lr.get(key), scale)
+    BenchmarkPicture(readable(key), hr.get(key), lr.get(key), scale)
     for key in sorted(keys)
   ]
   return Benchmark(benchmark_name(folder), pictures, str(folder.resolve()))
@@ -159,7 +160,7 @@ def benchmark_name(folder: str | Path) -> str:
   """The paper's name of a benchmark by that of its folder, or the latter."""
   path = Path(folder).resolve()
   name = path.parent.name if _HR_FOLDER.fullmatch(path.name) else path.name
-  return _NAMES.get(name.lower(), name)
+  return _NAMES.get(name.lower(), readable(name))
 
 
 def _pictures(folder: Path) -> list[Path]:

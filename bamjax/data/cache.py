@@ -187,9 +187,7 @@ def _path(pictures: Sequence[Picture], folder: Path) -> Path:
   """Where these pictures' file lies; other pictures have another."""
   key = hashlib.sha256(_MARK)
   for picture in pictures:
-    key.update(
-      f"{picture.name}\0{picture.stamp}\0".encode(errors="surrogateescape")
-    )
+    key.update(f"{picture.name}\0{picture.stamp}\0".encode())
   return folder / f"{key.hexdigest()[:20]}.pictures"
 
 

@@ -15,6 +15,7 @@ from bamjax.data import images
 from bamjax.data import resize
 from bamjax.data import tensorflow
 from bamjax.errors import UserError
+from bamjax.files import readable
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -99,7 +100,7 @@ def _stamp(scale: int, *paths: Path) -> str:
       parts.append(f"{path.absolute()} {found.st_size} {found.st_mtime_ns}")
     except OSError:
       parts.append(f"{path.absolute()} absent")
-  return "\n".join(parts)
+  return readable("\n".join(parts))
 
 
 def _from_hr(path: Path, scale: int) -> Picture:
@@ -111,7 +112,7 @@ def _from_hr(path: Path, scale: int) -> Picture:
       raise UserError(f"{path} is smaller than {scale}×{scale} pixels")
     return resize.downscale(hr, scale), hr
 
-  return Picture(path.stem, load, _stamp(scale, path))
+  return Picture(readable(path.stem), load, _stamp(scale, path))
 
 
 def _sample(scale: int) -> Source:
@@ -220,7 +221,7 @@ def _div2k_split(root: Path, split: str, scale: int) -> list[Picture]:
       lr, hr = images.read_rgb(lr_path), images.read_rgb(path)
       return _check_pair(path, lr, hr, scale)
 
-    return Picture(path.stem, load, _stamp(scale, lr_path, path))
+    return Picture(readable(path.stem), load, _stamp(scale, lr_path, path))
 
   return [pair(path) for path in paths]
 
