@@ -16,6 +16,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from bamjax.errors import UserError
+from bamjax.files import readable
 from bamjax.training import distributed
 from bamjax.training.state import TrainState
 
@@ -56,7 +57,8 @@ class DamagedError(UserError):
 def check_path(run_dir: str | Path) -> None:
   """Raises UserError for a folder below which Orbax can't read what it writes.
 
-  It looks for the parts of a checkpoint by a pattern that the path is part of.
+  It looks for the parts of a checkpoint by a pattern that the path is part of,
+  and takes UTF-8 alone.
   """
   path = Path(run_dir).absolute().as_posix()
   found = sorted(set(path) & set("[*?\\"))
@@ -64,6 +66,11 @@ def check_path(run_dir: str | Path) -> None:
     raise UserError(
       f"checkpoints cannot be kept below {path}, for the {' '.join(found)} in"
       " its name; give another --run_dir"
+    )
+  if readable(path) != path:
+    raise UserError(
+      f"checkpoints cannot be kept below {path}, whose name is no UTF-8; give"
+      " another --run_dir"
     )
 
 

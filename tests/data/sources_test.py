@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from bamjax.data import benchmarks
 from bamjax.data import cache
 from bamjax.data import resize
 from bamjax.data import sources
@@ -203,3 +204,17 @@ def test_a_damaged_zip_is_told_in_one_line(tmp_path):
   with pytest.raises(UserError, match="DIV2K_.*zip") as caught:
     sources.from_builder(builder, manual_dir=str(zips))
   assert "\n" not in str(caught.value)
+
+
+def test_names_that_are_no_utf_8_are_spelt(tmp_path):
+  for name in ("caf\udce9", "é"):
+    Image.fromarray(picture(0)).save(tmp_path / f"{name}.png")
+  found = sources.make_source(
+    "folder", SCALE, data_dir=str(tmp_path), val_dir=str(tmp_path)
+  )
+  assert {p.name for p in found.train} == {"caf\\udce9", "é"}
+  decoded = cache.decode(found.train, cache_dir=tmp_path / "cache")
+  assert len(decoded.pairs) == 2
+  test_set = benchmarks.find_benchmark(tmp_path, SCALE)
+  assert {p.name for p in test_set.pictures} == {"caf\\udce9", "é"}
+  assert all(p.load()[1].shape == (24, 32, 3) for p in test_set.pictures)

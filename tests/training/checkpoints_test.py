@@ -204,10 +204,10 @@ def test_a_checkpoint_removed_by_a_training_is_passed_over(
   assert "cannot be read" not in caplog.text
 
 
-@pytest.mark.parametrize("name", ["a[1]", "a*", "a?", "a\\b"])
+@pytest.mark.parametrize("name", ["a[1]", "a*", "a?", "a\\b", "caf\udce9"])
 def test_a_path_that_is_a_pattern_is_refused(tmp_path, name):
   check_path(tmp_path / "a b{c}]ü%20")
-  with pytest.raises(UserError, match="in its name; give another --run_dir"):
+  with pytest.raises(UserError, match="name.*; give another --run_dir"):
     check_path(tmp_path / name / "run")
 
 
