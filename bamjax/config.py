@@ -36,6 +36,10 @@ SHORT_NAMES = {
 
 DATA_MODES = ("tfdata", "resident")
 
+# Of what a configuration means. 1: an epoch's order came of a sort; 2: it is
+# that of `bamjax.data.order`.
+VERSION = 2
+
 # What every version has written.
 _ALWAYS = {"model", "attn", "scale"}
 
@@ -215,7 +219,18 @@ def default_run_dir(config: ml_collections.ConfigDict) -> Path:
 
 def save(config: ml_collections.ConfigDict, path: Path) -> None:
   """Writes a resolved configuration as JSON, whole or not at all."""
-  write_atomically(path, json.dumps(config.to_dict(), indent=2) + "\n")
+  fields = {"version": VERSION, **config.to_dict()}
+  write_atomically(path, json.dumps(fields, indent=2) + "\n")
+
+
+def version(path: Path) -> int:
+  """The `VERSION` that `save` wrote a configuration with, for one to resume.
+
+  Raises:
+    UserError: as `load` does.
+  """
+  load(path)
+  return json.loads(path.read_text(encoding="utf-8")).get("version", 1)
 
 
 def load(path: Path) -> ml_collections.ConfigDict:
@@ -239,6 +254,7 @@ def load(path: Path) -> ml_collections.ConfigDict:
     raise UserError(
       f"{path} is no run's configuration: it lacks {', '.join(sorted(lacks))}"
     )
+  found.pop("version", None)
   try:
     whole = _complete(found, defaults.get_config().to_dict())
     return ml_collections.ConfigDict(whole)

@@ -1,8 +1,10 @@
 """The paper's five crops of each picture."""
 
+import functools
 import hashlib
 import logging
 
+import jax
 import numpy as np
 
 from bamjax.data.cache import Decoded
@@ -80,6 +82,11 @@ class CropStore:
     self.sizes = np.ascontiguousarray(table[:, 3:])
     lr, hr = decoded.pairs[table[0, 0]]
     self.scale = hr.shape[0] // lr.shape[0]
+
+  @functools.cached_property
+  def sizes_on_cpu(self) -> jax.Array:
+    """`sizes`, for programs on the CPU: millions of rows are copied once."""
+    return jax.device_put(self.sizes, jax.local_devices(backend="cpu")[0])
 
   def window(self, crop: int, y: int, x: int, patch: int) -> Pair:
     """Views of one crop's LR and HR patch.

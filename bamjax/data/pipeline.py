@@ -62,7 +62,7 @@ def sample_batch(
     samples = plan(
       np.int32(seed),
       np.int32(step),
-      store.sizes,
+      store.sizes_on_cpu,
       batch_size=batch_size,
       patch=patch,
     )

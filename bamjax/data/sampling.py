@@ -10,6 +10,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bamjax.data import order
+
 
 class Plan(NamedTuple):
   """What the samples of a global batch of N are, arrays of shape (N,).
@@ -59,22 +61,14 @@ def plan(
   seed, step = (jnp.asarray(n).astype(jnp.int32) for n in (seed, step))
   key = jax.random.key(seed, impl="threefry2x32")
   order_key, sample_key = jax.random.split(key)
-  # Positions in the run's endless sequence of samples. A batch may end one
-  # epoch and begin others. Epoch and place are kept apart: their product would
-  # outgrow 32 bits in a long run on many crops.
-  first_epoch, start = _divide(step, batch_size, crops)
-  place = start + jnp.arange(batch_size)
-  epochs = 1 + (batch_size + crops - 2) // crops
-  orders = jax.vmap(
-    lambda e: jax.random.permutation(
-      jax.random.fold_in(order_key, first_epoch + e), crops
-    )
-  )(jnp.arange(epochs))
-  crop = orders.reshape(-1)[place].astype(jnp.int32)
+  index = jnp.arange(batch_size, dtype=jnp.uint32)
+  epoch, place = order.locate(step, index, batch_size, crops)
+  epoch_keys = jax.vmap(lambda e: jax.random.fold_in(order_key, e))(epoch)
+  crop = jax.vmap(lambda key, at: order.element(key, at, crops))(
+    epoch_keys, place
+  ).astype(jnp.int32)
   step_key = jax.random.fold_in(sample_key, step)
-  keys = jax.vmap(lambda i: jax.random.fold_in(step_key, i))(
-    jnp.arange(batch_size)
-  )
+  keys = jax.vmap(lambda i: jax.random.fold_in(step_key, i))(index)
   draws = jax.vmap(lambda k: jax.random.uniform(k, (5,), jnp.float32))(keys)
   room = sizes[crop] - patch + 1
   # uniform < 1, yet its product may round up to `room` itself.
@@ -82,13 +76,4 @@ def plan(
   turns = draws[:, 2:] < 0.5
   return Plan(
     crop, corner[:, 0], corner[:, 1], turns[:, 0], turns[:, 1], turns[:, 2]
-  )
-
-
-def _divide(step, batch_size: int, crops: int):
-  """divmod(step · batch_size, crops) without leaving 32 bits."""
-  whole, rest = step // crops, step % crops
-  return (
-    whole * batch_size + rest * batch_size // crops,
-    rest * batch_size % crops,
   )

@@ -91,8 +91,10 @@ def train_and_evaluate(
           return summary
       elif not start:
         distributed.on_primary(lambda: run_dir_lib.check_new(run_dir, config))
-      elif distributed.is_primary():
-        print(f"{run_dir}: goes on from step {start} of {config.steps}")
+      else:
+        distributed.on_primary(lambda: run_dir_lib.check_resumable(run_dir))
+        if distributed.is_primary():
+          print(f"{run_dir}: goes on from step {start} of {config.steps}")
       if not start and config.init_from:
         params = warm_start.take_weights(state.params, module, config)
         state = with_params(

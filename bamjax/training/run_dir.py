@@ -108,6 +108,17 @@ def check_new(path: Path, config: ml_collections.ConfigDict) -> None:
     )
   if seen:
     print(f"{path}: it was cut off before its first checkpoint; starts anew")
+  config_lib.save(config, path / CONFIG)  # maybe that of an older version
+
+
+def check_resumable(path: Path) -> None:
+  """Raises UserError for a run that could not go on to the same bits."""
+  if config_lib.version(path / CONFIG) != config_lib.VERSION:
+    raise UserError(
+      f"{path} was begun by another version of bamjax, which draws samples in"
+      " another order: finish it with that version, or start another run from"
+      f" its weights, with --init_from={path} and another --run_dir"
+    )
 
 
 def load(path: Path, step: int | None = None):

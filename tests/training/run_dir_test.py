@@ -111,3 +111,17 @@ def test_an_older_run_lacks_fields(finished_run, tmp_path):
     finished_run / "config.json"
   )
   assert networks.load_network(run).step == 2
+
+
+@pytest.mark.parametrize("version", [1, None, "x"])
+def test_a_run_of_another_order_of_samples_is_not_resumed(
+  finished_run, tmp_path, version
+):
+  run_dir_lib.check_resumable(finished_run)
+  config = json.loads((finished_run / "config.json").read_text())
+  del config["version"]
+  if version:
+    config["version"] = version
+  (tmp_path / "config.json").write_text(json.dumps(config))
+  with pytest.raises(UserError, match="in another order.*--init_from="):
+    run_dir_lib.check_resumable(tmp_path)
