@@ -30,7 +30,9 @@ from bamjax.training import parallel
 from bamjax.training import run_data
 from bamjax.training import run_dir as run_dir_lib
 from bamjax.training import warm_start
+from bamjax.training import watch
 from bamjax.training.checkpoints import Checkpoints
+from bamjax.training.checkpoints import steps_on_disk
 from bamjax.training.progress import Progress
 from bamjax.training.schedule import make_schedule
 from bamjax.training.state import TrainState
@@ -73,8 +75,20 @@ def train_and_evaluate(
     UserError: the configuration, the data or the folder is at fault, the run
       has validated on other pictures, or the loss stopped being finite.
     SystemExit: a signal ended the run, after a checkpoint: 128 + its number.
+
+  Where one of several processes is lost, the others exit (`watch`).
   """
   run_dir = Path(run_dir)
+
+  def resume():
+    steps = steps_on_disk(run_dir)
+    return f"step {steps[-1]}" if steps else "the beginning"
+
+  with watch.watched(resume):
+    return _train_and_evaluate(config, run_dir)
+
+
+def _train_and_evaluate(config, run_dir: Path) -> dict | None:
   config_lib.check(config)
   parallel.check(config.parallel, config.batch_size, config.optim.accumulate)
   module = config_lib.build_model(config)
