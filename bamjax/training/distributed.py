@@ -93,7 +93,7 @@ def gather(values: np.ndarray) -> np.ndarray:
 
 
 class Signals:
-  """Learns that SIGTERM or SIGINT asks the run to stop.
+  """Learns that SIGTERM, SIGINT or a closed terminal asks the run to stop.
 
   With one process, the next step knows. With several, JAX's own service catches
   SIGTERM, whichever process gets it, and names one step to all. A second SIGINT
@@ -108,6 +108,10 @@ class Signals:
   def caught(self):
     """Catches the signals while the context is open."""
     numbers = [signal.SIGINT, *([signal.SIGTERM] if self._alone else [])]
+    # A terminal's end; under nohup, and on Windows, there is none.
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup and signal.getsignal(hangup) != signal.SIG_IGN:
+      numbers.append(hangup)
     before = [signal.signal(number, self._handle) for number in numbers]
     try:
       yield

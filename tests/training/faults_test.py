@@ -1,17 +1,21 @@
 """What machines do to long runs, done to short ones."""
 
+import os
 from pathlib import Path
 import random
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 
+from bamjax.networks import load_network
 from scripts import newest
+from scripts import ROOT
 from scripts import rows
 from scripts import Script
 from scripts import tiny_run
@@ -186,3 +190,122 @@ def test_two_processes_are_refused_together(start, tmp_path):
     code, _, err = process.finish()
     assert code == 2, err
     assert word in err and "Traceback" not in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_process_ends_the_other_and_one_alone_resumes(
+  start, tmp_path, lost
+):
+  code, _, err = start(tmp_path / "one", 60).finish()
+  assert code == 0, err
+  run_dir = tmp_path / "two"
+  processes = together(start, run_dir, 60)
+  while newest(run_dir) < 8 and processes[0].running():
+    time.sleep(0.01)
+  processes[lost].send_signal(signal.SIGKILL)
+  began = time.monotonic()
+  assert processes[lost].finish().code == -signal.SIGKILL
+  code, _, err = processes[1 - lost].finish()
+  assert time.monotonic() - began < 45
+  assert code == 128 + signal.SIGTERM, err
+  stopped = newest(run_dir)
+  assert 8 <= stopped < 60
+  (line,) = [line for line in err.splitlines() if "error:" in line]
+  assert f"process {lost} of the 2 is lost; the same command" in line
+  assert line.endswith(f"resumes from step {stopped}")
+  assert "Traceback" not in err
+  code, out, err = start(run_dir, 60).finish()
+  assert code == 0, err
+  assert f"from step {stopped} of 60" in out
+  ours, theirs = rows(run_dir), rows(tmp_path / "one")
+  assert [r["step"] for r in ours] == [r["step"] for r in theirs]
+  for a, b in zip(ours, theirs, strict=True):
+    assert a == pytest.approx(b, rel=2e-3)
+
+
+@pytest.mark.slow
+def test_readers_beside_a_training_disturb_nothing(
+  start, tmp_path, photographs, kept_environment
+):
+  """Networks are loaded in a loop while a run saves one after the other."""
+  steps, flags = 400, ["--config.checkpoint_every=2", "--config.eval_every=40"]
+  code, _, err = start(tmp_path / "whole", steps, *flags).finish()
+  assert code == 0, err
+  run_dir = tmp_path / "read"
+  process = start(run_dir, steps, *flags)
+  while not newest(run_dir) and process.running():
+    time.sleep(0.01)
+  seen, while_saving = [], 0
+  evaluate = None
+  while process.running():
+    while_saving += bool(being_written(run_dir))
+    seen.append(load_network(run_dir).step)
+    if evaluate is None or not evaluate.running():
+      if evaluate is not None:
+        code, _, err = evaluate.finish()
+        assert code == 0, err
+      named = [f"--run_dir={run_dir}", f"--output={tmp_path / 'results'}"]
+      evaluate = Script("evaluate.py", *named, **kept_environment)
+  code, _, err = process.finish()
+  assert code == 0, err
+  code, _, err = evaluate.finish()
+  assert code == 0, err
+  assert len(set(seen)) > 3 and while_saving, (seen, while_saving)
+  assert not (run_dir / "broken").exists()
+  assert rows(run_dir) == rows(tmp_path / "whole")
+  ours, theirs = (final_params(d, steps) for d in (run_dir, tmp_path / "whole"))
+  assert same(ours, theirs)
+
+
+@pytest.mark.slow
+def test_a_read_only_run_is_read(start, tmp_path, kept_environment):
+  run_dir, mounted = tmp_path / "run", tmp_path / "mounted"
+  code, _, err = start(run_dir, 8).finish()
+  assert code == 0, err
+  mounted.mkdir()
+  mount = ["mount", "--bind", "-o", "ro", str(run_dir), str(mounted)]
+  if not shutil.which("mount") or subprocess.run(mount, check=False).returncode:
+    pytest.skip("a folder can't be mounted here")
+  try:
+    if os.access(mounted, os.W_OK):
+      subprocess.run(["mount", "-o", "remount,bind,ro", mounted], check=True)
+    assert not os.access(mounted, os.W_OK)
+    weights = tmp_path / "weights.safetensors"
+    for name, output in (
+      ("evaluate.py", tmp_path / "results"),
+      ("export.py", weights),
+    ):
+      named = [f"--run_dir={mounted}", f"--output={output}"]
+      code, _, err = Script(name, *named, **kept_environment).finish()
+      assert code == 0, err
+    assert weights.exists()
+    # Told, and before the work.
+    named = [f"--run_dir={mounted}"]
+    code, out, err = Script("evaluate.py", *named, **kept_environment).finish()
+    assert code == 2 and "Traceback" not in err
+    assert "cannot be written" in err
+  finally:
+    subprocess.run(["umount", "-l", str(mounted)], check=False)
+
+
+@pytest.mark.slow
+def test_a_closed_stdout_does_not_end_a_run(
+  photographs, kept_environment, tmp_path
+):
+  flags = tiny_run(photographs, tmp_path / "run", 40)
+  command = [sys.executable, str(ROOT / "train.py"), *flags]
+  with subprocess.Popen(
+    command,
+    env={**os.environ, **kept_environment},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  ) as process:
+    assert process.stdout.readline()
+    process.stdout.close()  # as head does
+    err = process.stderr.read()
+    assert process.wait() == 0, err
+  assert "Traceback" not in err
+  assert rows(tmp_path / "run")[-1]["step"] == 40
+  assert (tmp_path / "run" / "summary.json").exists()

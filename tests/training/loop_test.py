@@ -300,6 +300,23 @@ def test_a_second_interrupt_acts_at_once():
   assert signal.getsignal(signal.SIGINT) == before
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminals")
+def test_a_closed_terminal_stops_a_run_that_nohup_does_not_keep():
+  before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+  try:
+    signals = distributed.Signals()
+    with signals.caught():
+      signal.raise_signal(signal.SIGHUP)
+      assert signals.stop(1) == signal.SIGHUP
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signals = distributed.Signals()
+    with signals.caught():
+      signal.raise_signal(signal.SIGHUP)
+      assert signals.stop(1) is None
+  finally:
+    signal.signal(signal.SIGHUP, before)
+
+
 def test_joining_processes_needs_all_three_flags():
   with pytest.raises(UserError, match="belong together"):
     distributed.initialize("localhost:1234")
