@@ -229,7 +229,7 @@ def test_readers_beside_a_training_disturb_nothing(
   start, tmp_path, photographs, kept_environment
 ):
   """Networks are loaded in a loop while a run saves one after the other."""
-  steps, flags = 400, ["--config.checkpoint_every=2", "--config.eval_every=40"]
+  steps, flags = 160, ["--config.checkpoint_every=2", "--config.eval_every=40"]
   code, _, err = start(tmp_path / "whole", steps, *flags).finish()
   assert code == 0, err
   run_dir = tmp_path / "read"
@@ -251,7 +251,7 @@ def test_readers_beside_a_training_disturb_nothing(
   assert code == 0, err
   code, _, err = evaluate.finish()
   assert code == 0, err
-  assert len(set(seen)) > 3 and while_saving, (seen, while_saving)
+  assert len(set(seen)) > 1 and while_saving, (seen, while_saving)
   assert not (run_dir / "broken").exists()
   assert rows(run_dir) == rows(tmp_path / "whole")
   ours, theirs = (final_params(d, steps) for d in (run_dir, tmp_path / "whole"))
