@@ -45,7 +45,8 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
     b: of the same benchmark, scale and protocol.
 
   Returns:
-    `a` and `b` (their sources), `benchmark`, `scale` and `protocol`; `images`,
+    `a` and `b` (their sources), `benchmark`, `scale`, `protocol` and
+    `pictures`, the benchmark's folder; `images`,
     the difference of each picture; and by the name of each score its
     `difference`, mean over the pictures, and `low` and `high`, the bounds of
     its 95 % confidence interval. A picture with an infinite PSNR counts only
@@ -81,6 +82,7 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
     mean = float(differences.mean())
     found[key] = {"difference": mean, "low": low, "high": high}
   shared = {name: a[name] for name in ("benchmark", "scale", "protocol")}
+  shared["pictures"] = a.get("pictures", "")
   return {
     "a": a["source"],
     "b": b["source"],
@@ -130,6 +132,7 @@ def table(found: dict[str, Any]) -> Table:
     [
       f"A: {found['a']}",
       f"B: {found['b']}",
+      *([f"pictures: {found['pictures']}"] if found["pictures"] else []),
       *(
         [f"equal to HR, and not in the mean of PSNR: {', '.join(equal)}"]
         if equal

@@ -110,6 +110,8 @@ def _scores(upscale, lr_file, hr_file, scale, protocols):
       if hr_file is not None:
         lr, hr = degradation.pair(hr_file, lr_file, scale)
       sr = upscale(lr / np.float32(255))
+      if not np.isfinite(sr).all():
+        raise UserError("what the network returns is not finite")
       passes[degradation.name] = lr, hr, sr
       outputs.append((protocol, sr))
     lr, hr, sr = passes[degradation.name]

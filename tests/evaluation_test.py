@@ -127,6 +127,15 @@ def test_a_flat_picture_counts_in_no_mean_psnr():
   assert found["ssim_y"] == np.mean([flat["ssim_y"], coffee["ssim_y"]])
 
 
+def test_what_is_not_finite_is_no_picture(caplog):
+  def upscale(lr):
+    return np.nan * Nearest()(lr)
+
+  with pytest.raises(UserError, match="none of the pictures"):
+    evaluation.evaluate(upscale, [picture("coffee")], SCALE)
+  assert "coffee: what the network returns is not finite" in caplog.text
+
+
 def test_means_of_all_methods_are_of_the_same_pictures():
   rows = [
     {"psnr_y": 60.0, "ssim_y": 0.9, "bicubic_psnr_y": np.inf},

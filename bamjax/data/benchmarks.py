@@ -201,6 +201,15 @@ def _classify(folder: Path, path: Path) -> _File:
   return _File(path, path.stem, role, scale)
 
 
+def _unlike(file: _File, first: Path) -> bool:
+  """Whether a.png beside a.jpg is a picture of its own: no name tells more."""
+  return (
+    file.role is None
+    and file.path.parent == first.parent
+    and not _SUFFIX.fullmatch(file.key)
+  )
+
+
 def _split(
   files: Iterable[_File], scale: int
 ) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -210,7 +219,9 @@ def _split(
   for file in files:
     if file.scale in (None, scale) or file.role is None:
       first = found[file.role].setdefault(file.key, file.path)
-      if first != file.path and file.role != "other":
+      if first != file.path and _unlike(file, first):
+        found[None][file.path.name] = file.path
+      elif first != file.path and file.role != "other":
         twins.append(f"{file.path} (beside {first})")
   if twins:
     more = f" and {len(twins) - 1} more" if len(twins) > 1 else ""

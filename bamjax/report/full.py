@@ -9,6 +9,7 @@ from bamjax.models import create_model
 from bamjax.models.registry import backbone
 from bamjax.report import paper
 from bamjax.report.results import Row
+from bamjax.report.results import some
 from bamjax.report.tables import pair
 from bamjax.report.tables import Table
 
@@ -27,31 +28,43 @@ def compare(results: Iterable[Row]) -> list[dict[str, Any]]:
     `protocol` (what its scores were made under), `parameters`, `macs` and
     `gflops` (ours, the paper's way to count, for 240×360), `paper_parameters`
     and `paper_gflops` (as printed), `scores`: by benchmark, `paper` and each
-    protocol that was measured, PSNR and SSIM; and `measured_parameters`, those
-    of measured networks of another form, as CARN-M with groups.
+    protocol that was measured, PSNR and SSIM; `measured_parameters`, those of
+    measured networks of another form, as CARN-M with groups; and `notes`, on
+    rows that hide others or are of fewer pictures.
   """
-  measured = {
-    (r["model"], r["attn"], r["scale"], r["benchmark"], r["protocol"]): r
-    for r in results
-    if r["protocol"] in _PROTOCOLS and not r["self_ensemble"]
-  }
+  measured = {}
+  for r in results:
+    if r["protocol"] in _PROTOCOLS and not r["self_ensemble"]:
+      key = r["model"], r["attn"], r["scale"], r["benchmark"], r["protocol"]
+      measured.setdefault(key, []).append(r)
   rows = progress.each(paper.rows(), "row")
   return [_row(printed, measured) for printed in rows]
 
 
-def _row(printed: paper.PaperRow, measured: dict[tuple, Row]) -> dict[str, Any]:
+def _row(
+  printed: paper.PaperRow, measured: dict[tuple, list[Row]]
+) -> dict[str, Any]:
   model, attn, scale = printed.model, printed.attn, printed.scale
   kind = backbone(model).native if attn == "native" else attn
   counts = complexity.summary(create_model(model, attn, scale))
-  scores, others = {}, set()
+  scores, others, notes = {}, set(), []
   for benchmark in paper.BENCHMARKS:
     found = {}
     if benchmark in printed.scores:
       found["paper"] = printed.scores[benchmark]
     for protocol in _PROTOCOLS:
-      if row := measured.get((model, kind, scale, benchmark, protocol)):
+      if rows := measured.get((model, kind, scale, benchmark, protocol)):
+        *earlier, row = rows
         found[protocol] = row["psnr_y"], row["ssim_y"]
         others.add(row["parameters"])
+        about = f"{benchmark}, protocol {protocol}, is"
+        if earlier:
+          count = len(rows)
+          notes.append(
+            f"{about} the last of {count} such rows, of {row['source']}"
+          )
+        if left_out := row.get("left_out"):
+          notes.append(f"{about} without {some(left_out)}")
     if found:
       scores[benchmark] = found
   return {
@@ -67,6 +80,7 @@ def _row(printed: paper.PaperRow, measured: dict[tuple, Row]) -> dict[str, Any]:
     "paper_gflops": printed.gflops,
     "measured_parameters": sorted(others - {counts["parameters"]}),
     "scores": scores,
+    "notes": notes,
   }
 
 
@@ -90,11 +104,13 @@ def _table(number: int, scale: int, rows: list[dict[str, Any]]) -> Table:
   header = ["network", "", "parameters", "GFLOPs", "protocol", *benchmarks]
   lines, notes = [], []
   for row in rows:
+    name = f"{row['model']} {row['attn']}"
+    notes += [f"{name}: {note}" for note in row["notes"]]
     if row["measured_parameters"]:
       sizes = [f"{n / 1000:.1f}K" for n in row["measured_parameters"]]
       notes.append(
-        f"{row['model']} {row['attn']}: the weights measured are of another"
-        f" form, with {', '.join(sizes)} parameters"
+        f"{name}: the weights measured are of another form, with"
+        f" {', '.join(sizes)} parameters"
       )
     printed, ours = (
       {name: found.get(kind) for name, found in row["scores"].items()}
@@ -103,7 +119,7 @@ def _table(number: int, scale: int, rows: list[dict[str, Any]]) -> Table:
     gflops = row["paper_gflops"]
     lines.append(
       [
-        f"{row['model']} {row['attn']}",
+        name,
         "paper",
         f"{row['paper_parameters'] / 1000:.1f}K",
         f"{gflops:.3f}" if gflops else "–",

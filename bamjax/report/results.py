@@ -274,7 +274,8 @@ def write(folder: str | Path, rows: list[Row]) -> None:
   folder = Path(folder)
   merged = {_key(row): row for row in read(folder)}
   for row in rows:
-    before = merged.get(_key(row), {}).get("saved")
+    # The last measured is the last.
+    before = merged.pop(_key(row), {}).get("saved")
     merged[_key(row)] = {**row, "saved": row.get("saved") or before}
   rows = list(merged.values())
   write_atomically(folder / "results.csv", to_csv(rows))

@@ -19,6 +19,7 @@ from bamjax import protocols as protocols_lib
 from bamjax.data.benchmarks import Benchmark
 from bamjax.data.benchmarks import find_benchmark
 from bamjax.errors import UserError
+from bamjax.files import refuse_overwriting
 from bamjax.files import replacing
 from bamjax.files import to_json
 from bamjax.files import write_atomically
@@ -142,7 +143,7 @@ def _score(options, output, network, benchmark, protocols, bad) -> list:
     benchmark.pictures,
     network.scale,
     protocols,
-    _saver(output, place["saved"]),
+    _saver(output, place["saved"], benchmark),
     # What cannot be written ends the work.
     kind=evaluation.NothingScored,
   )
@@ -284,13 +285,20 @@ def _saved(
   )
 
 
-def _saver(output: Path, folder: str | None):
+def _saver(output: Path, folder: str | None, benchmark: Benchmark):
   """Writes pictures to output/folder, a folder a degradation."""
   if folder is None:
     return None
+  read = [
+    path
+    for picture in benchmark.pictures
+    for path in (getattr(picture, "hr", None), getattr(picture, "lr", None))
+    if path
+  ]
 
   def save(protocol, picture, sr):
     path = output / folder / protocol.degradation.name / f"{picture}.png"
+    refuse_overwriting(path, read)
     with replacing(path) as temporary:
       Image.fromarray(sr).save(temporary)
 

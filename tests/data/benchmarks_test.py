@@ -117,6 +117,16 @@ def test_what_is_missing_is_told(tmp_path, caplog):
   assert "LR of c has no HR" in caplog.text
 
 
+def test_files_of_one_name_and_two_kinds_are_two_pictures(tmp_path, caplog):
+  folder = lay(tmp_path, "a.jpg", "a.png", "b.png", "bx2.jpg", "bx2.png")
+  assert found(folder, 2) == {
+    "a": ("a.jpg", None),
+    "a.png": ("a.png", None),
+    "b": ("b.png", "bx2.jpg"),
+  }
+  assert "bx2.png (beside" in caplog.text
+
+
 def test_twins_are_told(tmp_path, caplog):
   folder = lay(tmp_path, "GT/a.png", "HR/a.png", "GT/b.png", "HR/b.png")
   assert found(folder, 2)["a"] == ("GT/a.png", None)

@@ -121,7 +121,7 @@ def test_rows_of_other_settings_stay(tmp_path):
   assert len(results.read(tmp_path)) == len(rows)
   results.write(tmp_path, [{**first, "source": "./imdn", "psnr_y": 1.0}])
   found = results.read(tmp_path)
-  assert len(found) == len(rows) and found[0]["psnr_y"] == 1.0
+  assert len(found) == len(rows) and found[-1]["psnr_y"] == 1.0
 
 
 def test_no_two_networks_save_into_one_folder(tmp_path):
@@ -164,10 +164,11 @@ def test_the_papers_tables_show_ours_under_the_same_protocol(monkeypatch):
   monkeypatch.setattr(paper, "rows", lambda: few)
   rows = full.compare(
     [
+      row("earlier", values=(1.0, 0.1, 1.0, 0.1)),
       row(),
       row(protocol=BAM, values=(38.05, 0.9608, 33.7, 0.93)),
       row(protocol=BAM, values=(38.2, 0.97, 33.7, 0.93), attn="bam"),
-      row(model="carn_m", groups=4),
+      {**row(model="carn_m", groups=4), "left_out": ["baby"]},
       {**row(values=(1.0, 0.1, 1.0, 0.1)), "self_ensemble": True},
     ]
   )
@@ -191,8 +192,14 @@ def test_the_papers_tables_show_ours_under_the_same_protocol(monkeypatch):
   ours = lines[[line.startswith("imdn bam") for line in lines].index(True) + 1]
   assert "38.20/.9700" in ours and "694.3K" in ours
   # CARN-M's published weights have four groups, not the table's one.
-  assert "carn_m none: the weights measured are of another" in lines[-1]
-  assert "414.8K" in lines[-1]
+  left_out, form, last = lines[-3:]
+  assert left_out == "carn_m none: Set5, protocol matlab, is without baby"
+  assert "carn_m none: the weights measured are of another" in form
+  assert "414.8K" in form
+  assert last == (
+    "imdn cca: Set5, protocol matlab, is the last of 2 such rows, of"
+    " imdn.safetensors"
+  )
 
 
 def test_names_break_no_table():
