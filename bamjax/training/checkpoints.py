@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from pathlib import Path
+import re
 import shutil
 
 import jax
@@ -261,11 +262,15 @@ class Checkpoints:
       steps = order()
       for step in steps:
         try:
-          return self.restore_step(state, step), step
+          state = self.restore_step(state, step)
         except DamagedError as error:
           if _absent(self._directory / str(step)):
             break  # a training has removed it since
-          logging.warning("%s; trying another one", error)
+          logging.warning("%s", error)
+        else:
+          if step != steps[0]:
+            logging.warning("the checkpoint of step %d is taken instead", step)
+          return state, step
       else:
         raise UserError(
           f"no checkpoint in {self._directory} can be read (of steps"
@@ -285,12 +290,11 @@ class Checkpoints:
 
   def _refuse(self, step: int, error: Exception | None, damaged: bool):
     where = f"checkpoint {step} in {self._directory}"
-    reason = " ".join(str(error).split())
+    reason = _reason(error)
     if error is None:
       reason = "another process cannot"
     elif any(text in reason for text in _OTHER_STATE):
       reason = "it is of another network or optimizer than config.json's"
-    reason = reason.partition(" [")[0][:200] or type(error).__name__
     if damaged:
       raise DamagedError(f"{where} cannot be read ({reason})") from error
     raise UserError(
@@ -313,6 +317,16 @@ class Checkpoints:
 
     distributed.on_primary(move)
     self._manager.reload()
+
+
+def _reason(error: Exception | None) -> str:
+  """What an error says, in a line: of TensorStore's, the first and the last."""
+  text = " ".join(str(error).split()) or type(error).__name__
+  text = re.split(r" \[(?:source|os_error|tensorstore)", text)[0]
+  if re.match(r"[A-Z]+_?[A-Z]+: ", text):
+    first, *_, last = text.split(": ")
+    text = f"{first}: {last}"
+  return text[:200]
 
 
 def _absent(path: Path) -> bool:

@@ -136,7 +136,11 @@ def load(path: Path, step: int | None = None):
     UserError: the folder is no run's, or holds no such checkpoint.
   """
   config = config_lib.load(path / CONFIG)
-  module = config_lib.build_model(config)
+  try:
+    config_lib.check(config)
+    module = config_lib.build_model(config)
+  except UserError as error:
+    raise UserError(f"{path / CONFIG}: {error}") from None
   if not (path / "checkpoints").is_dir():
     raise UserError(f"{path} holds no checkpoint; it has none yet")
   state = init_state(config, module)

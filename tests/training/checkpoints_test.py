@@ -146,7 +146,13 @@ class Manager:
   [
     (MemoryError(), "MemoryError"),
     (OSError(errno.ESTALE, "Stale file handle"), "Stale file handle"),
-    (ValueError("PERMISSION_DENIED: Error opening"), "PERMISSION_DENIED"),
+    (
+      ValueError(
+        'PERMISSION_DENIED: Error reading "a/0": file "/r/d/1" Byte range [0,'
+        " 9): Permission denied [os_error_code='13'] [source locations='a.cc']"
+      ),
+      "restored: PERMISSION_DENIED: Permission denied. Nothing was changed",
+    ),
     (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "Out of memory"),
     (KeyError("opt_state"), "opt_state"),
   ],
@@ -189,6 +195,7 @@ def test_the_best_that_can_be_read_and_nothing_moves(tmp_path, states, caplog):
   assert step == 5
   assert same(restored, states[5])
   assert "checkpoint 2 in" in caplog.text
+  assert "checkpoint of step 5 is taken instead" in caplog.text
   assert sorted(tmp_path.rglob("*")) == before
 
 

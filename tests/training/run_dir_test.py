@@ -125,3 +125,11 @@ def test_a_run_of_another_order_of_samples_is_not_resumed(
   (tmp_path / "config.json").write_text(json.dumps(config))
   with pytest.raises(UserError, match="in another order.*--init_from="):
     run_dir_lib.check_resumable(tmp_path)
+
+
+def test_a_value_that_no_run_has_is_told_with_its_file(finished_run, tmp_path):
+  config = json.loads((finished_run / "config.json").read_text())
+  config["data"]["patch"] = -5
+  (tmp_path / "config.json").write_text(json.dumps(config))
+  with pytest.raises(UserError, match=r"config\.json: data\.patch must be"):
+    run_dir_lib.load(tmp_path)

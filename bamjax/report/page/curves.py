@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import json
+import operator
 from pathlib import Path
 
 import numpy as np
@@ -27,25 +28,25 @@ Series = tuple[int, str, np.ndarray, np.ndarray]
 def read(run_dir: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
   """Steps and values by name, of a run's metrics.jsonl.
 
-  None where there is no such file. A line that a killed process left unfinished
-  is passed over.
+  None where there is no such file. A line that is no row, as a killed process
+  may leave one, is passed over.
 
   Raises:
     UserError: the file cannot be read.
   """
   path = Path(run_dir) / "metrics.jsonl"
   try:
-    lines = path.read_text().splitlines() if path.exists() else []
-  except (OSError, UnicodeError) as error:
+    text = path.read_text(errors="replace") if path.exists() else ""
+  except OSError as error:
     raise UserError(f"{path} cannot be read: {error}") from None
   found = {}
-  for line in lines:
+  for line in text.splitlines():
     try:
       row = json.loads(line)
-      step = row.pop("step")
+      step = operator.index(row.pop("step"))
       # What was not finite is null.
       values = {k: float(v) for k, v in row.items() if v is not None}
-    except (ValueError, TypeError, AttributeError, KeyError):
+    except (ValueError, TypeError, AttributeError, LookupError):
       continue
     for name, value in values.items():
       found.setdefault(name, []).append((step, value))
