@@ -19,6 +19,8 @@ from typing import NoReturn
 
 import jax
 
+from bamjax.errors import UserError
+
 # Above 128, as after SIGTERM: the same command resumes. Schedulers that tell
 # failures apart (Kubeflow's ExitCode) start a job again at such a status.
 LOST = 128 + signal.SIGTERM
@@ -81,6 +83,8 @@ def watched(resume: Callable[[], str]) -> Iterator[None]:
   with watch.catches_abort():
     try:
       yield
+    except UserError:
+      raise
     except Exception:
       # Perhaps because a process is lost: then this does not return.
       watch.wait()
