@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 import io
+import json
 import os
 import random
 import sys
@@ -257,6 +258,15 @@ def test_arrays_larger_than_their_file_are_not_made(tmp_path):
     archive.writestr("weight.npy", stream.getvalue() + b"1234")
   text = message(load_weights, path)
   assert "weight has 4 bytes where 4,000,000,000,000 are told" in text
+
+
+@pytest.mark.parametrize("end", [4, 4 * 10**12])
+def test_headers_that_tell_more_than_the_file_has_are_refused(tmp_path, end):
+  path = tmp_path / "header.safetensors"
+  tensor = {"dtype": "F32", "shape": [10**6, 10**6], "data_offsets": [0, end]}
+  header = json.dumps({"weight": tensor}).encode()
+  path.write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
+  assert "not a readable safetensors file" in message(load_weights, path)
 
 
 def test_repeated_numbers_take_no_memory(tmp_path, torch):
