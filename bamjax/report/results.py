@@ -65,7 +65,8 @@ def make_row(
       folder of the super-resolved pictures.
 
   Returns:
-    The network, its `parameters` as the paper's Table 1 counts them,
+    The network, its `depth` where that is not the published one ("15 blocks"),
+    its `parameters` as the paper's Table 1 counts them,
     `benchmark`, `protocol` and `protocol_version`; the means
     `psnr_y`, `ssim_y`, `bicubic_psnr_y`, `bicubic_ssim_y` (None under `ntire`,
     which has them with `rgb` for `y`, and where there is no HR); `paper`, what
@@ -98,6 +99,7 @@ def describe(
     "model": network.model,
     "attn": network.attn,
     "scale": network.scale,
+    "depth": network.depth.removeprefix(", "),
     "normalization": _normalization(network),
     "source": network.source,
     "step": network.step,
@@ -129,7 +131,8 @@ def table(row: Row) -> Table:
     ]
 
   rows = [cells(image["name"], image) for image in row["images"]]
-  network = f"{row['model']} {row['attn']} ×{row['scale']}"
+  depth = f", {row['depth']}" if row.get("depth") else ""
+  network = f"{row['model']} {row['attn']} ×{row['scale']}{depth}"
   plus = " self-ensemble" if row["self_ensemble"] else ""
   step = f", step {row['step']}" if row["step"] is not None else ""
   tile = "" if row.get("tile") is None else f", tile {row['tile']}"

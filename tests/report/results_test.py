@@ -56,6 +56,14 @@ def test_a_row_holds_what_was_measured_and_what_the_paper_prints():
   assert rgb["psnr_y"] is None and rgb["psnr_rgb"] == 38.0
 
 
+def test_the_title_tells_a_depth_that_is_not_the_published_one():
+  found = row(model="edsr", blocks=15, features=64)
+  title = results.table(found).title
+  assert title == "edsr none ×2, 15 blocks on Set5, protocol matlab"
+  before = {k: v for k, v in found.items() if k != "depth"}
+  assert results.table(before).title.startswith("edsr none ×2 on")
+
+
 def test_the_table_names_protocols_and_never_mixes_them():
   text = results.table(row()).text()
   assert "imdn cca ×2 on Set5, protocol matlab" in text
