@@ -102,13 +102,15 @@ def _check_devices() -> None:
   # JAX asserts that a platform that is asked for has any.
   except (RuntimeError, AssertionError) as error:
     asked, reason = jax.config.jax_platforms, str(error).partition(" (set ")[0]
+    if not asked or (reason and "Unable to initialize" not in reason):
+      raise
     try:
       jax.config.update("jax_platforms", "")
       found = ", ".join(sorted({device.platform for device in jax.devices()}))
     except (RuntimeError, AssertionError):
       found = "none"
     raise UserError(
-      f"JAX_PLATFORMS={asked or ''}: there is no such device for JAX"
+      f"JAX_PLATFORMS={asked}: there is no such device for JAX"
       f"{f' ({reason})' if reason else ''}; there is: {found}. Unset"
       " JAX_PLATFORMS to use that, or install what is missing, for NVIDIA"
       " pip install -U 'jax[cuda13]' (or 'jax[cuda12]')"

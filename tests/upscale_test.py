@@ -262,6 +262,18 @@ def test_what_does_not_fit_in_memory_is_left_out_alone(
   assert os.listdir(tmp_path / "out") == ["rgb_x2.png"]
 
 
+def test_a_result_is_not_written_over_by_another(
+  folder, weights, tmp_path, monkeypatch, caplog
+):
+  # As where a disk takes A.png and a.png for one, which is not known before.
+  target = tmp_path / "a.png"
+  jobs = [(folder / "rgb.png", target), (folder / "gray.png", target)]
+  monkeypatch.setattr(upscaling, "plan_outputs", lambda *_: jobs)
+  assert upscale([folder], weights, tmp_path) == 1
+  assert "a.png holds another picture's result" in caplog.text
+  assert not pictures.read(target).gray
+
+
 @pytest.mark.parametrize("name", ["日" * 80, "😀" * 60, "caf\udce9"])
 def test_names_of_all_letters(folder, weights, tmp_path, name):
   os.replace(folder / "rgb.png", folder / f"{name}.png")
