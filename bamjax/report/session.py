@@ -242,7 +242,11 @@ def _find(folder: str | None, network: Network) -> Benchmark:
     raise UserError(
       f"no pictures to score {network.source} on; give --benchmarks=DIR"
     )
+  # Only here, since a file of weights needs no part of training.
+  from bamjax.training import run_data
+
   source = config_lib.make_source(network.config)
+  run_data.warn_of_other_pictures(Path(network.source), network.config, source)
   data = network.config.data
   folder = data.val_dir or data.data_dir
   return Benchmark(

@@ -38,10 +38,13 @@ def initialize(
     raise UserError(
       "--coordinator, --num_processes and --process_id belong together"
     )
-  if coordinator is not None and not re.fullmatch(r".+:\d+", coordinator):
-    raise UserError(
-      f"--coordinator is HOST:PORT, e.g. node0:1234; got {coordinator!r}"
-    )
+  if coordinator is not None:
+    match = re.fullmatch(r".+:(\d{1,5})", coordinator)
+    if not match or not 1 <= int(match[1]) <= 65535:
+      raise UserError(
+        "--coordinator is HOST:PORT, e.g. node0:1234, with a port from 1 to"
+        f" 65535; got {coordinator!r}"
+      )
   if num_processes is not None and not 0 <= process_id < num_processes:
     raise UserError(
       f"--process_id must be from 0 to {num_processes - 1}; got {process_id}"

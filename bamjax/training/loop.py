@@ -303,7 +303,7 @@ class _Run:
       )
 
   def _check_folder(self, step: int) -> None:
-    if not self._run_dir.is_dir():
+    if not (self._run_dir / run_dir_lib.CONFIG).exists():
       raise UserError(
         f"the run's folder {self._run_dir} was removed while it trained, with"
         f" its checkpoints; the run ends at step {step}"

@@ -7,9 +7,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import ml_collections
 import numpy as np
 
 from bamjax.data.crops import CropStore
+from bamjax.data.sources import Source
 from bamjax.errors import UserError
 from bamjax.files import write_atomically
 from bamjax.training.validation import Validation
@@ -26,15 +28,29 @@ def check_validation(path: Path, validation: Validation) -> None:
     path: of a run that has checkpoints.
     validation: what it is to validate on now.
   """
-  then = _read(path).get("validation")
-  now = _validation(validation)
-  if then not in (None, now):
+  counts = _changed(path, validation)
+  if counts:
     raise UserError(
       f"the validation pictures are not those that {path} began with"
-      f" ({then.get('pictures')} then, {now['pictures']} now, or others by"
-      " content): give those, or start another run from its weights, with"
+      f" ({counts}): give those, or start another run from its weights, with"
       f" --init_from={path} and another --run_dir"
     )
+
+
+def warn_of_other_pictures(
+  path: Path, config: ml_collections.ConfigDict, source: Source
+) -> None:
+  """Warns where a run has validated on other pictures than a source has now."""
+  limit = config.data.max_val_pictures
+  with contextlib.suppress(UserError):  # of pictures that are told elsewhere
+    counts = _changed(path, Validation(source.val, config.scale, limit))
+    if counts:
+      logging.warning(
+        "the validation pictures are not those that %s was trained with (%s):"
+        " the scores are those of other pictures",
+        path,
+        counts,
+      )
 
 
 def note(path: Path, store: CropStore, validation: Validation) -> None:
@@ -78,6 +94,17 @@ def abbreviate(names: list[str], most: int = 5) -> str:
   """The first few names, and how many more there are."""
   more = len(names) - most
   return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def _changed(path: Path, validation: Validation) -> str:
+  """How validation pictures differ from those noted; "" where they do not."""
+  then, now = _read(path).get("validation"), _validation(validation)
+  if not isinstance(then, dict) or then == now:
+    return ""
+  found = then.get("pictures")
+  if found == now["pictures"]:
+    return f"{found}, others by name or content"
+  return f"{found} then, {now['pictures']} now"
 
 
 def _validation(validation: Validation) -> dict[str, Any]:

@@ -335,6 +335,6 @@ def test_a_network_that_cannot_be_is_told(config, tmp_path):
 
 
 def test_a_coordinator_without_a_port_is_refused():
-  for name in ("localhost", "localhost:", "10.0.0.1:x"):
+  for name in ("localhost", "localhost:", "10.0.0.1:x", "::1:99999", "a:0"):
     with pytest.raises(UserError, match="--coordinator is HOST:PORT"):
       distributed.initialize(name, 1, 0)

@@ -2,14 +2,18 @@
 
 import json
 import logging
+import shutil
 
 import numpy as np
 import pytest
 
+from bamjax import config as config_lib
 from bamjax.data import cache
 from bamjax.data.crops import CropStore
 from bamjax.data.sources import Picture
 from bamjax.errors import UserError
+from bamjax.networks import Network
+from bamjax.report import session
 from bamjax.training import run_data
 from bamjax.training.validation import Validation
 
@@ -131,6 +135,21 @@ def test_other_validation_pictures_are_refused(tmp_path):
   for text in (json.dumps({"sha256": "0"}), "[]", "{"):
     (tmp_path / "data.json").write_text(text)
     run_data.check_validation(tmp_path, other)
+
+
+def test_a_run_is_not_scored_on_other_pictures_without_a_word(
+  finished_run, tmp_path, caplog
+):
+  config = config_lib.load(finished_run / "config.json")
+  config.data.val_dir = str(tmp_path / "pictures")
+  shutil.copytree(config.data.data_dir, config.data.val_dir)
+  network = Network(str(finished_run), "pan", "bam", 2, None, {}, 2, config)
+  session.find_benchmarks(session.Options(), network)
+  assert not caplog.text
+  shutil.copy(tmp_path / "pictures" / "a.png", tmp_path / "pictures" / "b.png")
+  session.find_benchmarks(session.Options(), network)
+  assert "not those that" in caplog.text
+  assert "(2, others by name or content)" in caplog.text
 
 
 def test_names_are_abbreviated():
