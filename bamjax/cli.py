@@ -136,8 +136,14 @@ def _keep_compiled() -> None:
   except (OSError, TypeError):
     processor = platform.processor()
   kind = hashlib.sha256(f"{platform.machine()} {processor}".encode())
-  root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-  folder = Path(root) / "bamjax" / f"xla-{kind.hexdigest()[:12]}"
+  try:
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(root) / "bamjax" / f"xla-{kind.hexdigest()[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+  except (OSError, RuntimeError):
+    return  # no home, as some containers' users, or one on a disk to read
+  if not os.access(folder, os.W_OK):
+    return
   jax.config.update("jax_compilation_cache_dir", str(folder))
   # All of them: a benchmark compiles many programs that are quick each.
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

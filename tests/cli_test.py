@@ -2,6 +2,7 @@
 
 import pytest
 
+from bamjax import cli
 import scripts
 
 SCRIPT = """
@@ -235,3 +236,26 @@ def test_a_device_that_is_not_there_is_told(call):
   assert done.code == 2 and done.err.count("\n") == 1
   assert "JAX_PLATFORMS=cuda: there is no such device" in done.err
   assert "there is: cpu" in done.err and "jax[cuda13]" in done.err
+
+
+@pytest.mark.parametrize("home", ["none", "not to be written"])
+def test_without_a_home_no_programs_are_kept(tmp_path, monkeypatch, home):
+  import jax
+
+  def no_home():
+    raise RuntimeError("Could not determine home directory.")
+
+  (tmp_path / "file").touch()
+  if home == "none":
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(cli.Path, "home", no_home)
+  else:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+  monkeypatch.setattr("bamjax.layers.onednn.usable", lambda: False)
+  before = jax.config.jax_compilation_cache_dir
+  jax.config.update("jax_compilation_cache_dir", None)
+  try:
+    cli._keep_compiled()
+    assert jax.config.jax_compilation_cache_dir is None
+  finally:
+    jax.config.update("jax_compilation_cache_dir", before)
