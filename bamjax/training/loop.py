@@ -283,7 +283,11 @@ class _Run:
         step, f"PSNR-Y {metrics[f'{best}psnr_y']:.3f} dB on validation"
       )
     if saving:
-      self._checkpoints.save(step, parallel.shared(state), metrics)
+      try:
+        self._checkpoints.save(step, parallel.shared(state), metrics)
+      except UserError:
+        self._check_folder(step)  # a better reason than that a file is absent
+        raise
     return state
 
   def _check_finite(self, state: TrainState, step: int, saving) -> None:

@@ -261,9 +261,21 @@ def test_validation_pictures_that_vanish_are_scored_from_memory(
   assert f"{expected['parameters']:,} parameters" in told
 
 
-def test_a_run_whose_folder_vanishes_says_so(copied, tmp_path, while_training):
+@pytest.mark.parametrize("moment", ["before", "while saving"])
+def test_a_run_whose_folder_vanishes_says_so(
+  copied, tmp_path, while_training, monkeypatch, moment
+):
   _, config = copied
-  while_training(lambda: shutil.rmtree(tmp_path / "gone"))
+
+  def remove(*args):
+    shutil.rmtree(tmp_path / "gone")
+    if args:
+      raise UserError("a checkpoint cannot be written; free some space")
+
+  if moment == "before":
+    while_training(remove)
+  else:
+    monkeypatch.setattr(loop.Checkpoints, "save", remove)
   with pytest.raises(UserError, match="gone was removed while it trained"):
     loop.train_and_evaluate(config, tmp_path / "gone")
   assert not (tmp_path / "gone").exists()
