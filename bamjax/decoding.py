@@ -1,24 +1,46 @@
 """Reads picture files with all that they hold: depth, alpha, profile, EXIF."""
 
+from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
 import io
 import logging
+import math
+import os
 from pathlib import Path
 import re
+import stat
 import struct
 import sys
+from typing import Any
+from typing import BinaryIO
 import warnings
 
 import numpy as np
 from PIL import Image
 from PIL import ImageCms
-from PIL import ImageOps
+from PIL import PngImagePlugin
+from PIL import UnidentifiedImageError
 
+from bamjax import tiff
 from bamjax.errors import UserError
+from bamjax.errors import warn_once
 
+# A profile or a text of more than Pillow's 1 MiB is no attack. Its bound on all
+# texts of a file, 64 MiB, stays.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 _DEEP = re.compile(r"(RGB|RGBA);16([BLN])")
+_GRAY_STEPS = {"L;2": 85, "L;4": 17}  # of gray with less than 8 bits
 _ORIENTATION = 0x0112
+_TURNS = {
+  2: Image.Transpose.FLIP_LEFT_RIGHT,
+  3: Image.Transpose.ROTATE_180,
+  4: Image.Transpose.FLIP_TOP_BOTTOM,
+  5: Image.Transpose.TRANSPOSE,
+  6: Image.Transpose.ROTATE_270,
+  7: Image.Transpose.TRANSVERSE,
+  8: Image.Transpose.ROTATE_90,
+}
 INNER_IFDS = (0x8769, 0x8825)  # of the camera, of the place
 # TIFF's tags of how pixels are stored, which are not the new file's.
 _STORAGE_TAGS = (
@@ -54,71 +76,139 @@ class Picture:
   lossless: bool = False
 
 
-def read(path: Path) -> Picture:
+def read(path: str | Path, *, metadata: bool = True) -> Picture:
   """Reads a PNG, JPEG, WebP, TIFF or BMP file.
 
-  16 bits a channel stay where they are RGB, RGBA or gray; gray with alpha gets
-  8. Palettes are looked up. CMYK becomes sRGB.
+  16 bits a channel stay where they are RGB or gray, with alpha or without.
+  Palettes are looked up. CMYK and Lab become sRGB. Of several frames or pages
+  the first is taken, and a warning says so.
+
+  Args:
+    path: of the file.
+    metadata: whether EXIF data, text and the like are wanted too.
 
   Raises:
-    UserError: the file is absent, cut short, no picture, or of a kind that
-      has no place here (32 bits a channel).
+    UserError: the file is absent, no regular file, cut short, no picture, or of
+      a kind that has no place here (32 bits a channel).
   """
   try:
     with warnings.catch_warnings():
       # Pillow warns of odd metadata in pictures that read well, and of large
       # pictures, which the user has named.
       warnings.simplefilter("ignore")
-      return _read(path)
+      # Opening a FIFO would wait for somebody to write.
+      if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError("it is no regular file")
+      # By its path, Pillow maps some files into memory, and scrambles those of
+      # them that are to be turned.
+      with open(path, "rb") as file:
+        return _read(path, file, metadata)
   except FileNotFoundError:
-    raise UserError(f"there is no file {path}") from None
+    link = os.path.islink(path)
+    raise UserError(
+      f"{path} is a link to nothing" if link else f"there is no file {path}"
+    ) from None
   # Damaged bytes can raise nearly anything in Pillow's plugins.
   except Exception as error:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    raise UserError(f"{path} cannot be read as a picture ({reason})") from None
+    raise UserError(
+      f"{path} cannot be read as a picture ({_reason(error)})"
+    ) from None
 
 
-def _read(path: Path) -> Picture:
-  with Image.open(path) as file:
-    if getattr(file, "n_frames", 1) > 1:
-      logging.warning("%s has several frames; the first is taken", path)
-    info = dict(file.info)
-    raw = _raw_mode(file)
-    exif = _described(file.getexif())
-    upright = ImageOps.exif_transpose(file)
-    text = _text(file)
-  icc = info.get("icc_profile")
-  if upright.mode in ("I", "F"):
-    raise ValueError("it has 32 bits a channel; 8 and 16 are known")
-  if upright.mode.startswith("I;16"):
-    deep = np.asarray(upright)
-    # In the machine's own order of bytes.
-    gray = deep.astype(np.uint16, copy=False)[..., None]
-    color, alpha, is_gray = np.broadcast_to(gray, (*deep.shape, 3)), None, True
+def to_8_bits(values: np.ndarray) -> np.ndarray:
+  """uint16 rounded to uint8; uint8 as it is."""
+  if values.dtype == np.uint8:
+    return values
+  return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _reason(error: Exception) -> str:
+  if isinstance(error, UnidentifiedImageError):
+    return "it is of no known kind"
+  if isinstance(error, MemoryError):
+    return "it does not fit into memory"
+  text = (isinstance(error, OSError) and error.strerror) or str(error)
+  text = " ".join(text.split()) or type(error).__name__
+  # Others speak of the reader's code, not of the file.
+  plain = OSError, ValueError, SyntaxError, Image.DecompressionBombError
+  return text if isinstance(error, plain) else f"it is damaged: {text}"
+
+
+def _read(path: str | Path, file: BinaryIO, metadata: bool) -> Picture:
+  if deep := tiff.read(file):
+    color, alpha, info = deep
+    icc, is_gray = info["icc_profile"], color.shape[2] == 1
+    exif, text = (_tiff_exif(path, file) if metadata else None), {}
   else:
-    if raw.startswith("LA;"):  # read as RGBA, 8 bits of 16
-      upright = upright.convert("LA")
-    upright, icc, is_gray = _simple(upright, icc)
-    bands = np.asarray(upright)
-    if _DEEP.fullmatch(raw):
-      bands = bands.astype(np.uint16) << 8 | _low_bytes(path, raw)
-    bands = bands if bands.ndim == 3 else bands[..., None]
-    alpha = bands[..., -1] if upright.mode in ("LA", "RGBA") else None
-    if is_gray:
-      color = np.broadcast_to(bands[..., :1], (*bands.shape[:2], 3))
-    else:
-      color = bands[..., :3]
-  dpi = info.get("dpi")
+    with Image.open(file) as image:
+      frames = getattr(image, "n_frames", 1)
+      color, alpha, icc, is_gray, exif = _pixels(path, image, file)
+      # An MPO's other frames are previews.
+      frames = 1 if image.format == "MPO" else frames
+      info = {**image.info, "n_frames": frames}
+      exif = _try_exif(path, lambda: _described(exif)) if metadata else None
+      text = _text(image) if metadata else {}
+  if info["n_frames"] > 1:
+    warn_once(f"{path} has several frames or pages; the first is taken")
+  if is_gray:
+    color = np.broadcast_to(color, (*color.shape[:2], 3))
   return Picture(
     color=color,
     alpha=alpha,
     gray=is_gray,
     icc=icc,
-    dpi=tuple(map(float, dpi)) if dpi and all(dpi) else None,
+    dpi=_density(info.get("dpi")),
     exif=exif,
     text=text,
-    lossless=_is_lossless_webp(path),
+    lossless=metadata and _is_lossless_webp(file),
   )
+
+
+def _pixels(path, image: Image.Image, file: BinaryIO):
+  """Colour H×W×C, alpha, profile, whether it is gray, and EXIF data."""
+  raw = _raw_mode(image)
+  if raw == "LA;16B":
+    # Pillow drops half of its bits; as RGBA, its four bytes a pixel are kept.
+    _retile(image, "RGBA")
+  image.load()
+  # Of a TIFF file, the orientation is undone now and no longer in here.
+  exif = _try_exif(path, image.getexif) or Image.Exif()
+  turn = _TURNS.get(exif.get(_ORIENTATION))
+
+  def upright(image):
+    return image if turn is None else image.transpose(turn)
+
+  icc, key = image.info.get("icc_profile"), image.info.get("transparency")
+  if image.mode in ("I", "F"):
+    raise ValueError("it has 32 bits a channel; 8 and 16 are known")
+  deep, alpha = None, None
+  if image.mode.startswith("I;16"):
+    # In the machine's own order of bytes.
+    deep = np.asarray(upright(image)).astype(np.uint16, copy=False)[..., None]
+  elif raw == "LA;16B":
+    pair = np.ascontiguousarray(upright(image)).view(">u2").astype(np.uint16)
+    deep, alpha = pair[..., :1], pair[..., 1]
+  elif _DEEP.fullmatch(raw):
+    high = np.asarray(upright(image)).astype(np.uint16)
+    # Read once more, as if the bytes stood in the other order.
+    file.seek(0)
+    with Image.open(file) as again:
+      _retile(again, _swapped(raw))
+      deep = high << 8 | np.asarray(upright(again))
+    if deep.shape[2] == 4:
+      deep, alpha = deep[..., :3], deep[..., 3]
+  if deep is not None:
+    if key is not None:
+      alpha = np.where((deep == key).all(axis=-1), 0, 65535).astype(np.uint16)
+    return deep, alpha, icc, deep.shape[2] == 1, exif
+  if raw in _GRAY_STEPS and isinstance(key, int):
+    image.info["transparency"] = key * _GRAY_STEPS[raw]
+  simple, icc, is_gray = _simple(upright(image), icc)
+  bands = np.asarray(simple)
+  bands = bands if bands.ndim == 3 else bands[..., None]
+  if simple.mode in ("LA", "RGBA"):
+    bands, alpha = bands[..., :-1], bands[..., -1]
+  return bands, alpha, icc, is_gray, exif
 
 
 def _text(file: Image.Image) -> dict[str, str]:
@@ -133,43 +223,72 @@ def _text(file: Image.Image) -> dict[str, str]:
   }
 
 
-def _is_lossless_webp(path: Path) -> bool:
+def _is_lossless_webp(file: BinaryIO) -> bool:
   """Whether the first frame of a file is one of WebP's lossless ones."""
-  with path.open("rb") as file:
-    header = file.read(12)
-    if header[:4] != b"RIFF" or header[8:] != b"WEBP":
-      return False
-    while len(head := file.read(8)) == 8:
-      kind, size = struct.unpack("<4sI", head)
-      if kind in (b"VP8L", b"VP8 "):
-        return kind == b"VP8L"
-      # The chunks of a frame stand within one of its own.
-      file.seek(16 if kind == b"ANMF" else size + size % 2, 1)
+  file.seek(0)
+  header = file.read(12)
+  if header[:4] != b"RIFF" or header[8:] != b"WEBP":
+    return False
+  while len(head := file.read(8)) == 8:
+    kind, size = struct.unpack("<4sI", head)
+    if kind in (b"VP8L", b"VP8 "):
+      return kind == b"VP8L"
+    # The chunks of a frame stand within one of its own.
+    file.seek(16 if kind == b"ANMF" else size + size % 2, 1)
   return False
 
 
-def _raw_mode(file: Image.Image) -> str:
+def _raw_mode(image: Image.Image) -> str:
   """How the file stores a pixel, in Pillow's words, "RGB;16B"; or ""."""
-  args = file.tile[0][3] if getattr(file, "tile", None) else ""
+  args = image.tile[0][3] if getattr(image, "tile", None) else ""
   args = args[0] if isinstance(args, tuple) and args else args
   return args if isinstance(args, str) else ""
 
 
-def _low_bytes(path: Path, raw: str) -> np.ndarray:
-  """The low bytes of 16-bit pixels, of which Pillow reads the high ones.
+def _retile(image: Image.Image, raw: str) -> None:
+  """Makes Pillow take the file's pixels for others."""
+  image.tile = [
+    t._replace(args=raw if isinstance(t[3], str) else (raw, *t[3][1:]))
+    for t in image.tile
+  ]
 
-  Read once more, as if the bytes stood in the other order.
-  """
+
+def _swapped(raw: str) -> str:
+  """A mode of 16 bits, by whose name Pillow reads the low bytes."""
   mode, order = _DEEP.fullmatch(raw).groups()
   native = "L" if sys.byteorder == "little" else "B"
   order = native if order == "N" else order
-  other = f"{mode};16{'L' if order == 'B' else 'B'}"
-  with Image.open(path) as file:
-    file.tile = [
-      t._replace(args=other if isinstance(t[3], str) else (other, *t[3][1:]))
-      for t in file.tile
-    ]
-    return np.asarray(ImageOps.exif_transpose(file))
+  return f"{mode};16{'L' if order == 'B' else 'B'}"
+
+
+def _try_exif(
+  path: str | Path, load: Callable[[], Image.Exif | None]
+) -> Image.Exif | None:
+  """EXIF data; None, and a warning, where they are damaged."""
+  try:
+    return load()
+  except Exception as error:
+    logging.warning("%s: no EXIF data is read (%s)", path, _reason(error))
+    return None
+
+
+def _tiff_exif(path: str | Path, file: BinaryIO) -> Image.Exif | None:
+  def load():
+    exif = Image.Exif()
+    exif.load_from_fp(file)
+    return _described(exif)
+
+  return _try_exif(path, load)
+
+
+def _density(dpi: Any) -> tuple[float, float] | None:
+  """Pixels per inch, where there are sensible ones."""
+  try:
+    across, down = map(float, dpi)
+  except (TypeError, ValueError, ArithmeticError):
+    return None
+  sensible = all(math.isfinite(d) and d > 0 for d in (across, down))
+  return (across, down) if sensible else None
 
 
 def _simple(
@@ -193,8 +312,9 @@ def _simple(
       return rgb, None, False
     except (OSError, ImageCms.PyCMSError):
       pass  # a broken profile, as good as none
-  # A profile of the other colours says nothing of RGB.
-  return picture.convert("RGB"), None if mode == "CMYK" else icc, False
+  # A profile of other colours says nothing of RGB.
+  icc = None if mode in ("CMYK", "LAB") else icc
+  return picture.convert("RGB"), icc, False
 
 
 def _described(exif: Image.Exif) -> Image.Exif | None:

@@ -18,6 +18,7 @@ _EXIF_IFD, _WIDTH, _HEIGHT = 0x8769, 0xA002, 0xA003
 # Pixels per inch that are told; JFIF has 16 bits for them, others 31 per meter.
 _DENSITIES = {"JPEG": (0.5, 65535)}
 _DENSITY = 0.03, 1e7
+_PILLOW_OPENS = 2**20  # bytes of a profile, unless told otherwise as by us
 _MAIN = 0  # in place of the number of an inner directory
 _Tag = tuple[int, int, Any]  # directory, number, value
 
@@ -75,6 +76,8 @@ def _fitting(
 
 def _holds(kind: str, **found: Any) -> bool:
   """Whether a picture of one pixel is written with it, and can be opened."""
+  if kind == "PNG" and len(found.get("icc_profile", b"")) > _PILLOW_OPENS:
+    return False
   file = io.BytesIO()
   if kind == "TIFF":  # libtiff, as in `pictures`, is more particular
     found["compression"] = "tiff_adobe_deflate"

@@ -13,11 +13,14 @@ from jax.errors import JaxRuntimeError
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 from tqdm import tqdm
 
 from bamjax import pictures
+from bamjax.data.images import count_kinds
 from bamjax.data.images import list_pictures
 from bamjax.errors import UserError
+from bamjax.errors import warn_once
 from bamjax.files import check_target
 from bamjax.files import identity
 from bamjax.inference import Upscaler
@@ -131,9 +134,11 @@ def upscale_picture(upscaler: Upscaler, picture: Picture, progress=None):
   """Upscales a picture and its alpha, both by the network.
 
   Of gray pictures and of alpha, the network sees three equal channels; the
-  mean of the three it returns is taken. Profile, density and EXIF data stay.
+  mean of the three it returns is taken. Under full transparency, it sees the
+  color of the nearest pixel that is visible: whatever stands there would tinge
+  the rim. Profile, density and EXIF data stay.
   """
-  color = upscaler(picture.color, progress)
+  color = upscaler(_visible_color(picture), progress)
   if picture.gray:
     color = np.broadcast_to(_mean(color)[..., None], color.shape)
   alpha = picture.alpha
@@ -145,6 +150,19 @@ def upscale_picture(upscaler: Upscaler, picture: Picture, progress=None):
       alpha = upscaler(np.broadcast_to(alpha[..., None], shape), progress)
       alpha = _mean(alpha)
   return dataclasses.replace(picture, color=color, alpha=alpha)
+
+
+def _visible_color(picture: Picture) -> np.ndarray:
+  """The color, under full transparency that of the nearest visible pixel."""
+  if picture.alpha is None:
+    return picture.color
+  hidden = picture.alpha == 0
+  if hidden.all() or not hidden.any():
+    return picture.color
+  nearest = ndimage.distance_transform_edt(
+    hidden, return_distances=False, return_indices=True
+  )
+  return picture.color[tuple(nearest)]
 
 
 def _mean(image: np.ndarray) -> np.ndarray:
@@ -166,10 +184,13 @@ def find_inputs(inputs: Sequence[str]) -> list[Path]:
     path = Path(name)
     if path.is_dir():
       found += list_pictures(path)
-    elif path.exists():
+    elif path.exists() or path.is_symlink():
       found.append(path)
-    elif matches := sorted(glob.glob(name, recursive=True)):
-      found += [p for p in map(Path, matches) if p.is_file()]
+    elif matches := [*map(Path, sorted(glob.glob(name, recursive=True)))]:
+      folders = [p for p in matches if p.is_dir()]
+      if folders:
+        warn_once(f"{name}: passed over {count_kinds(folders)}")
+      found += [p for p in matches if p not in folders]
     else:
       raise UserError(f"there is no file, folder or match of {name}")
   if not found:

@@ -10,6 +10,7 @@ import bamjax
 from bamjax import pictures
 from bamjax import pretrained
 from bamjax import upscaling
+from bamjax.data import resize
 from bamjax.errors import UserError
 from bamjax.upscaling import Options
 from models import small
@@ -100,6 +101,46 @@ def test_alpha_is_upscaled_by_the_network(weights):
   flat = np.full(alpha.shape, 77, np.uint8)
   larger = upscaling.upscale_picture(upscaler, pictures.Picture(RGB, flat))
   assert (larger.alpha == 77).all()
+
+
+@pytest.mark.parametrize("under", ["black", "noise"])
+def test_color_under_transparency_does_not_tinge_the_rim(under):
+  y, x = np.mgrid[:32, :32]
+  alpha = np.clip(11 - np.hypot(y - 15.5, x - 15.5), 0, 1)
+  alpha = (alpha * 255).astype(np.uint8)
+  visible = np.stack([200 + x, 4 * y, 3 * x], axis=-1)
+  noise = np.random.default_rng(0).integers(0, 256, visible.shape)
+  hidden = noise if under == "noise" else 0
+  color = np.where(alpha[..., None], visible, hidden).astype(np.uint8)
+
+  def upscaler(image, progress=None):
+    return resize.upscale(image, 2)
+
+  larger = upscaling.upscale_picture(upscaler, pictures.Picture(color, alpha))
+  # Bicubic of color that is multiplied by alpha, and of alpha.
+  share = (alpha[..., None] / 255).astype(np.float32)
+  color_share = resize.upscale(color / 255 * share, 2)
+  want = color_share / np.maximum(resize.upscale(share, 2), 0.01) * 255
+  seen = larger.alpha > 32
+  assert np.abs(larger.color - want)[seen].max() < 6
+  # All of it hidden: it stays.
+  none = pictures.Picture(color, np.zeros_like(alpha))
+  same = upscaling.upscale_picture(upscaler, none).color
+  np.testing.assert_array_equal(same, upscaler(color))
+
+
+def test_links_that_lead_nowhere_are_left_out(weights, tmp_path, caplog):
+  folder = tmp_path / "in"
+  (folder / "inner").mkdir(parents=True)
+  Image.fromarray(RGB).save(folder / "rgb.png")
+  (folder / "dangling.png").symlink_to("absent.png")
+  os.mkfifo(folder / "fifo.png")
+  for inputs in ([folder], [folder / "*"], sorted(folder.glob("*.png"))):
+    caplog.clear()
+    assert upscale(inputs, weights, tmp_path / "out") == 1
+    assert "left out: " in caplog.text and "dangling.png" in caplog.text
+    assert "fifo.png cannot be read" in caplog.text
+    assert size(tmp_path / "out" / "rgb_x2.png") == (60, 42)
 
 
 def test_names_are_made_as_asked(folder, weights, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ name that pairs the two are told by its own name and by those of its folders:
     Set5/HR/x2/baby_HR_x2.png   Set5/LRBI/x2/baby_LRBI_x2.png
     Set5/GTmod12/baby.png       Set5/LRbicx2/baby.png
     Set5/image_SRF_2/img_001_SRF_2_HR.png            …/img_001_SRF_2_LR.png
+    RealSR/Canon_001_HR.png     RealSR/Canon_001_LR2.png
     Set5/baby.bmp               LR is then made
     RealSet/LR/photo.jpg        LR only: upscaled, not scored
 """
@@ -14,6 +15,7 @@ name that pairs the two are told by its own name and by those of its folders:
 from collections.abc import Iterable
 import dataclasses
 import logging
+import os
 from pathlib import Path
 import re
 
@@ -22,6 +24,7 @@ import numpy as np
 from bamjax.data import images
 from bamjax.data import resize
 from bamjax.errors import UserError
+from bamjax.errors import warn_once
 from bamjax.files import readable
 
 _DEPTH = 4  # folders between a benchmark and its pictures, at most
@@ -31,7 +34,9 @@ _SUFFIX = re.compile(
   r"(?P<key>.+?)(?:[_-]?(?P<role>HR|GT|LRBI|LR|BI))?[_-]?x(?P<scale>\d)",
   re.IGNORECASE,
 )
-_ROLE = re.compile(r"(?P<key>.+)[_-](?P<role>HR|GT|LRBI|LR)", re.IGNORECASE)
+_ROLE = re.compile(
+  r"(?P<key>.+)[_-](?P<role>HR|GT|LRBI|LR)(?P<scale>\d)?", re.IGNORECASE
+)
 _HR_FOLDER = re.compile(
   r"(?:^|[_-])(?:hr|gt|gtmod\d+|original|ground_?truth)(?=$|[_-])",
   re.IGNORECASE,
@@ -135,6 +140,12 @@ def find_benchmark(folder: str | Path, scale: int) -> Benchmark:
   if not folder.is_dir():
     raise UserError(f"there is no folder {folder}")
   hr, lr = _split([_classify(folder, p) for p in _pictures(folder)], scale)
+  if hr and lr and not hr.keys() & lr.keys():
+    raise UserError(
+      f"{folder}, ×{scale}: no LR file fits an HR file by name"
+      f" ({min(lr.values())}, {min(hr.values())}); rename them, or move the LR"
+      " files away to have LR made by bicubic"
+    )
   keys = hr.keys() or lr.keys()  # LR alone is upscaled, and not scored
   for text, names in (
     ("is made by bicubic", hr.keys() - lr.keys()),
@@ -164,15 +175,26 @@ def benchmark_name(folder: str | Path) -> str:
 
 
 def _pictures(folder: Path) -> list[Path]:
-  found = [
-    path
-    for path in folder.rglob("*")
-    if path.suffix.lower() in images.EXTENSIONS
-    and len(path.relative_to(folder).parts) <= _DEPTH
-    and not any(p.startswith(".") for p in path.relative_to(folder).parts)
-    and path.is_file()
-  ]
+  """Picture files, links that lead nowhere among them; counts what else is."""
+  found, others = [], []
+  for root, folders, names in os.walk(folder, followlinks=True):
+    here = Path(root)
+    deepest = len(here.relative_to(folder).parts) == _DEPTH - 1
+    for name in (n for n in names if not n.startswith(".")):
+      is_picture = Path(name).suffix.lower() in images.EXTENSIONS
+      (found if is_picture else others).append(here / name)
+    inner = [here / name for name in folders if not name.startswith(".")]
+    entered = [] if deepest else [p for p in inner if not _loops(p)]
+    others += [path for path in inner if path not in entered]
+    folders[:] = [path.name for path in entered]
+  if others:
+    warn_once(f"{folder}: passed over {images.count_kinds(others)}")
   return sorted(found)
+
+
+def _loops(folder: Path) -> bool:
+  """Whether it is a link to a folder that it lies in."""
+  return folder.resolve() in (folder.parent.resolve() / "_").parents
 
 
 def _classify(folder: Path, path: Path) -> _File:
@@ -228,6 +250,12 @@ def _split(
     logging.warning("left out, twins by name: %s%s", twins[0], more)
   hr, lr = found["hr"], found["lr"]
   if hr:  # the benchmark names its HR: other pictures are none of it
+    if strangers := sorted(found[None].values()):
+      made = "" if lr else ", and LR is made by bicubic"
+      warn_once(
+        f"{strangers[0].parent}: passed over {len(strangers)} whose names tell"
+        f" neither HR nor LR ({strangers[0].name}, …){made}"
+      )
     return hr, lr
   for key, path in found[None].items():
     # "babyx2" beside "baby" is its LR; without it, a picture of that name.

@@ -1,13 +1,14 @@
 """Picture files in, 8-bit RGB out."""
 
+import collections
+from collections.abc import Iterable
 from pathlib import Path
-import warnings
 
 import numpy as np
-from PIL import Image
-from PIL import ImageOps
 
+from bamjax import decoding
 from bamjax.errors import UserError
+from bamjax.errors import warn_once
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -15,51 +16,53 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 def list_pictures(folder: str | Path) -> list[Path]:
   """Picture files of a folder, by extension, sorted by name.
 
+  Links that lead nowhere are among them, so that their reader names them. What
+  else the folder holds is counted in a warning, hidden files apart.
+
   Raises:
     UserError: it is no folder or holds no picture.
   """
   folder = Path(folder)
   if not folder.is_dir():
     raise UserError(f"there is no folder {folder}")
-  found = sorted(
-    p
-    for p in folder.iterdir()
-    if p.suffix.lower() in EXTENSIONS
-    and not p.name.startswith(".")
-    and p.is_file()
-  )
+  found, others = [], []
+  for path in sorted(folder.iterdir()):
+    if path.name.startswith("."):
+      continue
+    is_picture = path.suffix.lower() in EXTENSIONS and not path.is_dir()
+    (found if is_picture else others).append(path)
   if not found:
+    besides = f"; it holds {count_kinds(others)}" if others else ""
     raise UserError(
-      f"the folder {folder} holds no picture ({', '.join(EXTENSIONS)})"
+      f"the folder {folder} holds no picture ({', '.join(EXTENSIONS)}){besides}"
     )
+  if others:
+    warn_once(f"{folder}: passed over {count_kinds(others)}")
   return found
+
+
+def count_kinds(paths: Iterable[Path]) -> str:
+  """Tells how many there are of each kind: "3 .gif, 2 folder(s)"."""
+  kinds = collections.Counter(map(_kind, paths))
+  return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+
+
+def _kind(path: Path) -> str:
+  if path.is_dir():
+    return "folder(s)"
+  if path.is_symlink() and not path.exists():
+    return "broken link(s)"
+  return path.suffix.lower() or "without extension"
 
 
 def read_rgb(path: str | Path) -> np.ndarray:
   """Reads a picture as H×W×3 uint8, upright.
 
-  Gray is repeated, a palette is looked up, alpha is dropped, 16 bits become 8.
+  Gray is repeated, a palette is looked up, alpha is dropped, 16 bits are
+  rounded to 8; otherwise as `decoding.read` has it.
 
   Raises:
     UserError: the file is absent, cut short, or no picture.
   """
-  try:
-    with warnings.catch_warnings():
-      # Pillow warns of odd metadata in pictures that read well.
-      warnings.simplefilter("ignore")
-      with Image.open(path) as file:
-        picture = ImageOps.exif_transpose(file)
-        if picture.mode.startswith("I") or picture.mode == "F":
-          values = np.asarray(picture, np.float64)
-          peak = 65535 if picture.mode.startswith("I") else 1
-          gray = np.clip(values / peak, 0, 1) * 255
-          return np.repeat((gray + 0.5).astype(np.uint8)[..., None], 3, axis=2)
-        if picture.mode in ("P", "PA"):
-          picture = picture.convert("RGBA")
-        return np.asarray(picture.convert("RGB"))
-  except FileNotFoundError:
-    raise UserError(f"there is no file {path}") from None
-  except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
-    raise UserError(
-      f"{path} cannot be read as a picture ({' '.join(str(e).split())})"
-    ) from None
+  color = decoding.read(path, metadata=False).color
+  return np.ascontiguousarray(decoding.to_8_bits(color))

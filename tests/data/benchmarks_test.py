@@ -127,6 +127,35 @@ def test_files_of_one_name_and_two_kinds_are_two_pictures(tmp_path, caplog):
   assert "bx2.png (beside" in caplog.text
 
 
+def test_lr_that_fits_no_hr_is_told(tmp_path, caplog):
+  folder = lay(
+    tmp_path, *(f"a_{kind}.png" for kind in ("HR", "LR2", "LR3", "crop"))
+  )
+  assert found(folder, 2) == {"a": ("a_HR.png", "a_LR2.png")}
+  assert found(folder, 3) == {"a": ("a_HR.png", "a_LR3.png")}
+  assert "passed over 1 whose names tell neither HR nor LR" in caplog.text
+  assert "made by bicubic" not in caplog.text
+  assert found(folder, 4) == {"a": ("a_HR.png", None)}
+  assert "LR (a_crop.png, …), and LR is made by bicubic" in caplog.text
+  lay(tmp_path / "none", "HR/a.png", "LR/X2/img_a.png")
+  with pytest.raises(UserError, match="no LR file fits an HR file by name"):
+    find_benchmark(tmp_path / "none", 2)
+
+
+def test_links_are_followed_and_the_rest_is_counted(tmp_path, caplog):
+  lay(tmp_path / "elsewhere", "a.png")
+  folder = lay(tmp_path / "Set5", "LR/X2/a.png", "one/two/three/four/b.png")
+  (folder / "HR").symlink_to(tmp_path / "elsewhere")
+  (folder / "LR" / "loop").symlink_to("..")
+  (folder / "HR" / "b.png").symlink_to("absent.png")
+  (folder / "HR" / "list.txt").touch()
+  assert found(folder, 2) == {
+    "a": ("HR/a.png", "LR/X2/a.png"),
+    "b": ("HR/b.png", None),
+  }
+  assert "passed over 1 .txt, 2 folder(s)" in caplog.text
+
+
 def test_twins_are_told(tmp_path, caplog):
   folder = lay(tmp_path, "GT/a.png", "HR/a.png", "GT/b.png", "HR/b.png")
   assert found(folder, 2)["a"] == ("GT/a.png", None)

@@ -73,3 +73,24 @@ def test_lists_pictures_by_extension(tmp_path):
   (tmp_path / "empty").mkdir()
   with pytest.raises(UserError, match="holds no picture"):
     images.list_pictures(tmp_path / "empty")
+
+
+def test_what_a_folder_holds_besides_is_counted(tmp_path, caplog):
+  for name in ("a.png", "b.gif", "c.GIF", "d.jfif", "e.avif", "f", ".hidden"):
+    (tmp_path / name).touch()
+  (tmp_path / "inner.png").mkdir()
+  (tmp_path / "broken").symlink_to("absent")
+  (tmp_path / "dangling.png").symlink_to("absent.png")
+  (tmp_path / "loop.png").symlink_to("loop.png")
+  # Links among the pictures are for their reader to name.
+  found = [p.name for p in images.list_pictures(tmp_path)]
+  assert found == ["a.png", "dangling.png", "loop.png"]
+  counted = (
+    "2 .gif, 1 .jfif, 1 broken link(s), 1 folder(s), 1 without extension"
+  )
+  assert f"passed over 1 .avif, {counted}" in caplog.text
+  images.list_pictures(tmp_path)
+  assert len(caplog.records) == 1
+  (tmp_path / "inner.png" / "b.gif").touch()
+  with pytest.raises(UserError, match="holds no picture .*; it holds 1 .gif"):
+    images.list_pictures(tmp_path / "inner.png")

@@ -1,0 +1,165 @@
+"""TIFF files that Pillow reads wrongly: of 16 bits, in planes, with extras.
+
+They are for tifffile. It has no LZW: such a file is Pillow's where it is one
+that Pillow reads right, and an error otherwise.
+"""
+
+from collections.abc import Callable
+import logging
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF
+_MINISWHITE, _MINISBLACK, _RGB = 0, 1, 2
+_COLORS = {_MINISWHITE: 1, _MINISBLACK: 1, _RGB: 3}
+_ASSOCIATED, _UNASSOCIATED = 1, 2
+_INCH, _CENTIMETER = 2, 3
+_ORIENTATION, _DENSITY, _UNIT, _PROFILE = 274, (282, 283), 296, 34675
+_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+  2: lambda a: a[:, ::-1],
+  3: lambda a: a[::-1, ::-1],
+  4: lambda a: a[::-1],
+  5: lambda a: a.swapaxes(0, 1),
+  6: lambda a: np.rot90(a, -1),
+  7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+  8: lambda a: np.rot90(a),
+}
+
+
+def read(
+  file: BinaryIO,
+) -> tuple[np.ndarray, np.ndarray | None, dict] | None:
+  """Reads a TIFF file's first picture, if it is not one for Pillow.
+
+  Args:
+    file: at its start; is there again afterwards.
+
+  Returns:
+    H×W×C, upright, uint8 or uint16, C being 1 (gray) or 3 (RGB); H×W of alpha,
+    of the same dtype, or None; and `icc_profile`, `dpi` and `n_frames` as
+    Pillow has them. None where the file is one for Pillow.
+
+  Raises:
+    ValueError: it is damaged, or of a kind that nothing here reads right.
+  """
+  magic = file.read(4)
+  file.seek(0)
+  if magic not in _MAGIC:
+    return None
+  import tifffile
+
+  # What matters comes as an exception.
+  logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+  with tifffile.TiffFile(file) as tiff:
+    page = tiff.pages[0]
+    found = None
+    if not _is_for_pillow(page):
+      _check_whole(page, file)
+      found = *_read(page), _info(page, len(tiff.pages))
+  file.seek(0)
+  return found
+
+
+def _is_for_pillow(page) -> bool:
+  """Whether Pillow reads it right; an error, if nothing does."""
+  import tifffile
+
+  bits, planar = page.bitspersample, page.planarconfig == 2
+  if isinstance(bits, tuple) or bits < 8:
+    return True
+  if bits not in (8, 16) or page.sampleformat != 1:
+    kind = {2: " signed", 3: " float"}.get(page.sampleformat, "")
+    raise ValueError(
+      f"it has {bits}{kind} bits a channel; 8 and 16 unsigned ones are known"
+    )
+  extra = tuple(page.extrasamples)
+  if bits == 8 and not extra and not (planar and page.samplesperpixel > 1):
+    return True
+  known = page.photometric in _COLORS
+  try:
+    tifffile.TIFF.DECOMPRESSORS[page.compression]
+    tifffile.TIFF.UNPREDICTORS[page.predictor]
+    if known:
+      return False
+  except KeyError:
+    pass
+  if bits == 8 and not (planar and extra):
+    return True
+  plain = (_MINISBLACK, ()), (_RGB, ()), (_RGB, (_UNASSOCIATED,))
+  if bits == 16 and not planar and (page.photometric, extra) in plain:
+    return True
+  layout = page.photometric, page.compression
+  layout = ", ".join(str(getattr(code, "name", code)) for code in layout)
+  raise ValueError(
+    f"it has {bits} bits a channel in a rare layout ({layout}); save it as"
+    " 8-bit RGB or as PNG"
+  )
+
+
+def _check_whole(page, file: BinaryIO) -> None:
+  """Raises ValueError for what is not there, before memory is taken for it."""
+  size = page.imagewidth * page.imagelength
+  # As Pillow does.
+  if Image.MAX_IMAGE_PIXELS and size > 2 * Image.MAX_IMAGE_PIXELS:
+    raise ValueError(f"its {size} pixels exceed the limit")
+  end = file.seek(0, 2)
+  starts, counts = page.dataoffsets, page.databytecounts
+  needed = size * page.samplesperpixel * page.bitspersample // 8
+  if (
+    not counts
+    or len(starts) != len(counts)
+    or min(counts) == 0
+    or max(map(sum, zip(starts, counts, strict=True))) > end
+    or (page.compression == 1 and sum(counts) < needed)
+  ):
+    raise ValueError("it is cut short")
+
+
+def _read(page) -> tuple[np.ndarray, np.ndarray | None]:
+  samples = page.asarray()
+  if page.samplesperpixel == 1:
+    samples = samples[..., None]
+  elif page.planarconfig == 2:
+    samples = np.moveaxis(samples, 0, -1)
+  shape = page.imagelength, page.imagewidth, page.samplesperpixel
+  count = _COLORS[page.photometric]
+  if samples.shape != shape or shape[2] < count:
+    raise ValueError(f"its samples have shape {samples.shape}")
+  turn = _UPRIGHT.get(page.tags.valueof(_ORIENTATION), lambda a: a)
+  samples = turn(samples)
+  color, alpha = samples[..., :count], None
+  extra = tuple(page.extrasamples)
+  if not extra and count == 3 and shape[2] == 4:
+    extra = (_UNASSOCIATED,)  # what others take it for
+  for index, kind in enumerate(extra, count):
+    if kind in (_ASSOCIATED, _UNASSOCIATED):
+      alpha = samples[..., index]
+      if kind == _ASSOCIATED:
+        color = _divided(color, alpha)
+      break
+  if page.photometric == _MINISWHITE:
+    color = np.invert(color)
+  return color, alpha
+
+
+def _divided(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+  """Color that was multiplied by alpha, as it was before."""
+  peak = np.uint32(np.iinfo(color.dtype).max)
+  alpha = alpha[..., None].astype(np.uint32)
+  # 65535² + 32767 is below 2³².
+  whole = (color * peak + alpha // 2) // np.maximum(alpha, 1)
+  return np.minimum(whole, peak).astype(color.dtype)
+
+
+def _info(page, pages: int) -> dict:
+  info = {"icc_profile": page.tags.valueof(_PROFILE), "n_frames": pages}
+  unit = page.tags.valueof(_UNIT, _INCH)
+  both = [page.tags.valueof(tag) for tag in _DENSITY]
+  if unit in (_INCH, _CENTIMETER) and all(
+    isinstance(r, tuple) and len(r) == 2 and all(r) for r in both
+  ):
+    per_inch = 1 if unit == _INCH else 2.54
+    info["dpi"] = tuple(per_inch * top / bottom for top, bottom in both)
+  return info
