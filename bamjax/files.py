@@ -133,6 +133,22 @@ def new_file(path: Path) -> Path:
       return path.with_name(name)
 
 
+class _Untouched(Exception):
+  """Ends `replacing` before anything is replaced."""
+
+
+def check_writable(path: Path) -> None:
+  """Tries whether a file can be written, before the work that it is for.
+
+  Makes its folder, and leaves the file as it is.
+
+  Raises:
+    UserError: it cannot.
+  """
+  with contextlib.suppress(_Untouched), replacing(path):
+    raise _Untouched
+
+
 def write_atomically(path: Path, text: str) -> None:
   """Writes a file whole or not at all, and makes its folder.
 

@@ -245,6 +245,10 @@ def test_bad_pictures_are_left_out(finished_run, tmp_path, caplog):
     ({"run_dir": ["RUN"], "scale": ["3"]}, "a run of scale 2, not 3"),
     ({"run_dir": ["RUN"], "benchmarks": ["absent"]}, "there is no folder"),
     ({"run_dir": ["RUN"], "tile": -1}, "--tile"),
+    (
+      {"run_dir": ["RUN"], "output": __file__},
+      "results.json cannot be written",
+    ),
     ({"compare": ["RUN"]}, "two runs or files"),
     ({"compare": ["RUN", "RUN"], "run_dir": ["RUN"]}, "goes without"),
   ],
@@ -256,8 +260,9 @@ def test_mistakes(finished_run, tmp_path, options, message):
     else value
     for key, value in options.items()
   }
+  output = options.pop("output", str(tmp_path))
   with pytest.raises(UserError, match=message):
-    run(tmp_path, **options)
+    session.run(session.Options(output=output, **options))
   assert not list(tmp_path.glob("*.json"))
 
 

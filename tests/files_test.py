@@ -109,6 +109,21 @@ def test_a_failure_leaves_the_old_file_alone(tmp_path):
   assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
+def test_trying_whether_a_file_can_be_written_leaves_it(tmp_path):
+  write_atomically(tmp_path / "a", "a")
+  files.check_writable(tmp_path / "a")
+  files.check_writable(tmp_path / "new" / "b")
+  assert (tmp_path / "a").read_text() == "a"
+  assert not list((tmp_path / "new").iterdir())
+  with pytest.raises(UserError, match="cannot be written"):
+    files.check_writable(tmp_path / "a" / "b")
+
+
+def test_json_has_null_for_what_is_not_finite():
+  value = {"a": [1, float("inf")], "b": (float("nan"), "x"), "c": None}
+  assert files.to_json(value) == '{"a": [1, null], "b": [null, "x"], "c": null}'
+
+
 def test_one_process_at_a_time_holds_a_lock(tmp_path):
   with (tmp_path / "lock").open("w") as first:
     assert files.lock(first, wait=False)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bamjax.errors import UserError
+from bamjax.files import check_writable
 from bamjax.files import replacing
 from bamjax.files import to_json
 from bamjax.files import write_atomically
@@ -47,11 +48,12 @@ def geomean(values: list[float]) -> float:
 
 
 def check_output(path: Path) -> None:
-  """Raises UserError for a file that is a folder or hides the figure."""
+  """Raises UserError for what cannot be written, or is the figure's name."""
   if path.is_dir():
     raise UserError(f"{path} is a folder; give a file, {path}/benchmark.json")
   if path.suffix.lower() == ".png":
     raise UserError(f"{path} is the figure's name; give that of the JSON file")
+  check_writable(path)
 
 
 def write_json(result: dict[str, Any], path: Path) -> None:

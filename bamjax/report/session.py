@@ -19,6 +19,7 @@ from bamjax import protocols as protocols_lib
 from bamjax.data.benchmarks import Benchmark
 from bamjax.data.benchmarks import find_benchmark
 from bamjax.errors import UserError
+from bamjax.files import check_writable
 from bamjax.files import refuse_overwriting
 from bamjax.files import replacing
 from bamjax.files import to_json
@@ -75,6 +76,7 @@ def run(options: Options) -> int:
   # Told before the work, not after it.
   results.read(output)
   _check_paths(options, sources)
+  check_writable(output / results.RESULTS)
   folders, scales = _folders(options), _scales(options)
   bad = _Bad(raises=max(map(len, (sources, folders, scales))) == 1)
   rows = []

@@ -11,6 +11,7 @@ from bamjax import pretrained
 from bamjax.data.benchmarks import Benchmark
 from bamjax.data.images import EXTENSIONS
 from bamjax.errors import UserError
+from bamjax.files import check_writable
 from bamjax.files import refuse_overwriting
 from bamjax.files import write_atomically
 from bamjax.inference import Upscaler
@@ -90,6 +91,7 @@ def run(options: Options) -> int:
   for _, benchmark in work:
     if benchmark.folder:
       refuse_overwriting(output, _pictures(benchmark.folder))
+  check_writable(output)
   found = []
   for group, benchmark in work:
     comparison = compare.compare(group, benchmark, options.pictures)
