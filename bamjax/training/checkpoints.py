@@ -323,7 +323,7 @@ def _reason(error: Exception | None) -> str:
   """What an error says, in a line: of TensorStore's, the first and the last."""
   text = " ".join(str(error).split()) or type(error).__name__
   text = re.split(r" \[(?:source|os_error|tensorstore)", text)[0]
-  if re.match(r"[A-Z]+_?[A-Z]+: ", text):
+  if re.match(r"[A-Z_]+: .*: ", text):
     first, *_, last = text.split(": ")
     text = f"{first}: {last}"
   return text[:200]

@@ -73,11 +73,16 @@ def _held(path: Path, config: ml_collections.ConfigDict):
     if (path / CONFIG).exists():
       found = config_lib.differences(config_lib.load(path / CONFIG), config)
       if found:
-        raise UserError(
+        message = (
           f"{path} holds another run ({'; '.join(found)}); give another"
-          " --run_dir, or the command that the run was started with. To train"
-          f" its network longer, give --init_from={path} and another --run_dir"
+          " --run_dir, or the command that the run was started with"
         )
+        if any(line.startswith("steps:") for line in found):
+          message += (
+            ". To train its network longer, give another --run_dir, and"
+            f" --init_from={path}"
+          )
+        raise UserError(message)
     elif any((path / "checkpoints").glob("[0-9]*")):
       raise UserError(
         f"{path} holds checkpoints and no {CONFIG}; restore that from a copy,"

@@ -57,10 +57,12 @@ def test_checkpoints_without_a_configuration_are_refused(tmp_path, config):
 def test_a_refused_resume_names_the_way_to_train_longer(tmp_path, config):
   with run_dir_lib.opened(tmp_path, config):
     pass
-  config.steps = 200
-  with pytest.raises(UserError, match=f"--init_from={tmp_path} and another"):
-    with run_dir_lib.opened(tmp_path, config):
-      pass
+  for name, value, told in (("seed", 1, False), ("steps", 200, True)):
+    config[name] = value
+    with pytest.raises(UserError, match="another run") as caught:
+      with run_dir_lib.opened(tmp_path, config):
+        pass
+    assert (f"--init_from={tmp_path}" in str(caught.value)) == told
 
 
 def test_a_full_disk_leaves_no_half_file(tmp_path, config, monkeypatch):
