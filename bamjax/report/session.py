@@ -153,11 +153,11 @@ def _score(options, output, network, benchmark, protocols, bad) -> list:
     results.make_row(network, benchmark.name, p, found[p.name], **place)
     for p in (protocols if found else ())
   ]
-  for row in rows:
-    print(results.table(row).text(), end="\n\n", flush=True)
   # After each benchmark: a run that is cut off leaves what it measured.
   if rows:
     results.write(output, rows)
+  for row in rows:
+    print(results.table(row).text(), end="\n\n", flush=True)
   return rows
 
 
