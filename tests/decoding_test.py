@@ -11,6 +11,7 @@ import pytest
 import tifffile
 
 from bamjax import decoding
+from bamjax import pictures
 from bamjax.data.images import read_rgb
 from bamjax.errors import UserError
 
@@ -165,6 +166,15 @@ def test_transparent_colors_of_png(tmp_path):
     check(path, color, np.where(few[..., 0] == peak, 0, 255))
   png(path, DEEP[..., :2], 16, 4)  # gray and alpha
   check(path, np.broadcast_to(DEEP[..., :1], marked.shape), DEEP[..., 1])
+
+
+@pytest.mark.parametrize("ext", ["png", "tif"])
+def test_gray_with_alpha_of_16_bits_comes_back(tmp_path, ext):
+  color = np.broadcast_to(DEEP[..., :1], (13, 9, 3))
+  picture = decoding.Picture(color, DEEP[..., 1], gray=True)
+  pictures.write(tmp_path / f"a.{ext}", picture)
+  check(tmp_path / f"a.{ext}", color, DEEP[..., 1])
+  assert decoding.read(tmp_path / f"a.{ext}").gray
 
 
 def test_lab_becomes_rgb_without_its_profile(tmp_path):
