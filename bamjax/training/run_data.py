@@ -43,7 +43,8 @@ def warn_of_other_pictures(
   """Warns where a run has validated on other pictures than a source has now."""
   limit = config.data.max_val_pictures
   with contextlib.suppress(UserError):  # of pictures that are told elsewhere
-    counts = _changed(path, Validation(source.val, config.scale, limit))
+    validation = Validation(source.val, config.scale, limit, logging.DEBUG)
+    counts = _changed(path, validation)
     if counts:
       logging.warning(
         "the validation pictures are not those that %s was trained with (%s):"

@@ -48,13 +48,20 @@ class Validation:
     names: of all processes' pictures.
   """
 
-  def __init__(self, pictures: Sequence[Picture], scale: int, limit: int = 0):
+  def __init__(
+    self,
+    pictures: Sequence[Picture],
+    scale: int,
+    limit: int = 0,
+    level: int = logging.WARNING,
+  ):
     """Reads them.
 
     Args:
       pictures: of a source, to validate on.
       scale: upscaling factor.
       limit: how many of the first are taken; 0 is all.
+      level: of logging, for what is left out.
 
     Raises:
       UserError: none can be used.
@@ -64,7 +71,7 @@ class Validation:
     self._all: list[Picture | None] = list(pictures)
     self.share = []
     for i in range(jax.process_index(), limit, jax.process_count()):
-      kept = _read(pictures[i], scale)
+      kept = _read(pictures[i], scale, level)
       self._all[i] = kept and Picture(kept.name, kept.load)
       if kept:
         self.share.append(kept)
@@ -110,12 +117,12 @@ class Validation:
     return [picture for picture in self._all if picture]
 
 
-def _read(picture: Picture, scale: int) -> Kept | None:
+def _read(picture: Picture, scale: int, level: int) -> Kept | None:
   try:
     lr, hr = picture.load()
     MATLAB.check_size(hr.shape, scale)
   except UserError as error:
-    logging.warning("left out: %s: %s", picture.name, error)
+    logging.log(level, "left out: %s: %s", picture.name, error)
     return None
   kept = Kept(picture.name, lr, hr)
   if not kept.counts("psnr_y"):
