@@ -9,11 +9,15 @@ import numpy as np
 from PIL import Image
 import pytest
 
-# Compiled in half the time, and run as often as tests do. It is LLVM's level;
-# XLA's own passes stay. goldens_test compiles as users do, and so does what
-# train_test starts.
+# Compiled in a third of the time, and run as often as tests do. These are the
+# passes of LLVM; XLA's own stay. goldens_test compiles as users do, and so does
+# what train_test starts.
 os.environ["XLA_FLAGS"] = " ".join(
-  ["--xla_backend_optimization_level=1", os.environ.get("XLA_FLAGS", "")]
+  [
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    os.environ.get("XLA_FLAGS", ""),
+  ]
 ).strip()
 
 

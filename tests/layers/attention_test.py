@@ -168,14 +168,7 @@ def test_bfloat16_computes_near_float32_with_float32_parameters(kind, given):
   assert error.max() < 0.02 * jnp.abs(want).max()
 
 
-@pytest.mark.parametrize(
-  "kind",
-  [
-    # It has the parts of others, and takes longest.
-    pytest.param(kind, marks=pytest.mark.slow if kind == "cbam" else ())
-    for kind in KINDS
-  ],
-)
+@pytest.mark.parametrize("kind", KINDS)
 def test_gradients_are_finite_and_reach_every_parameter(kind):
   x = random_features()
   net, variables = build(kind, x)
@@ -183,8 +176,8 @@ def test_gradients_are_finite_and_reach_every_parameter(kind):
   def loss(v, x):
     return jnp.mean(net.apply(v, x) ** 2)
 
-  # Op by op: the kinds share most of their ops, each of which is compiled once.
-  by_params, by_input = jax.grad(loss, argnums=(0, 1))(variables, x)
+  gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
+  by_params, by_input = gradient(variables, x)
   assert jnp.isfinite(by_input).all() and jnp.any(by_input != 0)
   for path, g in jax.tree_util.tree_leaves_with_path(by_params):
     name = jax.tree_util.keystr(path)
@@ -205,9 +198,8 @@ def test_gradients_equal_finite_differences(kind):
 def test_gradient_of_cca_is_finite_at_a_constant_map(value):
   x = jnp.full((1, 4, 4, 16), value)
   net, variables = build("cca", x)
-  gradients = jax.grad(lambda v, x: net.apply(v, x).sum(), argnums=(0, 1))(
-    variables, x
-  )
+  total = jax.jit(jax.grad(lambda v, x: net.apply(v, x).sum(), argnums=(0, 1)))
+  gradients = total(variables, x)
   assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(gradients))
 
 

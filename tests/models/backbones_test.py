@@ -1,5 +1,7 @@
 """Every backbone and every attention: output, gradient, precision, shape."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,17 +31,9 @@ PAIRS = [
   *(("edsr", "none"), ("imdn", "cca"), ("rcan", "ca"), ("drln", "la")),
   *(("pan", "pa"), ("carn", "cbam")),
 ]
-# Like another, and the longest to compile.
-SLOW = (("carn", "bam"), ("carn", "cbam"), ("pan", "bam"))
 
 
-@pytest.mark.parametrize(
-  ("name", "attn"),
-  [
-    pytest.param(*pair, marks=pytest.mark.slow if pair in SLOW else ())
-    for pair in PAIRS
-  ],
-)
+@pytest.mark.parametrize(("name", "attn"), PAIRS)
 def test_every_parameter_has_a_gradient(name, attn):
   model = small.create_wide(name, attn)
   x = pictures()
@@ -48,11 +42,7 @@ def test_every_parameter_has_a_gradient(name, attn):
     y = model.apply(variables, x)
     return jnp.mean(jnp.abs(y - 0.5)), y
 
-  # Op by op, not jitted: the cases share most of their ops, so that only few
-  # are compiled, where XLA would take seconds for each whole network.
-  step = jax.value_and_grad(loss, has_aux=True)
-  if name == "awsrn":  # with ops of its own
-    step = jax.jit(step)
+  step = jax.jit(jax.value_and_grad(loss, has_aux=True))
   (_, y), grads = step(small.draw(model, x))
   assert y.shape == (2, 24, 24, 3)
   assert y.dtype == jnp.float32
@@ -63,21 +53,15 @@ def test_every_parameter_has_a_gradient(name, attn):
     assert np.any(grad) != unused(name, path), path
 
 
-@pytest.mark.parametrize(
-  "name",
-  [
-    # Its own ops take longest; goldens_test has it in bfloat16 as well.
-    pytest.param(n, marks=pytest.mark.slow if n == "awsrn" else ())
-    for n in small.OPTIONS
-  ],
-)
+@pytest.mark.parametrize("name", small.OPTIONS)
 def test_bfloat16_is_close_to_float32(name):
   x = pictures()
   variables = small.draw(small.create(name, "bam"), x)
-  y = small.create(name, "bam").apply(variables, x)
-  y16, state = small.create(name, "bam", dtype=jnp.bfloat16).apply(
-    variables, x, capture_intermediates=True, mutable="intermediates"
-  )
+  y = jax.jit(small.create(name, "bam").apply)(variables, x)
+  low = small.create(name, "bam", dtype=jnp.bfloat16)
+  options = {"capture_intermediates": True, "mutable": "intermediates"}
+  run = jax.jit(functools.partial(low.apply, **options))
+  y16, state = run(variables, x)
   assert y16.dtype == jnp.float32
   assert jnp.linalg.norm(y16 - y) < 0.03 * jnp.linalg.norm(y)
   # All of the trunk is in bfloat16: nothing slips back to float32 on the way.
@@ -136,7 +120,8 @@ def test_rematerialisation_changes_no_number(name, options):
   def loss(variables, model):
     return jnp.mean(jnp.abs(model.apply(variables, x)))
 
-  plain, remat = (jax.grad(loss)(variables, model) for model in models)
+  gradient = jax.jit(jax.grad(loss), static_argnums=1)
+  plain, remat = (gradient(variables, model) for model in models)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-7), plain, remat
   )
