@@ -203,7 +203,8 @@ def _check_folders(data: ml_collections.ConfigDict) -> None:
     ("val_dir", ("folder",)),
     ("manual_dir", ("div2k",)),
   ):
-    if data[field] and data.source not in kinds:
+    known = data.source in sources.KINDS  # else that is said, later
+    if data[field] and known and data.source not in kinds:
       raise UserError(
         f"--{field} is not for --data={data.source}: leave it out, or give"
         f" --data={kinds[0]}"

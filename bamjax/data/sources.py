@@ -19,6 +19,8 @@ from bamjax.files import readable
 
 Pair = tuple[np.ndarray, np.ndarray]
 
+KINDS = ("sample", "folder", "div2k")
+
 # Photographs in scikit-image's wheel, by split. Its other pictures are gray,
 # drawings, or textures.
 _SAMPLE_TRAIN = (
@@ -88,7 +90,7 @@ def make_source(
     return _folder(scale, data_dir, val_dir)
   if kind == "div2k":
     return _div2k(scale, data_dir, manual_dir)
-  raise UserError(f"unknown data {kind!r}; choose from sample, folder, div2k")
+  raise UserError(f"unknown data {kind!r}; choose from {', '.join(KINDS)}")
 
 
 def _stamp(scale: int, *paths: Path) -> str:

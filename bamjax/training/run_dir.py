@@ -6,7 +6,10 @@ import logging
 import math
 import operator
 from pathlib import Path
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import tensorboardX
@@ -21,6 +24,7 @@ from bamjax.training import distributed
 from bamjax.training.checkpoints import Checkpoints
 from bamjax.training.schedule import make_schedule
 from bamjax.training.state import create_state
+from bamjax.training.state import state_of
 from bamjax.training.state import TrainState
 
 CONFIG = "config.json"
@@ -148,7 +152,7 @@ def load(path: Path, step: int | None = None):
     raise UserError(f"{path / CONFIG}: {error}") from None
   if not (path / "checkpoints").is_dir():
     raise UserError(f"{path} holds no checkpoint; it has none yet")
-  state = init_state(config, module)
+  state = _described(config, module)
   with contextlib.closing(Checkpoints(path, read_only=True)) as checkpoints:
     steps = checkpoints.steps()
     if not steps or (step is not None and step not in steps):
@@ -165,13 +169,33 @@ def load(path: Path, step: int | None = None):
 
 def init_state(config: ml_collections.ConfigDict, module) -> TrainState:
   """The state at step 0 that a configuration names."""
+  schedule = make_schedule(config.optim, config.steps)
   return create_state(
-    module,
-    make_schedule(config.optim, config.steps),
-    config.seed,
-    config.data.patch,
-    clip_norm=config.optim.clip_norm,
-    ema=config.optim.ema_decay > 0,
+    module, schedule, config.seed, config.data.patch, **_options(config)
+  )
+
+
+def _options(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  return {
+    "clip_norm": config.optim.clip_norm,
+    "ema": config.optim.ema_decay > 0,
+  }
+
+
+def _described(config: ml_collections.ConfigDict, module) -> TrainState:
+  """The shapes of a state, to restore one into; compiles nothing."""
+  schedule = make_schedule(config.optim, config.steps)
+
+  def fresh():
+    variables = module.init(
+      jax.random.key(0), jnp.zeros((1, 16, 16, 3), jnp.float32)
+    )
+    return state_of(module, variables["params"], schedule, **_options(config))
+
+  place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+    jax.eval_shape(fresh),
   )
 
 

@@ -74,6 +74,21 @@ def create_state(
     params = init(key, example)["params"]
   except ValueError as error:  # of a layer, to which its sizes do not fit
     raise UserError(f"there is no such network: {error}") from error
+  return state_of(module, params, schedule, clip_norm=clip_norm, ema=ema)
+
+
+def state_of(
+  module: nn.Module,
+  params: Any,
+  schedule: optax.Schedule,
+  *,
+  clip_norm: float = 0.0,
+  ema: bool = False,
+) -> TrainState:
+  """The state at step 0 of given parameters; arguments as `create_state` has.
+
+  May be traced, as by `jax.eval_shape`.
+  """
   tx = optax.adam(schedule)
   if clip_norm:
     tx = optax.chain(optax.clip_by_global_norm(clip_norm), tx)
