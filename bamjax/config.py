@@ -80,13 +80,8 @@ def build_model(config: ml_collections.ConfigDict) -> nn.Module:
     config.scale,
     normalization=config.normalization,
     dtype=jnp.dtype(config.dtype),
-    **{name: _frozen(value) for name, value in config.model_options.items()},
+    **config.model_options,
   )
-
-
-def _frozen(value: Any) -> Any:
-  """A value as modules need it, hashable: JSON has lists for tuples."""
-  return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def make_source(config: ml_collections.ConfigDict) -> sources.Source:
