@@ -217,6 +217,7 @@ def test_the_first_frame_is_told_once(tmp_path, caplog):
     assert caplog.text.count(f"a.{ext} has several frames") == 1
 
 
+@pytest.mark.timeout(60)  # opening a pipe would wait for ever
 def test_what_is_no_file_is_named(tmp_path):
   os.mkfifo(tmp_path / "fifo.png")
   (tmp_path / "dangling.png").symlink_to("absent.png")

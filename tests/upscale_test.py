@@ -129,6 +129,7 @@ def test_color_under_transparency_does_not_tinge_the_rim(under):
   np.testing.assert_array_equal(same, upscaler(color))
 
 
+@pytest.mark.timeout(60)  # opening a pipe would wait for ever
 def test_links_that_lead_nowhere_are_left_out(weights, tmp_path, caplog):
   folder = tmp_path / "in"
   (folder / "inner").mkdir(parents=True)

@@ -234,6 +234,7 @@ def test_what_is_no_weights_is_told_as_what_it_is(
   assert text.startswith(f"{path}: ") and said in text
 
 
+@pytest.mark.timeout(60)  # opening a pipe would wait for ever
 def test_pipes_are_not_waited_for(tmp_path):
   path = tmp_path / "weights.pth"
   os.mkfifo(path)
