@@ -1,6 +1,7 @@
 """Scores of networks on pictures, beside those of bicubic upscaling."""
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import itertools
@@ -31,9 +32,8 @@ def evaluate(
 ) -> dict[str, dict[str, Any]]:
   """Scores a network and bicubic upscaling on the same pictures.
 
-  A picture that cannot be used is named in a warning and left out. An equal
-  picture's PSNR is infinite, as a flat one's is: it counts in no mean PSNR
-  (`means`).
+  A picture that cannot be used is named in a warning and left out. Where a
+  method returns HR itself, its PSNR is infinite, and not in its mean (`means`).
 
   Args:
     upscale: maps float32 RGB in [0, 1], H×W×3, to sH×sW×3 (`Upscaler`).
@@ -129,12 +129,6 @@ def _scores(upscale, lr_file, hr_file, scale, protocols):
   return found, outputs
 
 
-def counts(scores: Mapping[str, float | None]) -> bool:
-  """Whether a picture counts in the mean PSNR: no PSNR of it is infinite."""
-  values = [v for k, v in scores.items() if "psnr" in k and v is not None]
-  return all(map(math.isfinite, values))
-
-
 def means(rows: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
   """Mean scores over pictures.
 
@@ -143,13 +137,29 @@ def means(rows: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
 
   Returns:
     The means by name, over the rows that have a value; None where none has.
-    A picture of which any method's PSNR is infinite counts in no mean PSNR, so
-    that all methods' are of the same pictures; if that is all, in every one.
+    A picture that a method returns as HR is, with an infinite PSNR, is not in
+    that method's mean PSNR, unless all are so.
   """
-  finite = [row for row in rows if counts(row)] or rows
   found = {}
   for key in rows[0]:
-    values = [row[key] for row in (finite if "psnr" in key else rows)]
-    values = [value for value in values if value is not None]
+    values = [row[key] for row in rows if row[key] is not None]
+    values = [value for value in values if math.isfinite(value)] or values
     found[key] = float(np.mean(values)) if values else None
   return found
+
+
+def mean_gain(pairs: Iterable[tuple[float | None, float | None]]) -> float:
+  """Mean difference of two PSNR over the pictures where both are finite.
+
+  Args:
+    pairs: PSNR of a method and of what it is compared with, of each picture.
+
+  Returns:
+    The mean, in dB; NaN where no picture has both.
+  """
+  gains = [
+    a - b
+    for a, b in pairs
+    if None not in (a, b) and math.isfinite(a) and math.isfinite(b)
+  ]
+  return float(np.mean(gains)) if gains else math.nan

@@ -136,14 +136,17 @@ def test_what_is_not_finite_is_no_picture(caplog):
   assert "coffee: what the network returns is not finite" in caplog.text
 
 
-def test_means_of_all_methods_are_of_the_same_pictures():
+def test_a_methods_mean_psnr_is_over_its_own_finite_ones():
   rows = [
     {"psnr_y": 60.0, "ssim_y": 0.9, "bicubic_psnr_y": np.inf},
     {"psnr_y": 30.0, "ssim_y": 0.8, "bicubic_psnr_y": 28.0},
   ]
-  want = {"psnr_y": 30.0, "ssim_y": 0.85, "bicubic_psnr_y": 28.0}
+  want = {"psnr_y": 45.0, "ssim_y": 0.85, "bicubic_psnr_y": 28.0}
   assert evaluation.means(rows) == pytest.approx(want)
   assert evaluation.means(rows[:1]) == rows[0]
+  pairs = [(r["psnr_y"], r["bicubic_psnr_y"]) for r in rows]
+  assert evaluation.mean_gain(pairs) == 2.0
+  assert np.isnan(evaluation.mean_gain([*pairs[:1], (None, None)]))
 
 
 def test_pictures_of_one_name_are_told_apart():

@@ -11,7 +11,7 @@ from typing import Any
 
 from bamjax import complexity
 from bamjax.errors import UserError
-from bamjax.evaluation import counts
+from bamjax.evaluation import mean_gain
 from bamjax.files import to_json
 from bamjax.files import write_atomically
 from bamjax.models import registry
@@ -121,16 +121,17 @@ def table(row: Row) -> Table:
   protocol = PROTOCOLS[row["protocol"]]
   keys = [f"{name}_{protocol.suffix}" for name in ("psnr", "ssim")]
 
-  def cells(name, scores):
-    psnr, bicubic = scores[keys[0]], scores[f"bicubic_{keys[0]}"]
+  def cells(name, scores, images):
+    pairs = [(i[keys[0]], i[f"bicubic_{keys[0]}"]) for i in images]
+    gain = mean_gain(pairs)
     return [
       name,
       pair(*(scores[f"bicubic_{key}"] for key in keys)),
       pair(*(scores[key] for key in keys)),
-      _gain(psnr, bicubic),
+      "–" if math.isnan(gain) else f"{gain:+.2f} dB",
     ]
 
-  rows = [cells(image["name"], image) for image in row["images"]]
+  rows = [cells(image["name"], image, [image]) for image in row["images"]]
   depth = f", {row['depth']}" if row.get("depth") else ""
   network = f"{row['model']} {row['attn']} ×{row['scale']}{depth}"
   plus = " self-ensemble" if row["self_ensemble"] else ""
@@ -140,17 +141,10 @@ def table(row: Row) -> Table:
     f"{network}{plus}{step}{tile} on {row['benchmark']}, protocol"
     f" {protocol.name}",
     ["picture", "bicubic", "model", "gain"],
-    [*rows, cells(f"mean of {len(rows)}", row)],
+    [*rows, cells(f"mean of {len(rows)}", row, row["images"])],
     [*_notes(row, protocol)],
     total=True,
   )
-
-
-def _gain(psnr: float | None, bicubic: float | None) -> str:
-  """The difference in dB; – where there is none, or both are infinite."""
-  if psnr is None or bicubic is None or psnr == bicubic == math.inf:
-    return "–"
-  return f"{psnr - bicubic:+.2f} dB"
 
 
 def some(names: Iterable[str], most: int = 5) -> str:
@@ -167,12 +161,14 @@ def _notes(row: Row, protocol: Protocol) -> Iterable[str]:
     yield f"network: {row['source']}{kind}"
   if row.get("pictures"):
     yield f"pictures: {row['pictures']}"
-  equal = [image["name"] for image in row["images"] if not counts(image)]
-  if equal:
-    count = len(row["images"]) - len(equal)
-    yield (
-      f"equal to HR: {some(equal)}; the mean PSNR is that of the other {count}"
-    )
+  key = f"psnr_{protocol.suffix}"
+  for method, name in (("bicubic", f"bicubic_{key}"), ("the model", key)):
+    equal = [i["name"] for i in row["images"] if i[name] == math.inf]
+    if equal:
+      yield (
+        f"{method} equals HR, with an infinite PSNR that is not in its mean nor"
+        f" in the mean gain: {some(equal)}"
+      )
   if row["left_out"]:
     yield f"left out: {some(row['left_out'])}"
   # The paper has no scores in RGB.

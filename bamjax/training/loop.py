@@ -307,11 +307,15 @@ class _Run:
       )
 
   def _check_folder(self, step: int) -> None:
-    if not (self._run_dir / run_dir_lib.CONFIG).exists():
-      raise UserError(
-        f"the run's folder {self._run_dir} was removed while it trained, with"
-        f" its checkpoints; the run ends at step {step}"
-      )
+    for path, what in (
+      (self._run_dir / run_dir_lib.CONFIG, "folder was"),
+      (self._run_dir / "checkpoints", "checkpoints were"),
+    ):
+      if not path.exists():
+        raise UserError(
+          f"{self._run_dir}: the run's {what} removed while it trained; it ends"
+          f" at step {step}. Start it anew, in another --run_dir"
+        )
 
   def _validate(self, state: TrainState, step: int, logs) -> dict[str, float]:
     """Mean PSNR-Y and SSIM-Y, of the weights and of their average."""

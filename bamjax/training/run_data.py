@@ -28,6 +28,12 @@ def check_validation(path: Path, validation: Validation) -> None:
     path: of a run that has checkpoints.
     validation: what it is to validate on now.
   """
+  if not isinstance(_read(path).get("validation"), dict):
+    raise UserError(
+      f"{path / DATA} is absent or damaged, which tells what the run trains and"
+      " validates on: restore it from a copy, or start another run from its"
+      f" weights, with --init_from={path} and another --run_dir"
+    )
   counts = _changed(path, validation)
   if counts:
     raise UserError(

@@ -87,7 +87,7 @@ def _held(path: Path, config: ml_collections.ConfigDict):
             f" --init_from={path}"
           )
         raise UserError(message)
-    elif any((path / "checkpoints").glob("[0-9]*")):
+    elif checkpoints_lib.steps_on_disk(path):
       raise UserError(
         f"{path} holds checkpoints and no {CONFIG}; restore that from a copy,"
         " or give another --run_dir"

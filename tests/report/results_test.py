@@ -101,7 +101,19 @@ def test_infinite_psnr_is_null_in_json_and_comes_back(tmp_path):
   assert found[0]["images"][0]["psnr_y"] == found[0]["psnr_y"] == np.inf
   assert found[1]["images"][0]["psnr_y"] is None
   shown = results.table(found[0]).text()
-  assert "nan" not in shown and "equal to HR: baby, bird" in shown
+  assert "nan" not in shown and "gain: baby, bird" in shown
+  assert "bicubic equals HR" in shown and "the model equals HR" in shown
+
+
+def test_a_mean_is_over_what_the_method_itself_has():
+  found = row(values=(30.0, 0.9, 28.0, 0.8))
+  found["images"][1].update(psnr_y=26.0, bicubic_psnr_y=np.inf)
+  found["psnr_y"] = 28.0
+  text = results.table(found).text()
+  assert text.split("mean of 2")[1].split()[:3] == [
+    *("28.00/.8000", "28.00/.9000", "+2.00"),
+  ]
+  assert "bicubic equals HR" in text and "the model equals" not in text
 
 
 def test_rows_of_other_settings_stay(tmp_path):

@@ -276,9 +276,19 @@ def test_a_run_whose_folder_vanishes_says_so(
     while_training(remove)
   else:
     monkeypatch.setattr(loop.Checkpoints, "save", remove)
-  with pytest.raises(UserError, match="gone was removed while it trained"):
+  with pytest.raises(UserError, match="gone: the run's folder was removed"):
     loop.train_and_evaluate(config, tmp_path / "gone")
   assert not (tmp_path / "gone").exists()
+
+
+def test_a_run_whose_checkpoints_vanish_says_so(
+  copied, tmp_path, while_training
+):
+  run_dir, config = copied
+  folder = tmp_path / "other"
+  while_training(lambda *_: shutil.rmtree(folder / "checkpoints"))
+  with pytest.raises(UserError, match="the run's checkpoints were removed"):
+    loop.train_and_evaluate(config, folder)
 
 
 @pytest.mark.parametrize("most", [1, 4, 7, 100])

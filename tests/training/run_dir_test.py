@@ -52,6 +52,11 @@ def test_checkpoints_without_a_configuration_are_refused(tmp_path, config):
     with run_dir_lib.opened(tmp_path, config):
       pass
   assert not (tmp_path / "config.json").exists()
+  # What a folder that was removed while a checkpoint was written is left with.
+  unfinished = tmp_path / "checkpoints" / "10.orbax-checkpoint-tmp"
+  (tmp_path / "checkpoints" / "10").rename(unfinished)
+  with run_dir_lib.opened(tmp_path, config):
+    pass
 
 
 def test_a_refused_resume_names_the_way_to_train_longer(tmp_path, config):

@@ -125,16 +125,17 @@ def test_pictures_that_train_and_validate_are_told(tmp_path, caplog):
 
 def test_other_validation_pictures_are_refused(tmp_path):
   validation = Validation([picture("v", 1)], SCALE)
-  run_data.check_validation(tmp_path, validation)
+  with pytest.raises(UserError, match="data.json is absent or damaged"):
+    run_data.check_validation(tmp_path, validation)
   run_data.note(tmp_path, store(picture("a", 2)), validation)
   run_data.check_validation(tmp_path, validation)
   other = Validation([picture("v", 3)], SCALE)
   with pytest.raises(UserError, match=f"--init_from={tmp_path}"):
     run_data.check_validation(tmp_path, other)
-  # A file of before, or a damaged one, forbids nothing.
   for text in (json.dumps({"sha256": "0"}), "[]", "{"):
     (tmp_path / "data.json").write_text(text)
-    run_data.check_validation(tmp_path, other)
+    with pytest.raises(UserError, match="restore it from a copy"):
+      run_data.check_validation(tmp_path, validation)
 
 
 def test_a_run_is_not_scored_on_other_pictures_without_a_word(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 import dataclasses
 import logging
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -92,9 +93,20 @@ class Comparison:
     ]
 
   def equal(self) -> list[str]:
-    """Pictures that a method returns as HR is: in no mean PSNR."""
-    rows = zip(self.names, self._rows(), strict=False)
-    return [name for name, row in rows if not evaluation.counts(row)]
+    """Pictures that a method returns as HR is: not in its mean PSNR."""
+    rows = zip(self.names, zip(*self.scores, strict=True), strict=False)
+    return [
+      name
+      for name, found in rows
+      if any(scores["psnr_y"] == math.inf for scores in found)
+    ]
+
+  def gain(self, i: int) -> float:
+    """Mean gain of the i-th network over bicubic, in dB; NaN for none."""
+    return evaluation.mean_gain(
+      (ours["psnr_y"], bicubic["psnr_y"])
+      for ours, bicubic in zip(self.scores[i], self.scores[0], strict=True)
+    )
 
   def means(self) -> list[Scores]:
     """Mean scores of bicubic and of each network (`evaluation.means`)."""

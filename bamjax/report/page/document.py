@@ -127,10 +127,8 @@ def _scores(found: Comparison) -> Markup:
   texts = [(f"{m['psnr_y']:.2f}", f"{m['ssim_y']:.4f}") for m in means]
   best = [max(column, key=float) for column in zip(*texts, strict=True)]
   rows = []
-  for i, (entry, mean) in enumerate(
-    zip([None, *found.entries], means, strict=True)
-  ):
-    gain = mean["psnr_y"] - means[0]["psnr_y"]
+  for i, entry in enumerate([None, *found.entries]):
+    gain = found.gain(i)
     gain = f"{gain:+.2f}" if i and not np.isnan(gain) else "–"
     cells = [
       # Equal digits are equally good.
@@ -148,7 +146,8 @@ def _scores(found: Comparison) -> Markup:
     )
   equal = found.equal()
   equal = (
-    f"; equal to HR, and not in the mean PSNR: {', '.join(equal)}"
+    "; not in the mean PSNR of what equals HR there, and of it in no gain:"
+    f" {', '.join(equal)}"
     if equal
     else ""
   )
