@@ -60,10 +60,12 @@ class Picture:
     alpha: H×W of the same dtype; None where all is opaque.
     gray: whether it is a gray picture.
     icc: its colour profile.
-    dpi: pixels per inch across and down.
+    dpi: pixels per inch across and down, of the upright picture.
     exif: its EXIF data, without an orientation.
     text: what a PNG file says in words, by keyword.
     lossless: whether it comes from a lossless WebP file.
+    gamma: the exponent that a PNG file says its values were made with, 1/2.2
+      as a rule.
   """
 
   color: np.ndarray
@@ -74,6 +76,7 @@ class Picture:
   exif: Image.Exif | None = None
   text: Mapping[str, str] = dataclasses.field(default_factory=dict)
   lossless: bool = False
+  gamma: float | None = None
 
 
 def read(path: str | Path, *, metadata: bool = True) -> Picture:
@@ -138,14 +141,21 @@ def _read(path: str | Path, file: BinaryIO, metadata: bool) -> Picture:
   if deep := tiff.read(file):
     color, alpha, info = deep
     icc, is_gray = info["icc_profile"], color.shape[2] == 1
-    exif, text = (_tiff_exif(path, file) if metadata else None), {}
+    exif, text = (_tiff_exif(path, file, info) if metadata else None), {}
   else:
     with Image.open(file) as image:
       frames = getattr(image, "n_frames", 1)
+      # Pillow turns TIFF by itself, and forgets that it did.
+      turned = getattr(image, "tag_v2", {}).get(_ORIENTATION)
       color, alpha, icc, is_gray, exif = _pixels(path, image, file)
+      turned = turned or exif.get(_ORIENTATION)
       # An MPO's other frames are previews.
       frames = 1 if image.format == "MPO" else frames
       info = {**image.info, "n_frames": frames}
+      if turned in tiff.SIDEWAYS and isinstance(info.get("dpi"), tuple):
+        info["dpi"] = info["dpi"][::-1]
+      if image.format != "PNG":
+        info.pop("gamma", None)
       exif = _try_exif(path, lambda: _described(exif)) if metadata else None
       text = _text(image) if metadata else {}
   if info["n_frames"] > 1:
@@ -158,6 +168,7 @@ def _read(path: str | Path, file: BinaryIO, metadata: bool) -> Picture:
     gray=is_gray,
     icc=icc,
     dpi=_density(info.get("dpi")),
+    gamma=info.get("gamma") or None,
     exif=exif,
     text=text,
     lossless=metadata and _is_lossless_webp(file),
@@ -272,10 +283,16 @@ def _try_exif(
     return None
 
 
-def _tiff_exif(path: str | Path, file: BinaryIO) -> Image.Exif | None:
+def _tiff_exif(
+  path: str | Path, file: BinaryIO, info: Mapping[str, Any]
+) -> Image.Exif | None:
   def load():
     exif = Image.Exif()
-    exif.load_from_fp(file)
+    # By itself, Pillow takes the header of BigTIFF for TIFF's.
+    exif.endian, exif.bigtiff = info["endian"], info["bigtiff"]
+    if exif.bigtiff and exif.endian == ">":
+      raise ValueError("Pillow has no big-endian BigTIFF")
+    exif.load_from_fp(file, info["offset"])
     return _described(exif)
 
   return _try_exif(path, load)

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 import io
 import logging
 from pathlib import Path
+import struct
 from typing import Any
 import warnings
 
+import numpy as np
 from PIL import ExifTags
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -18,6 +20,7 @@ _EXIF_IFD, _WIDTH, _HEIGHT = 0x8769, 0xA002, 0xA003
 # Pixels per inch that are told; JFIF has 16 bits for them, others 31 per meter.
 _DENSITIES = {"JPEG": (0.5, 65535)}
 _DENSITY = 0.03, 1e7
+_USUAL_GAMMA = 1 / 2.2  # what viewers take where a file says nothing
 _PILLOW_OPENS = 2**20  # bytes of a profile, unless told otherwise as by us
 _MAIN = 0  # in place of the number of an inner directory
 _Tag = tuple[int, int, Any]  # directory, number, value
@@ -50,18 +53,28 @@ def _fitting(
 ) -> tuple[dict[str, Any], list[str]]:
   """What fits; and what does not, in words."""
   found, left_out = {}, []
-  if picture.icc and _holds(kind, icc_profile=picture.icc):
-    found["icc_profile"] = picture.icc
-  elif picture.icc:
+  # WebP has no gray.
+  space = b"GRAY" if picture.gray and kind != "WEBP" else b"RGB "
+  if not picture.icc:
+    pass
+  elif kind == "BMP" or not _holds(kind, icc_profile=picture.icc):
     left_out.append(f"the colour profile ({len(picture.icc):,} bytes)")
+  elif picture.icc[16:20] != space:
+    left_out.append(
+      f"the colour profile (it is not of {space.decode().strip()})"
+    )
+  else:
+    found["icc_profile"] = picture.icc
   if picture.dpi:
     least, most = _DENSITIES.get(kind, _DENSITY)
     if all(least <= dpi <= most for dpi in picture.dpi):  # and no NaN
       found["dpi"] = picture.dpi
     else:
       left_out.append("the density ({:g}×{:g} dpi)".format(*picture.dpi))
-  # BMP has no EXIF data.
-  if picture.exif is not None and kind != "BMP":
+  deep_tiff = kind == "TIFF" and picture.color.dtype == np.uint16
+  if picture.exif is not None and (kind == "BMP" or deep_tiff):
+    left_out.append("EXIF data")
+  elif picture.exif is not None:
     exif, tags = _encoded(_tags(picture.exif, kind, height, width), kind)
     if exif:
       found["exif"] = exif
@@ -71,6 +84,12 @@ def _fitting(
     left_out += [f"the text {key!r}" for key in keys]
   elif picture.text:
     left_out.append(f"PNG's text ({', '.join(picture.text)})")
+  if picture.gamma and kind == "PNG":
+    gamma = struct.pack(">I", round(picture.gamma * 1e5))
+    found.setdefault("pnginfo", PngInfo()).add(b"gAMA", gamma)
+  elif picture.gamma and not picture.icc:  # which says it better
+    if abs(picture.gamma / _USUAL_GAMMA - 1) > 0.01:
+      left_out.append(f"PNG's gamma ({picture.gamma:g})")
   return found, left_out
 
 

@@ -17,6 +17,7 @@ _COLORS = {_MINISWHITE: 1, _MINISBLACK: 1, _RGB: 3}
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _INCH, _CENTIMETER = 2, 3
 _ORIENTATION, _DENSITY, _UNIT, _PROFILE = 274, (282, 283), 296, 34675
+SIDEWAYS = 5, 6, 7, 8  # orientations that make of a row a column
 _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
   2: lambda a: a[:, ::-1],
   3: lambda a: a[::-1, ::-1],
@@ -38,8 +39,9 @@ def read(
 
   Returns:
     H×W×C, upright, uint8 or uint16, C being 1 (gray) or 3 (RGB); H×W of alpha,
-    of the same dtype, or None; and `icc_profile`, `dpi` and `n_frames` as
-    Pillow has them. None where the file is one for Pillow.
+    of the same dtype, or None; and `icc_profile`, `dpi` (of the upright
+    picture) and `n_frames` as Pillow has them, and where tags are: `offset`,
+    `endian` ("<", ">") and `bigtiff`. None where the file is one for Pillow.
 
   Raises:
     ValueError: it is damaged, or of a kind that nothing here reads right.
@@ -57,7 +59,7 @@ def read(
     found = None
     if not _is_for_pillow(page):
       _check_whole(page, file)
-      found = *_read(page), _info(page, len(tiff.pages))
+      found = *_read(page), _info(page, tiff)
   file.seek(0)
   return found
 
@@ -153,10 +155,18 @@ def _divided(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
   return np.minimum(whole, peak).astype(color.dtype)
 
 
-def _info(page, pages: int) -> dict:
-  info = {"icc_profile": page.tags.valueof(_PROFILE), "n_frames": pages}
+def _info(page, tiff) -> dict:
+  info = {
+    "icc_profile": page.tags.valueof(_PROFILE),
+    "n_frames": len(tiff.pages),
+    "offset": page.offset,
+    "endian": tiff.byteorder,
+    "bigtiff": tiff.is_bigtiff,
+  }
   unit = page.tags.valueof(_UNIT, _INCH)
   both = [page.tags.valueof(tag) for tag in _DENSITY]
+  if page.tags.valueof(_ORIENTATION) in SIDEWAYS:
+    both.reverse()
   if unit in (_INCH, _CENTIMETER) and all(
     isinstance(r, tuple) and len(r) == 2 and all(r) for r in both
   ):

@@ -23,6 +23,7 @@ from bamjax.errors import UserError
 from bamjax.errors import warn_once
 from bamjax.files import check_target
 from bamjax.files import identity
+from bamjax.inference import NotFiniteError
 from bamjax.inference import Upscaler
 from bamjax.networks import load_network
 from bamjax.networks import Network
@@ -111,6 +112,10 @@ def run(inputs: Sequence[str], options: Options) -> int:
       try:
         larger = upscale_picture(upscaler, picture, progress)
         pictures.write(target, larger, options.quality)
+      except NotFiniteError as error:
+        logging.warning("left out: %s: %s", source, error)
+        left_out += 1
+        continue
       except (pictures.FormatError, MemoryError, JaxRuntimeError) as error:
         if isinstance(error, JaxRuntimeError) and _FULL not in str(error):
           raise

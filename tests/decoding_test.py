@@ -127,6 +127,50 @@ def test_tiff_of_every_layout(tmp_path, bits, photometric):
       check(path, turned(color), None if alpha is None else turned(alpha))
 
 
+def test_density_is_turned_with_the_picture(tmp_path):
+  for orientation in range(1, 9):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(COLOR)
+    for ext in ("jpg", "png", "tif"):
+      image.save(tmp_path / f"a.{ext}", exif=exif, dpi=(300, 100))
+    tags = [(274, "H", 1, orientation, True)]
+    tifffile.imwrite(
+      tmp_path / "deep.tif",
+      DEEP[..., :3],
+      resolution=(300, 100),
+      resolutionunit="INCH",
+      extratags=tags,
+      photometric="rgb",
+    )
+    for name in ("a.jpg", "a.png", "a.tif", "deep.tif"):
+      picture = decoding.read(tmp_path / name)
+      assert (picture.color.shape[0] == 9) == (orientation > 4)
+      want = (100, 300) if orientation > 4 else (300, 100)
+      np.testing.assert_allclose(picture.dpi, want, atol=0.02)
+
+
+@pytest.mark.parametrize(
+  ("order", "big"), [("<", False), (">", False), ("<", True), (">", True)]
+)
+def test_tags_of_tiff_of_16_bits_are_read(tmp_path, caplog, order, big):
+  tifffile.imwrite(
+    tmp_path / "a.tif",
+    DEEP[..., :3],
+    photometric="rgb",
+    bigtiff=big,
+    byteorder=order,
+    extratags=[(0x010F, "s", 0, "Maker", True)],
+    metadata=None,
+  )
+  exif = decoding.read(tmp_path / "a.tif").exif
+  if big and order == ">":  # which Pillow does not know
+    assert exif is None and "no EXIF data is read" in caplog.text
+    assert "damaged" not in caplog.text
+  else:
+    assert exif[0x010F] == "Maker" and not caplog.messages
+
+
 def test_lzw_of_16_bits_is_read_or_refused(tmp_path):
   path = tmp_path / "a.tif"
   Image.fromarray(DEEP[..., 0]).save(path, compression="tiff_lzw")

@@ -20,6 +20,7 @@ COLOR = rng.integers(0, 256, (13, 9, 3), dtype=np.uint8)
 SMOOTH = np.asarray(Image.fromarray(COLOR[:2, :2]).resize((9, 13)))
 ALPHA = rng.integers(0, 256, (13, 9), dtype=np.uint8)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+GRAY = SRGB[:16] + b"GRAY" + SRGB[20:]
 
 
 def gray(color):
@@ -32,8 +33,9 @@ def test_sixteen_bits_come_back_to_the_bit(tmp_path, ext, kind):
   color = gray(DEEP) if kind == "gray" else DEEP
   alpha = DEEP[::-1, ::-1, 0] if kind == "rgba" else None
   path = tmp_path / f"picture.{ext}"
+  icc = GRAY if kind == "gray" else SRGB
   pictures.write(
-    path, Picture(color, alpha, kind == "gray", SRGB, (300.0, 300.0))
+    path, Picture(color, alpha, kind == "gray", icc, (300.0, 300.0))
   )
   back = pictures.read(path)
   assert back.color.dtype == np.uint16 and back.gray == (kind == "gray")
@@ -42,7 +44,7 @@ def test_sixteen_bits_come_back_to_the_bit(tmp_path, ext, kind):
     assert back.alpha is None
   else:
     np.testing.assert_array_equal(back.alpha, alpha)
-  assert back.icc == SRGB
+  assert back.icc == icc
   np.testing.assert_allclose(back.dpi, 300, atol=0.01)
 
 
@@ -229,16 +231,64 @@ def test_an_odd_density_is_left_out(tmp_path, caplog, ext, deep, dpi):
   path = tmp_path / f"a.{ext}"
   color = DEEP if deep else SMOOTH
   pictures.write(path, Picture(color, icc=SRGB, dpi=dpi))
-  assert "cannot hold the density (" in caplog.text
+  assert "the density (" in caplog.text
   back = pictures.read(path)
   assert back.dpi is None or max(back.dpi) < 97  # what libraries put instead
   assert back.icc == (None if ext == "bmp" else SRGB)
+
+
+@pytest.mark.parametrize("ext", ["jpg", "bmp", "tif", "png", "webp"])
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_profile_is_of_the_files_own_colors(tmp_path, caplog, ext, deep):
+  path = tmp_path / f"a.{ext}"
+  for is_gray in (False, True):
+    color = DEEP if deep else SMOOTH
+    color = gray(color) if is_gray else color
+    own = GRAY if is_gray and ext != "webp" else SRGB
+    for icc in (SRGB, GRAY, own[:16] + b"CMYK" + own[20:], b"broken"):
+      caplog.clear()
+      pictures.write(path, Picture(color, gray=is_gray, icc=icc))
+      kept = icc == own and ext != "bmp"
+      assert ("cannot hold the colour profile" in caplog.text) != kept
+      with Image.open(path) as file:
+        assert file.info.get("icc_profile") == (icc if kept else None)
+
+
+@pytest.mark.parametrize("name", ["a.bmp", "deep.tif"])
+def test_exif_that_has_no_place_is_told(tmp_path, caplog, name):
+  color = DEEP if name == "deep.tif" else SMOOTH
+  pictures.write(tmp_path / name, Picture(color, exif=described()))
+  assert "cannot hold EXIF data" in caplog.text
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_gamma_stays_in_png_and_is_told_elsewhere(tmp_path, caplog, deep):
+  info = PngImagePlugin.PngInfo()
+  info.add(b"gAMA", struct.pack(">I", 100_000))
+  info.add_text("Author", "Zoë")
+  Image.fromarray(COLOR).save(tmp_path / "a.png", pnginfo=info)
+  read = pictures.read(tmp_path / "a.png")
+  assert read.gamma == 1
+  if deep:
+    read = dataclasses.replace(read, color=read.color.astype(np.uint16) * 257)
+  pictures.write(tmp_path / "b.png", read)
+  with Image.open(tmp_path / "b.png") as file:
+    assert file.info["gamma"] == 1 and file.text == {"Author": "Zoë"}
+  assert not caplog.messages
+  read = dataclasses.replace(read, text={})
+  for gamma, icc in ((0.45455, None), (1.0, SRGB)):  # nothing to tell
+    other = dataclasses.replace(read, gamma=gamma, icc=icc)
+    pictures.write(tmp_path / "b.tif", other)
+    assert not caplog.messages
+  pictures.write(tmp_path / "b.tif", read)
+  assert "TIFF cannot hold PNG's gamma (1)" in caplog.text
 
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_all_that_is_written_can_be_opened(tmp_path, caplog, deep):
   color = DEEP if deep else COLOR
   noise = rng.integers(0, 256, 1_100_000, dtype=np.uint8).tobytes()
+  noise = SRGB + noise[len(SRGB) :]
   text = {"workflow": "x" * 1_300_000, "parameters": "a 日"}
   pictures.write(tmp_path / "a.png", Picture(color, icc=noise, text=text))
   assert "PNG cannot hold the colour profile (1,100,000 bytes)" in caplog.text

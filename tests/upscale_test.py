@@ -1,6 +1,7 @@
 import os
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
@@ -302,6 +303,21 @@ def test_what_does_not_fit_in_memory_is_left_out_alone(
   assert upscale(inputs, weights, tmp_path / "out") == 1
   assert "gray.png does not fit in memory" in caplog.text
   assert os.listdir(tmp_path / "out") == ["rgb_x2.png"]
+
+
+def test_a_network_that_overflows_writes_nothing(
+  folder, weights, tmp_path, caplog, recwarn
+):
+  module, variables = bamjax.load_weights(weights)
+  path = tmp_path / "large.safetensors"
+  large = jax.tree.map(lambda x: np.full_like(x, 1e30), variables)
+  bamjax.save_weights(path, module, large)
+  inputs = [folder / "rgb.png", folder / "gray.png"]
+  assert upscale(inputs, str(path), tmp_path / "out") == 1
+  for source in inputs:
+    assert f"left out: {source}: what the network returns is" in caplog.text
+  assert not list(tmp_path.glob("out/*"))
+  assert not [w for w in recwarn if w.category is RuntimeWarning]
 
 
 def test_a_result_is_not_written_over_by_another(

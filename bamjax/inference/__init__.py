@@ -1,5 +1,6 @@
 """Super-resolution of pictures of any size with a backbone."""
 
+from bamjax.inference.upscaler import NotFiniteError
 from bamjax.inference.upscaler import Upscaler
 
-__all__ = ["Upscaler"]
+__all__ = ["NotFiniteError", "Upscaler"]

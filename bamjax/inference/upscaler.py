@@ -10,6 +10,7 @@ from flax import linen as nn
 import jax
 import numpy as np
 
+from bamjax.errors import UserError
 from bamjax.inference import footprint
 from bamjax.inference import programs
 from bamjax.inference import tiling
@@ -21,6 +22,10 @@ _LARGEST_HALO = 64  # LR pixels
 _LARGER = 1.5
 # Values of full intensity.
 PEAKS = {"uint8": 255, "uint16": 65535}
+
+
+class NotFiniteError(UserError):
+  """A network gave NaN or infinite numbers, which are no picture."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +163,8 @@ class Upscaler:
     Raises:
       ValueError: the shape or the dtype is another, or floats are far outside
         [0, 1].
+      NotFiniteError: the network gives NaN or infinite numbers: its weights are
+        too large for the dtype that it computes in.
     """
     image = np.asarray(image)
     if image.ndim not in (3, 4) or image.shape[-1] != 3 or not image.size:
@@ -245,16 +252,20 @@ class Upscaler:
     scale = self.scale
     sr = np.empty((n, scale * height, scale * width, 3), dtype)
     for window in windows:
+      own = (slice(None), *(_scaled(s.own, scale) for s in window))
+      inside = (slice(None), *(_scaled(s.inside, scale) for s in window))
       total = 0
       for turn in self._turns:
         y = self._run(
           programs.super_resolve, images, plan, window, turn, moments[turn]
         )
-        total = total + turn.undo(np.asarray(y))
+        y = turn.undo(np.asarray(y))[inside]
+        # Clipped, infinity would be white; as an integer, NaN black.
+        if not np.isfinite(y).all():
+          raise NotFiniteError("what the network returns is not finite")
+        total = total + y
         progress(next(steps), count)
-      own = (slice(None), *(_scaled(s.own, scale) for s in window))
-      inside = (slice(None), *(_scaled(s.inside, scale) for s in window))
-      sr[own] = _finished(total[inside] / np.float32(len(self._turns)), dtype)
+      sr[own] = _finished(total / np.float32(len(self._turns)), dtype)
     return sr
 
   def _run(self, program, images, plan, window, turn, moments, own=None):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import bamjax
+from bamjax.errors import UserError
 from bamjax.inference import footprint
 from bamjax.inference import programs
 from bamjax.layers import ATTENTIONS
@@ -210,6 +211,33 @@ def test_sixteen_bits_stay(network):
   assert sr.dtype == np.uint16
   soft = upscale(lr / np.float32(65535))
   np.testing.assert_allclose(sr, soft * 65535, atol=0.6)
+
+
+class Blown(nn.Module):
+  """Finite weights too large for float32."""
+
+  scale: int = 1
+
+  @nn.compact
+  def __call__(self, lr):
+    return Conv(3)(Conv(4)(lr))
+
+
+@pytest.mark.parametrize("tile", [0, 6])
+def test_a_picture_that_is_not_finite_is_refused(tile):
+  module = Blown()
+  lr = random_picture(9, 7)
+  variables = small.draw(module, lr[None])
+  large = jax.tree.map(lambda x: np.full_like(x, 1e30), variables)
+  mixed = jax.tree.map(lambda x: x * np.float32(1e30), variables)
+  for weights in (large, mixed):  # infinite; both infinities and NaN
+    for self_ensemble in (False, True):
+      upscale = bamjax.Upscaler(
+        module, weights, tile=tile, self_ensemble=self_ensemble
+      )
+      for image in (lr, np.uint8(lr * 255), np.uint16(lr * 65535)):
+        with pytest.raises(UserError, match="returns is not finite"):
+          upscale(image)
 
 
 def test_progress_is_told_after_each_run(network):
