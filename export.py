@@ -22,7 +22,10 @@ flags.DEFINE_string(
   "format", None, "safetensors, stablehlo or onnx (default: by --output)"
 )
 flags.DEFINE_string(
-  "card", None, "JSON file of what the model card says; safetensors only"
+  "card",
+  None,
+  "JSON file of what the model card says beside that of the weights' file;"
+  " safetensors only",
 )
 flags.DEFINE_string("output", None, "file to write", short_name="o")
 
@@ -32,7 +35,7 @@ def _card(path):
 
   try:
     card = json.loads(Path(path).read_bytes()) if path else None
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise UserError(f"--card={path} cannot be read: {error}") from None
   if not isinstance(card, dict | None):
     raise UserError(f"--card={path} holds no JSON object")
@@ -56,6 +59,7 @@ def main(argv):
   path = Path(values["output"])
   read = (values["weights"], values["run_dir"], values["card"])
   refuse_overwriting(path, filter(None, read))
+  card = _card(values["card"])
   network = load_network(
     values["weights"] or values["run_dir"],
     **{
@@ -63,7 +67,7 @@ def main(argv):
       for name in ("model", "attn", "scale", "normalization", "step")
     },
   )
-  exporting.write(network, path, values["format"], _card(values["card"]))
+  exporting.write(network, path, values["format"], card)
   print(f"{path}  {network.title}, {path.stat().st_size:,} bytes")
 
 

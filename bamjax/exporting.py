@@ -26,6 +26,7 @@ from bamjax.layers import portable
 from bamjax.layers.cpu import without_choice
 from bamjax.networks import Network
 from bamjax.weights import save_weights
+from bamjax.weights import store
 
 _PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -44,18 +45,36 @@ def to_safetensors(
 ) -> None:
   """Writes weights with their model card, as `bamjax.load_weights` reads them.
 
+  The card of the file that they come from, if it has one, goes along.
+
   Args:
     network: what is written.
     path: of the file.
-    card: what the card says beside the weights' source and step.
+    card: what the card says beside, or instead of, that card, and the weights'
+      source and step.
 
   Raises:
     UserError: the file cannot be written.
   """
-  told = {"source": network.source}
+  told = _source_card(network) | {"source": network.source}
   if network.step is not None:
     told["step"] = network.step
   save_weights(path, network.module, network.variables, told | (card or {}))
+
+
+def _source_card(network: Network) -> dict[str, Any]:
+  """The card of the file that a network comes from; empty if it has none."""
+  path = pretrained.find(network.source)
+  if not store.is_own(path):
+    return {}
+  try:
+    card = store.read_card(path)
+  except UserError as error:
+    # The weights are read without it, too.
+    logging.warning("%s; it is not kept", error)
+    return {}
+  del card["network"]  # which the written file tells by itself
+  return card
 
 
 def to_stablehlo(network: Network, path: Path) -> None:
@@ -181,3 +200,8 @@ def write(
     raise UserError(f"a model card goes with safetensors, not with {form}")
   else:
     FORMATS[form][1](network, path)
+    if left := _source_card(network):
+      logging.warning(
+        "%s: %s keeps no model card; that of %s is left out: %s",
+        *(path, form, network.source, ", ".join(left)),
+      )

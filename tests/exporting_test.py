@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 import sys
@@ -6,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import bamjax
 from bamjax import exporting
@@ -144,6 +146,52 @@ def test_what_the_network_was_read_from_is_not_written_over(network, tmp_path):
     with pytest.raises(UserError, match="which is read"):
       exporting.write(network, path, "stablehlo")
   assert source.read_bytes() == before
+
+
+def test_the_card_of_the_weights_goes_along(tmp_path, caplog, monkeypatch):
+  shipped = store.read_card("pan-bam-x2")
+  path, card = tmp_path / "a.safetensors", tmp_path / "card.json"
+  card.write_text('{"licence": "other", "hardware": "a GPU", "new": 1}')
+  done = scripts.call(
+    "export.py", "--weights=pan-bam-x2", f"-o={path}", f"--card={card}"
+  )
+  assert done.code == 0, done.err
+  told = {"licence": "other", "hardware": "a GPU", "new": 1}
+  assert store.read_card(path) == {**shipped, "source": "pan-bam-x2", **told}
+  monkeypatch.setitem(
+    exporting.FORMATS, "onnx", (".onnx", lambda network, path: None)
+  )
+  exporting.write(load_network(path), tmp_path / "a.onnx")
+  (record,) = caplog.records
+  said = record.getMessage()
+  assert f"onnx keeps no model card; that of {path} is left out: " in said
+  assert "licence" in said and "pictures" in said
+
+
+def test_a_card_that_cannot_be_read_is_left_with_a_warning(
+  network, tmp_path, caplog
+):
+  source, path = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+  header = {"format": "bamjax", "card": "{"}
+  header["network"] = json.dumps(store.describe(network.module))
+  tensors = safetensors.numpy.load_file(network.source)
+  safetensors.numpy.save_file(tensors, source, header)
+  exporting.write(load_network(source), path)
+  assert "a.safetensors: the card in its header cannot" in caplog.text
+  assert store.read_card(path).keys() == {"source", "network"}
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, "{"])
+def test_a_card_that_is_no_json_is_one_line(tmp_path, text):
+  card = tmp_path / "card.json"
+  card.write_text(text)
+  done = scripts.call(
+    *("export.py", "--weights=pan-bam-x2", f"--card={card}"),
+    f"-o={tmp_path / 'a.safetensors'}",
+  )
+  assert done.code == 2
+  assert done.err.startswith(f"export.py: error: --card={card} cannot be read")
+  assert done.err.count("\n") == 1
 
 
 def test_the_script_exports_a_run(finished_run, tmp_path):
