@@ -124,7 +124,13 @@ def _torch_reader(path: Path) -> Callable[[Path], Any]:
       f"{path}: reading PyTorch's files needs PyTorch, which is not installed:"
       " pip install torch"
     ) from error
-  return functools.partial(torch.load, map_location="cpu", weights_only=True)
+
+  def read_torch(path):
+    # Of a path, torch would go by the suffix.
+    with open(path, "rb") as file:
+      return torch.load(file, map_location="cpu", weights_only=True)
+
+  return read_torch
 
 
 def unwrap(
@@ -135,9 +141,9 @@ def unwrap(
   Args:
     content: names to arrays (NumPy's, JAX's or PyTorch's) of floating-point
       numbers, possibly inside `params_ema`, `params`, `state_dict` and the like
-      (a dictionary, or a prefix of all names), possibly all beginning with
-      `module.`. What else a training script keeps beside them (step, optimizer,
-      …) is left.
+      (a dictionary, or a prefix of all names) or in the only dictionary of such
+      under another name, possibly all beginning with `module.`. What else a
+      training script keeps beside them (step, optimizer, …) is left.
     source: where they come from, for what is said of them.
 
   Raises:

@@ -31,6 +31,7 @@ _FIRST = {*_WRAPPERS, *_OTHERS}
 _DEPTH = 6
 # Names that an error lists.
 _LISTED = 8
+_ADVICE = "save the dictionary of one network alone"
 
 
 def strip(content: Mapping[Any, Any], source: str) -> Mapping[str, Any]:
@@ -42,12 +43,14 @@ def strip(content: Mapping[Any, Any], source: str) -> Mapping[str, Any]:
     source: where it comes from, for what is said of it.
 
   Raises:
-    UserError: there are other weights beside those that would be taken, or the
-      wrappers stand inside each other without end.
+    UserError: there are other weights beside those that would be taken, there
+      are none but dictionaries, or the wrappers stand inside each other without
+      end.
   """
   for _ in range(_DEPTH + 1):
     content = _nested(content)
     inner = [key for key in _WRAPPERS if _holds_weights(content.get(key))]
+    inner = inner or _of_other_names(content, source)
     if not inner:
       break
     content = _take(content, inner[0], source)
@@ -56,20 +59,44 @@ def strip(content: Mapping[Any, Any], source: str) -> Mapping[str, Any]:
   for key in content:
     if not isinstance(key, str):
       raise UserError(f"{key!r} is not the name of a tensor")
+  if not any(map(_is_weight, content.values())):
+    for key, value in content.items():
+      if isinstance(value, Mapping):
+        raise UserError(
+          f"{key} is a {type(value).__name__} that holds no floating-point"
+          f" tensors itself; {_ADVICE}"
+        )
   return content
+
+
+def _of_other_names(content: Mapping[Any, Any], source: str) -> list[Any]:
+  """The key of the only dictionary of weights, whatever its name is."""
+  inner = [key for key, value in content.items() if _holds_weights(value)]
+  if len(inner) > 1:
+    raise UserError(f"there are weights in {_listed(inner)}; {_ADVICE}")
+  # Said only if no weights beside them are refused.
+  if inner and not any(map(_is_weight, content.values())):
+    logging.warning(
+      "%s: the weights in %s are taken, the only ones there", source, inner[0]
+    )
+  return inner
+
+
+def _listed(names: list[Any]) -> str:
+  more = ", …" if names[_LISTED:] else ""
+  return ", ".join(map(str, names[:_LISTED])) + more
 
 
 def _take(content: Mapping[Any, Any], taken: str, source: str):
   beside = [
-    str(key)
+    key
     for key, value in content.items()
     if key != taken and (_is_weight(value) or _holds_weights(value))
   ]
-  odd = [key for key in beside if key not in _WRAPPERS[taken]]
+  odd = [key for key in beside if key not in _WRAPPERS.get(taken, ())]
   if odd:
     raise UserError(
-      f"there are weights in {taken} and beside it, in"
-      f" {', '.join(odd[:_LISTED])}{', …' if odd[_LISTED:] else ''};"
+      f"there are weights in {taken} and beside it, in {_listed(odd)};"
       " pass those of one network, as a mapping"
     )
   if beside:
@@ -90,9 +117,9 @@ def _nested(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
     if isinstance(key, str) and key.partition(".")[0] in _FIRST and "." in key
   }
   firsts = {first for first, _ in parts.values()}
-  if not firsts.isdisjoint(content) or not all(
-    key in parts for key, value in content.items() if _is_weight(value)
-  ):
+  weights = {key for key, value in content.items() if _is_weight(value)}
+  # Without any, the names are told as they are.
+  if not weights or not firsts.isdisjoint(content) or weights - parts.keys():
     return content
   nested = {key: value for key, value in content.items() if key not in parts}
   for key, (first, rest) in parts.items():

@@ -71,6 +71,19 @@ def test_every_suffix_is_read(tmp_path, suffix, as_string):
   assert_are_the_tensors(files.unwrap(content))
 
 
+@pytest.mark.parametrize("kind", ["zip", "legacy", ".npz", ".safetensors"])
+def test_bytes_decide_whatever_the_name(tmp_path, kind):
+  if kind in files.SUFFIXES:
+    path = write(tmp_path / f"a{kind}", TENSORS)
+  else:
+    torch, path = pytest.importorskip("torch"), tmp_path / "a"
+    zipped = {"_use_new_zipfile_serialization": kind == "zip"}
+    torch.save(as_torch(torch, TENSORS), path, **zipped)
+  for name in ("a.safetensors", "a.npz", "a.pth", "a.tar", "a"):
+    path = path.rename(tmp_path / name)
+    assert_are_the_tensors(files.unwrap(files.read(path)))
+
+
 def test_torch_files_of_before_2020_are_read(tmp_path, torch):
   path = tmp_path / "old.pth"
   content = as_torch(torch, TENSORS)
@@ -359,6 +372,44 @@ def test_wrapped_torch_files_are_read(tmp_path, torch):
   path = tmp_path / "checkpoint.pth"
   torch.save(content, path)
   assert_are_the_tensors(files.unwrap(files.read(path)))
+
+
+OPTIMIZER = {"state": {0: {"exp_avg": np.zeros(3, np.float32)}}}
+
+
+@pytest.mark.parametrize(
+  "content, taken",
+  [
+    ({"net": TENSORS}, "net"),
+    ({"g": TENSORS, "epoch": 3, "rng": np.ones(3, np.uint8)}, "g"),
+    ({"weights": prefixed("module.")}, "weights"),
+    ({"net": {"params": TENSORS}, "optimizer": OPTIMIZER}, "net"),
+    ({"state_dict": TENSORS, "optimizer": OPTIMIZER}, None),
+  ],
+)
+def test_the_only_dictionary_of_weights_is_taken(content, taken, caplog):
+  assert_are_the_tensors(files.unwrap(content, "a.pth"))
+  said = f"a.pth: the weights in {taken} are taken, the only ones there"
+  assert [r.getMessage() for r in caplog.records] == [said] * bool(taken)
+
+
+@pytest.mark.parametrize(
+  "content, said",
+  [
+    (
+      {"g": TENSORS, "d": OTHER, "step": 1},
+      "there are weights in g, d; save the dictionary of one network alone",
+    ),
+    ({"net": TENSORS, "w": np.ones(2)}, "weights in net and beside it, in w"),
+    ({"a": {"b": {"c": TENSORS}}}, "a is a dict that holds no floating-point"),
+    ({"net": {"w": np.ones(2, int)}}, "net is a dict that holds no floating"),
+    ({"module.w": np.ones(2, int)}, "module.w holds int64, not floating-point"),
+    ({"w": np.ones(2, int)}, "w holds int64, not floating-point"),
+  ],
+)
+def test_no_other_dictionary_is_taken(content, said, caplog):
+  assert said in message(load_weights, content)
+  assert not caplog.records
 
 
 @pytest.mark.parametrize(
