@@ -6,6 +6,7 @@ import pytest
 import safetensors.numpy
 
 import bamjax
+from bamjax import weights
 from bamjax.errors import UserError
 from bamjax.models import create_model
 from bamjax.models.registry import identify
@@ -39,6 +40,24 @@ def test_mistakes_are_told(file, tmp_path):
     load_network(file, step=3)
   with pytest.raises(UserError, match="not pan's"):
     load_network(file, model="pan")
+
+
+@pytest.mark.parametrize(
+  ("name", "said"),
+  [
+    ("", "the name of the weights is empty"),
+    ("a\0b", "'a\\x00b': no name of a file"),
+    ("a/b\0.npz", "no name of a file"),
+    ("a" * 5000, "cannot be read: File name too long"),
+    ("a" * 300 + ".safetensors", "cannot be read: File name too long"),
+  ],
+  ids=["empty", "NUL", "NUL.npz", "long", "long.safetensors"],
+)
+def test_names_that_no_file_has_are_one_line(name, said):
+  for load in (load_network, bamjax.load_weights, weights.load_weights):
+    with pytest.raises(UserError) as caught:
+      load(name)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

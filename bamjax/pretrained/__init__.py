@@ -3,6 +3,7 @@
 Files of `bamjax.weights.store.save_weights`, NAME.safetensors each.
 """
 
+import os
 from pathlib import Path
 
 from bamjax.errors import UserError
@@ -22,10 +23,19 @@ def find(source: str | Path) -> Path:
   first.
 
   Raises:
-    UserError: there is neither.
+    UserError: there is neither, or it is no name that a file can have.
   """
   path = Path(source)
-  if path.exists() or path.suffix or len(path.parts) != 1:
+  if not os.fspath(source):
+    raise UserError("the name of the weights is empty; give a file or a folder")
+  if "\0" in str(path):
+    raise UserError(f"{str(path)!r}: no name of a file")
+  try:
+    exists = path.exists()
+  except OSError as error:  # too long a name, or a folder that is closed
+    reason = error.strerror or error
+    raise UserError(f"{path}: cannot be read: {reason}") from None
+  if exists or path.suffix or len(path.parts) != 1:
     return path
   if path.name in names():
     return FOLDER / f"{path.name}.safetensors"
