@@ -263,7 +263,7 @@ def _open(path: Path, pictures: Sequence[Picture]) -> Decoded | None:
       pairs.append((lr, hr))
       digests.append(found)
     left_out = [line for _, line in left_out]
-  except (ValueError, KeyError, TypeError, IndexError, struct.error):
+  except (ValueError, LookupError, TypeError, RecursionError, struct.error):
     logging.warning("%s is damaged or cut short: it is made anew", path)
     return None
   return Decoded(names, pairs, digests, left_out, mapping)

@@ -211,6 +211,7 @@ def read(folder: str | Path) -> list[Row]:
     TypeError,
     AttributeError,
     LookupError,
+    RecursionError,
   ) as error:
     raise UserError(
       f"{path} cannot be read as results ({error!r}); remove it, or give"

@@ -156,7 +156,8 @@ def _finished(run_dir: Path, config) -> tuple[bool, dict | None]:
 
   def read():
     # Damaged, or an older version's: then it is made anew.
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+    damaged = ValueError, LookupError, TypeError, RecursionError
+    with contextlib.suppress(OSError, *damaged):
       text = (run_dir / run_dir_lib.SUMMARY).read_text()
       summary = results.restored(json.loads(text))
       results.table(summary)  # needs what a summary has

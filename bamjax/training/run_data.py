@@ -123,7 +123,7 @@ def _validation(validation: Validation) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
   """What data.json holds; nothing where it is absent or damaged."""
-  with contextlib.suppress(OSError, ValueError):
+  with contextlib.suppress(OSError, ValueError, RecursionError):
     found = json.loads((path / DATA).read_text())
     if isinstance(found, dict):
       return found

@@ -111,7 +111,7 @@ def test_a_changed_source_gets_a_file_of_its_own(folder, tmp_path, change):
     np.testing.assert_array_equal(pair[0], found[0])
 
 
-@pytest.mark.parametrize("keep", [0, 7, 0.5, -1, "garbage"])
+@pytest.mark.parametrize("keep", [0, 7, 0.5, -1, "garbage", "nested"])
 def test_a_damaged_file_is_made_anew(folder, tmp_path, keep, caplog):
   where = tmp_path / "cache"
   cache.decode(pictures(folder), cache_dir=where)
@@ -119,6 +119,10 @@ def test_a_damaged_file_is_made_anew(folder, tmp_path, keep, caplog):
   data = file.read_bytes()
   if keep == "garbage":
     file.write_bytes(bytes(len(data)))
+  elif keep == "nested":
+    index = b"[" * 10**5
+    tail = cache._TAIL.pack(len(index), cache._MARK)
+    file.write_bytes(index + tail)
   else:
     file.write_bytes(data[: int(keep * len(data)) if keep == 0.5 else keep])
   check(cache.decode(pictures(folder), cache_dir=where), folder)

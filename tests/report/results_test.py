@@ -163,7 +163,9 @@ def test_rows_stay_until_they_are_measured_again(tmp_path):
   assert found == {"a": 38.0, "b": 39.0}
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"a": 1}', '[{"a": 1}]', "3"])
+@pytest.mark.parametrize(
+  "text", ["{", "[1]", '{"a": 1}', '[{"a": 1}]', "3", "[" * 10**5]
+)
 def test_another_file_of_that_name_is_left_alone(tmp_path, text):
   (tmp_path / "results.json").write_text(text)
   with pytest.raises(UserError, match="cannot be read as results"):

@@ -132,7 +132,7 @@ def test_other_validation_pictures_are_refused(tmp_path):
   other = Validation([picture("v", 3)], SCALE)
   with pytest.raises(UserError, match=f"--init_from={tmp_path}"):
     run_data.check_validation(tmp_path, other)
-  for text in (json.dumps({"sha256": "0"}), "[]", "{"):
+  for text in (json.dumps({"sha256": "0"}), "[]", "{", "[" * 10**5):
     (tmp_path / "data.json").write_text(text)
     with pytest.raises(UserError, match="restore it from a copy"):
       run_data.check_validation(tmp_path, validation)

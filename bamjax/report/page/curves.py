@@ -46,7 +46,13 @@ def read(run_dir: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
       step = operator.index(row.pop("step"))
       # What was not finite is null.
       values = {k: float(v) for k, v in row.items() if v is not None}
-    except (ValueError, TypeError, AttributeError, LookupError):
+    except (
+      ValueError,
+      TypeError,
+      AttributeError,
+      LookupError,
+      RecursionError,
+    ):
       continue
     for name, value in values.items():
       found.setdefault(name, []).append((step, value))
