@@ -37,7 +37,8 @@ def _fail(message: str) -> NoReturn:
   # What others still try at exit, as to write to the same full disk, fails for
   # the reason that is told here.
   sys.unraisablehook = threading.excepthook = lambda _: None
-  print(f"{script}: error: {' '.join(message.split())}", file=sys.stderr)
+  message = terminal.plain(" ".join(message.split()))
+  print(f"{script}: error: {message}", file=sys.stderr)
   sys.exit(2)
 
 
@@ -168,7 +169,7 @@ class _Plain(std_logging.Formatter):
   """ "warning: …", without the thread and the line of code."""
 
   def format(self, record: std_logging.LogRecord) -> str:
-    return f"{record.levelname.lower()}: {record.getMessage()}"
+    return f"{record.levelname.lower()}: {terminal.plain(record.getMessage())}"
 
 
 def _tell_unraisable(unraisable: Any) -> None:

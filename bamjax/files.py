@@ -22,6 +22,15 @@ else:
   import fcntl
 
 
+# Of a replacement, where nothing is amiss but the one file in its place: it is
+# immutable, another's in a folder as /tmp, or open in a program on Windows.
+_HELD = (errno.EPERM, errno.EACCES, errno.EBUSY)
+
+
+class HeldError(UserError):
+  """A file that cannot be replaced, in a folder that can be written."""
+
+
 def readable(name: str | Path) -> str:
   """A file's name as text: what in it is no UTF-8 is spelt, as `\\udce9`."""
   return str(name).encode("utf-8", "backslashreplace").decode()
@@ -96,6 +105,7 @@ def replacing(path: Path) -> Iterator[Path]:
   short. What replaces a file gets its mode, and a link stays one.
 
   Raises:
+    HeldError: what is there cannot be replaced.
     UserError: it cannot be written, or the block raised an OSError.
   """
   temporary = None
@@ -108,7 +118,14 @@ def replacing(path: Path) -> Iterator[Path]:
     yield temporary
     if final.exists():
       shutil.copymode(final, temporary)
-    os.replace(temporary, final)
+    try:
+      os.replace(temporary, final)
+    except OSError as error:
+      if error.errno not in _HELD:
+        raise
+      raise HeldError(
+        f"{path} cannot be replaced: {error.strerror}; give another name"
+      ) from None
     temporary = None
   except OSError as error:
     raise UserError(

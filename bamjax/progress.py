@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from bamjax.terminal import plain
+
 Item = TypeVar("Item")
 
 SECONDS = 30  # between two lines
@@ -32,7 +34,7 @@ def each(
   bar = tqdm(items, unit=unit, disable=not terminal, leave=False)
   for done, item in enumerate(bar):
     if names:
-      bar.set_postfix_str(names[done])
+      bar.set_postfix_str(plain(names[done]))
     now = time.monotonic()
     if not terminal and done and now - told >= SECONDS:
       told = now

@@ -3,10 +3,26 @@
 import codecs
 import contextlib
 import os
+import re
 import sys
 
 # What an old encoding, as a console's on Windows, may not have.
 _PLAIN = {"×": "x", "→": "->", "…": "...", "–": "-", "−": "-", "·": "|"}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_RAW = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # but \n, \r, \t
+
+
+def _escape(found: re.Match) -> str:
+  return found[0].encode("unicode_escape").decode()
+
+
+def plain(text: object) -> str:
+  """A text in one line, its control characters spelt, as `\\n` and `\\x1b`.
+
+  A file's name may have any: raw, they would feign lines, and move or color
+  what a terminal shows.
+  """
+  return _CONTROL.sub(_escape, str(text))
 
 
 def _spell(error: UnicodeError) -> tuple[str, int]:
@@ -35,6 +51,8 @@ class _Lasting:
   def write(self, text: str) -> int:
     """Writes, as far as there is who reads."""
     if not self._lost:
+      if self._name == "stdout":  # stderr has the bars, which move the cursor
+        text = _RAW.sub(_escape, text)
       try:
         return self._stream.write(text)
       except OSError as error:

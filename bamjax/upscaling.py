@@ -17,12 +17,16 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from bamjax import pictures
+from bamjax import pretrained
+from bamjax import terminal
 from bamjax.data.images import count_kinds
 from bamjax.data.images import list_pictures
 from bamjax.errors import UserError
 from bamjax.errors import warn_once
 from bamjax.files import check_target
+from bamjax.files import HeldError
 from bamjax.files import identity
+from bamjax.files import refuse_overwriting
 from bamjax.inference import NotFiniteError
 from bamjax.inference import Upscaler
 from bamjax.networks import load_network
@@ -63,9 +67,10 @@ OPTIONS = tuple(field.name for field in dataclasses.fields(Options))
 def run(inputs: Sequence[str], options: Options) -> int:
   """Upscales files, folders and globs.
 
-  A picture that cannot be read, or whose result cannot be written as such, is
-  named in a warning and left out. Earlier results are written over, or with
-  `skip_existing` left as they are.
+  A picture that is absent or cannot be read, or whose result cannot be written
+  as such or put in its place, is named in a warning and left out. Earlier
+  results are written over, or with `skip_existing` left as they are, and passed
+  over where they are inputs too.
 
   Returns:
     The exit status: 0, or 1 if a picture was left out.
@@ -78,9 +83,20 @@ def run(inputs: Sequence[str], options: Options) -> int:
   sources = find_inputs(inputs)
   network = _network(options)
   jobs = plan_outputs(sources, options, network.scale)
+  if options.weights and os.path.isfile(
+    read := pretrained.find(network.source)
+  ):
+    for _, target in jobs:
+      refuse_overwriting(target, [read])
   if options.skip_existing:
     count = len(jobs)
-    jobs = [job for job in jobs if not os.path.exists(job[1])]
+    if results := len(sources) - count:
+      print(
+        f"{results} of {len(sources)} pictures are results of others: passed"
+        " over"
+      )
+    # What else has the name is told below.
+    jobs = [job for job in jobs if not os.path.isfile(job[1])]
     print(f"{count - len(jobs)} of {count} pictures have a result: skipped")
   upscaler = Upscaler(
     network.module,
@@ -108,7 +124,8 @@ def run(inputs: Sequence[str], options: Options) -> int:
       logging.warning("left out: %s", error)
       left_out += 1
       continue
-    with _Progress(f"{source.name} ({number}/{len(jobs)})") as progress:
+    name = terminal.plain(source.name)
+    with _Progress(f"{name} ({number}/{len(jobs)})") as progress:
       try:
         larger = upscale_picture(upscaler, picture, progress)
         pictures.write(target, larger, options.quality)
@@ -116,7 +133,12 @@ def run(inputs: Sequence[str], options: Options) -> int:
         logging.warning("left out: %s: %s", source, error)
         left_out += 1
         continue
-      except (pictures.FormatError, MemoryError, JaxRuntimeError) as error:
+      except (
+        pictures.FormatError,
+        HeldError,
+        MemoryError,
+        JaxRuntimeError,
+      ) as error:
         if isinstance(error, JaxRuntimeError) and _FULL not in str(error):
           raise
         known = isinstance(error, UserError)
@@ -126,8 +148,8 @@ def run(inputs: Sequence[str], options: Options) -> int:
         continue
     written.add(identity(target))
     print(
-      f"{target}  {width}×{height} → {scale * width}×{scale * height},"
-      f" {time.monotonic() - start:.1f} s",
+      f"{terminal.plain(target)}  {width}×{height} →"
+      f" {scale * width}×{scale * height}, {time.monotonic() - start:.1f} s",
       flush=True,
     )
   if left_out:
@@ -179,34 +201,48 @@ def _mean(image: np.ndarray) -> np.ndarray:
 def find_inputs(inputs: Sequence[str]) -> list[Path]:
   """Files by files, folders and globs, each once, in the order given.
 
+  A file that is absent, or behind a folder that is closed to us, is among them,
+  so that its reader names it.
+
   Raises:
-    UserError: there is none, or one names nothing.
+    UserError: there is none; or a folder has no picture, a glob no match.
   """
-  found = []
+  found, absent = [], []
   for name in inputs:
     if not name:  # Path takes it for the current folder
       raise UserError("an input's name is empty; give files, folders or globs")
     path = Path(name)
-    if path.is_dir():
+    # Path's own tests raise where a name is too long, or a folder is closed.
+    if os.path.isdir(path):
       found += list_pictures(path)
-    elif path.exists() or path.is_symlink():
+    elif os.path.lexists(path):
       found.append(path)
     elif matches := [*map(Path, sorted(glob.glob(name, recursive=True)))]:
-      folders = [p for p in matches if p.is_dir()]
+      folders = [p for p in matches if os.path.isdir(p)]
       if folders:
         warn_once(f"{name}: passed over {count_kinds(folders)}")
       found += [p for p in matches if p not in folders]
-    else:
+    elif glob.has_magic(name):
       raise UserError(f"there is no file, folder or match of {name}")
+    else:
+      absent.append(path)
+      found.append(path)
   if not found:
     raise UserError("no picture named; give files, folders or globs")
-  return list(dict.fromkeys(found))
+  if len(absent) == len(inputs):
+    pictures.read(absent[0])  # which tells why it can't
+  once = {}
+  for path in found:  # a file has several spellings
+    once.setdefault((identity(path) or path, path.name), path)
+  return list(once.values())
 
 
 def plan_outputs(
   sources: Sequence[Path], options: Options, scale: int
 ) -> list[tuple[Path, Path]]:
   """Each picture with the file that it is written to.
+
+  With `skip_existing`, pictures that are results of others are not among them.
 
   Raises:
     UserError: an extension is unknown, a picture would be written over itself
@@ -223,7 +259,7 @@ def plan_outputs(
     raise UserError(
       f"unknown --ext {options.ext!r}; choose from auto, {', '.join(known)}"
     )
-  to_file = output.suffix and not (is_folder or output.is_dir())
+  to_file = output.suffix and not (is_folder or os.path.isdir(output))
   if to_file and output.suffix[1:].lower() not in known:
     raise UserError(
       f"unknown extension of --output {output}; choose from {', '.join(known)},"
@@ -244,28 +280,50 @@ def plan_outputs(
       f"--suffix is a part of names, without {separators[0]}; got"
       f" {options.suffix!r}"
     )
-  taken = {identity(path): path for path in sources}
-  jobs, targets = [], {}
+  jobs = []
   for source in sources:
     kind = source.suffix if ext == "auto" else f".{ext}"
     if kind.lower() not in pictures.EXTENSIONS:
       kind = ".png"
-    target = output if to_file else output / f"{source.stem}{suffix}{kind}"
-    found = identity(target)
-    if found and found in taken:
+    name = f"{source.stem}{suffix}{kind}"
+    jobs.append((source, output if to_file else output / name))
+  jobs = _without_results(jobs, options.skip_existing)
+  targets = {}
+  for source, target in jobs:
+    first = targets.setdefault(os.path.realpath(target), source)
+    if first != source:
       raise UserError(
-        f"{source} would be written over {taken[found]}; give another --output"
-        " or --suffix"
+        f"{first} and {source} would both be written to {target}; upscale one"
+        " of them alone, with another --output or --suffix"
       )
-    resolved = os.path.realpath(target)
-    if resolved in targets:
-      raise UserError(
-        f"{targets[resolved]} and {source} would both be written to {target};"
-        " upscale them one by one"
-      )
-    targets[resolved] = source
-    jobs.append((source, target))
   return jobs
+
+
+def _without_results(
+  jobs: Sequence[tuple[Path, Path]], skip_existing: bool
+) -> list[tuple[Path, Path]]:
+  """Leaves out pictures that others' results are to have the place of.
+
+  Raises:
+    UserError: they would be written over: without `skip_existing`, or by their
+      own results.
+  """
+  taken = {identity(source): source for source, _ in jobs}
+  results = set()
+  for source, target in jobs:
+    found = identity(target)
+    if found is None or found not in taken:
+      continue
+    itself = found == identity(source)
+    if itself or not skip_existing:
+      advice = "; or, if that is an earlier result, --skip_existing"
+      raise UserError(
+        f"the result of {source} would be written over the input"
+        f" {taken[found]}; give another --output or --suffix"
+        f"{'' if itself else advice}"
+      )
+    results.add(found)
+  return [job for job in jobs if identity(job[0]) not in results]
 
 
 def _tile(value: str) -> int | None:

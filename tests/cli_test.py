@@ -45,6 +45,12 @@ def main(argv):
   if flags.FLAGS.fail == "letters":
     print("3×4 → 日 caf\\udce9")
     logging.warning("日")
+  if flags.FLAGS.fail == "control":
+    name = "a\\x1b[2J\\n\\x9bb"
+    print("tab\\t", name)
+    print("\\x1b[A bar\\r", file=sys.stderr)
+    logging.warning("left out: %s", name)
+    raise UserError(f"bad {name}")
   if flags.FLAGS.path:
     print("path", *flags.FLAGS.path, *argv[1:])
   print("number", flags.FLAGS.number)
@@ -177,6 +183,15 @@ def test_the_configurations_file_may_come_last(call, tmp_path):
 def test_warnings_are_plain_lines(call):
   done = call("--fail=log")
   assert (done.code, done.err) == (0, "warning: left out: a.png\n")
+
+
+def test_control_characters_are_spelt(call):
+  done = call("--fail=control")
+  assert done.out == "tab\t a\\x1b[2J\n\\x9bb\n"
+  warning, error = done.err.splitlines()[-2:]
+  assert warning == r"warning: left out: a\x1b[2J\n\x9bb"
+  assert error == r"tool.py: error: bad a\x1b[2J \x9bb"
+  assert "\x1b[A bar" in done.err  # as tqdm's
 
 
 def test_an_interrupted_script_says_so(call):

@@ -110,6 +110,21 @@ def test_a_failure_leaves_the_old_file_alone(tmp_path):
   assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_that_is_held_is_told_apart(tmp_path, monkeypatch):
+  path = tmp_path / "a.txt"
+  write_atomically(path, "old")
+  for number, held in ((errno.EACCES, True), (errno.EROFS, False)):
+
+    def replace(*_, number=number):
+      raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(UserError, match="a.txt cannot be ") as caught:
+      write_atomically(path, "new")
+    assert isinstance(caught.value, files.HeldError) == held
+  assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
 def test_trying_whether_a_file_can_be_written_leaves_it(tmp_path):
   write_atomically(tmp_path / "a", "a")
   files.check_writable(tmp_path / "a")

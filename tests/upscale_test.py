@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -214,7 +215,9 @@ def test_mistakes_are_told_before_anything_is_written(
     ([rgb], {"suffix": "/../../b"}, "--suffix is a part of names"),
     ([rgb], {"quality": 101}, "--quality is from 1 to 100; got 101"),
     ([rgb], {"memory": float("nan")}, "--memory"),
-    (["absent.png"], {}, "no file, folder or match of absent.png"),
+    (["absent.png"], {}, "there is no file absent.png"),
+    (["absent*.png", rgb], {}, "no file, folder or match of absent"),
+    (["a" * 300 + ".png"], {}, "File name too long"),
     ([tmp_path / "empty"], {}, "holds no picture"),
     ([rgb], {"tile": "big"}, "--tile is auto or a number"),
     ([rgb], {"ext": "gif"}, "unknown --ext 'gif'"),
@@ -223,9 +226,9 @@ def test_mistakes_are_told_before_anything_is_written(
     ([rgb], {"memory": 0}, "--memory"),
     ([rgb], {"scale": 4}, "of scale 2, not 4"),
     ([rgb], {"run_dir": "a"}, "give one of them"),
-    ([rgb, folder / "sub" / "rgb.png"], {}, "would both be written to"),
+    ([rgb, folder / "sub" / "rgb.png"], {}, "with another --output or --suf"),
     ([rgb], {"output": folder, "suffix": ""}, "would be written over"),
-    ([rgb], {"output": rgb}, "would be written over"),
+    ([rgb], {"output": rgb}, r"of \S+rgb.png would be written over the input"),
     ([rgb], {"output": tmp_path / "a.gif"}, "unknown extension of --output"),
     ([rgb], {"output": tmp_path / "a.png", "ext": "jpg"}, "--ext goes with"),
     ([folder], {"output": tmp_path / "a.png"}, "is one file"),
@@ -258,6 +261,101 @@ def test_results_are_written_over_or_skipped(folder, weights, tmp_path, capsys):
   assert size(old.with_name("gray_x2.png")) == (60, 42)
   assert upscale(inputs[:1], weights, old.parent) == 0
   assert size(old) == (60, 42)
+
+
+def test_results_among_the_inputs_are_written_over_by_none(
+  folder, weights, tmp_path, capsys
+):
+  for name in os.listdir(folder):
+    if name != "rgb.png":
+      os.remove(folder / name)
+  assert upscale([folder], weights, folder) == 0
+  result = folder / "rgb_x2.png"
+  before = result.read_bytes()
+  with pytest.raises(UserError, match=r"over the input \S+/rgb_x2.png; .*skip"):
+    upscale([folder], weights, folder)
+  Image.fromarray(RGB).save(folder / "new.png")
+  # The result of a result, as older runs may have left it.
+  (folder / "rgb_x2_x2.png").write_text("old")
+  assert upscale([folder], weights, folder, skip_existing=True) == 0
+  told = capsys.readouterr().out
+  assert "2 of 4 pictures are results of others: passed over" in told
+  assert "1 of 2 pictures have a result: skipped" in told
+  assert result.read_bytes() == before
+  assert (folder / "rgb_x2_x2.png").read_text() == "old"
+  assert size(folder / "new_x2.png") == (60, 42)
+  with pytest.raises(UserError, match="would be written over"):
+    upscale([folder], weights, folder, skip_existing=True, suffix="")
+
+
+def test_what_is_no_file_is_no_result(folder, weights, tmp_path, caplog):
+  (tmp_path / "out" / "rgb_x2.png").mkdir(parents=True)
+  inputs, out = [folder / "rgb.png"], tmp_path / "out"
+  assert upscale(inputs, weights, out, skip_existing=True) == 1
+  assert "rgb_x2.png is no file to write" in caplog.text
+
+
+def test_weights_are_not_written_over(folder, weights, tmp_path):
+  mine = tmp_path / "mine.png"
+  mine.write_bytes(Path(weights).read_bytes())
+  for skip in (False, True):
+    with pytest.raises(UserError, match="mine.png, which is read"):
+      upscale([folder / "rgb.png"], str(mine), mine, skip_existing=skip)
+  assert mine.read_bytes() == Path(weights).read_bytes()
+
+
+def test_a_file_of_two_spellings_is_one_input(folder, tmp_path, monkeypatch):
+  monkeypatch.chdir(folder)
+  (tmp_path / "way").symlink_to(folder)
+  (folder / "link.png").symlink_to("rgb.png")
+  names = ["rgb.png", "../in/rgb.png", folder / "rgb.png", "../way/rgb.png"]
+  found = upscaling.find_inputs([*map(str, names), "link.png", "gray.png"])
+  assert found == [Path(n) for n in ("rgb.png", "link.png", "gray.png")]
+
+
+def test_names_that_lead_to_nothing_are_left_out(
+  folder, weights, tmp_path, monkeypatch, caplog
+):
+  # As of a folder that is closed to us; root may look into any.
+  real = os.stat
+
+  def stat(path, *args, **kwargs):
+    if "closed" in str(path):
+      raise PermissionError(13, "Permission denied", str(path))
+    return real(path, *args, **kwargs)
+
+  monkeypatch.setattr(os, "stat", stat)
+  names = ["absent.png", "closed/a.png", "a" * 300 + ".png", "rgb.png/b.png"]
+  inputs = [*(folder / name for name in names), folder / "rgb.png"]
+  assert upscale(inputs, weights, tmp_path / "out") == 1
+  assert os.listdir(tmp_path / "out") == ["rgb_x2.png"]
+  assert "there is no file" in caplog.text and "absent.png" in caplog.text
+  assert "closed/a.png cannot be read" in caplog.text
+  assert caplog.text.count("left out: ") == 4
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSPC])
+def test_one_result_that_is_held_is_left_out_alone(
+  folder, weights, tmp_path, monkeypatch, caplog, number
+):
+  real = os.replace
+
+  def replace(source, target):
+    if Path(target).name == "gray_x2.png":
+      raise OSError(number, os.strerror(number))
+    real(source, target)
+
+  monkeypatch.setattr(os, "replace", replace)
+  inputs = [folder / "gray.png", folder / "rgb.png"]
+  out = tmp_path / "out"
+  if number == errno.ENOSPC:  # which others' results would have no place for
+    with pytest.raises(UserError, match="gray_x2.png cannot be written: No sp"):
+      upscale(inputs, weights, out)
+    assert os.listdir(out) == []
+  else:
+    assert upscale(inputs, weights, out) == 1
+    assert "gray_x2.png cannot be replaced: Operation not" in caplog.text
+    assert os.listdir(out) == ["rgb_x2.png"]
 
 
 def test_a_folder_ends_in_a_stroke(folder, weights, tmp_path):
@@ -342,21 +440,26 @@ def test_names_of_all_letters(folder, weights, tmp_path, name):
 def test_the_script_skips_what_it_cannot_read(folder, weights, tmp_path):
   (folder / "broken.png").write_text("not a picture")
   os.replace(folder / "gray.png", folder / "caf\udce9.png")
+  os.replace(folder / "rgb.png", folder / "r\x1b[31m\ngb.png")
   out = tmp_path / "out"
   # Flags may stand anywhere.
   done = scripts.call(
     "upscale.py",
     *(folder / "broken.png", "-o", out),
-    *(folder / "caf\udce9.png", folder / "rgb.png"),
+    *(folder / "caf\udce9.png", folder / "r\x1b[31m\ngb.png"),
+    "ab\x1bc\nsent.png",
     f"--weights={weights}",
   )
   assert done.code == 1, done.err
   assert "broken.png cannot be read" in done.err
-  assert "1 of 3 pictures left out" in done.err
+  assert "2 of 4 pictures left out" in done.err
   assert "Traceback" not in done.err
-  assert "rgb_x2.png  30×21 → 60×42" in done.out
+  assert "no file ab\\x1bc\\nsent.png" in done.err
+  assert "r\\x1b[31m\\ngb_x2.png  30×21 → 60×42" in done.out
+  assert "\x1b" not in done.out + done.err
   assert "caf\\udce9_x2.png  30×21 → 60×42" in done.out
-  assert sorted(os.listdir(out)) == ["caf\udce9_x2.png", "rgb_x2.png"]
+  made = ["caf\udce9_x2.png", "r\x1b[31m\ngb_x2.png"]
+  assert sorted(os.listdir(out)) == made
   done = scripts.call("upscale.py", "absent.png", f"--weights={weights}")
   assert done.code == 2
   assert done.err.startswith("upscale.py: error: there is no file")

@@ -2,6 +2,7 @@
 
 import collections
 from collections.abc import Iterable
+import os
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +21,23 @@ def list_pictures(folder: str | Path) -> list[Path]:
   else the folder holds is counted in a warning, hidden files apart.
 
   Raises:
-    UserError: it is no folder or holds no picture.
+    UserError: it is no folder, cannot be read, or holds no picture.
   """
   folder = Path(folder)
-  if not folder.is_dir():
+  # Unlike Path's, os.path's tests raise nothing where a folder is closed to us.
+  if not os.path.isdir(folder):
     raise UserError(f"there is no folder {folder}")
+  try:
+    paths = sorted(folder.iterdir())
+  except OSError as error:
+    raise UserError(
+      f"the folder {folder} cannot be read ({error.strerror})"
+    ) from None
   found, others = [], []
-  for path in sorted(folder.iterdir()):
+  for path in paths:
     if path.name.startswith("."):
       continue
-    is_picture = path.suffix.lower() in EXTENSIONS and not path.is_dir()
+    is_picture = path.suffix.lower() in EXTENSIONS and not os.path.isdir(path)
     (found if is_picture else others).append(path)
   if not found:
     besides = f"; it holds {count_kinds(others)}" if others else ""
@@ -48,9 +56,9 @@ def count_kinds(paths: Iterable[Path]) -> str:
 
 
 def _kind(path: Path) -> str:
-  if path.is_dir():
+  if os.path.isdir(path):
     return "folder(s)"
-  if path.is_symlink() and not path.exists():
+  if os.path.islink(path) and not os.path.exists(path):
     return "broken link(s)"
   return path.suffix.lower() or "without extension"
 

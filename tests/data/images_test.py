@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 from PIL import Image
 import pytest
@@ -94,3 +96,12 @@ def test_what_a_folder_holds_besides_is_counted(tmp_path, caplog):
   (tmp_path / "inner.png" / "b.gif").touch()
   with pytest.raises(UserError, match="holds no picture .*; it holds 1 .gif"):
     images.list_pictures(tmp_path / "inner.png")
+
+
+def test_a_folder_that_is_closed_is_told(tmp_path, monkeypatch):
+  def iterdir(self):
+    raise PermissionError(13, "Permission denied", str(self))
+
+  monkeypatch.setattr(Path, "iterdir", iterdir)
+  with pytest.raises(UserError, match=r"cannot be read \(Permission denied\)"):
+    images.list_pictures(tmp_path)
