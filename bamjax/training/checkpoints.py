@@ -9,6 +9,8 @@ import os
 from pathlib import Path
 import re
 import shutil
+from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +22,8 @@ from bamjax.errors import UserError
 from bamjax.files import readable
 from bamjax.training import distributed
 from bamjax.training.state import TrainState
+
+_T = TypeVar("_T")
 
 # What ails a disk, not a program.
 _STORAGE = (
@@ -103,7 +107,8 @@ class Checkpoints:
         it is made.
     """
     self._directory = Path(run_dir).absolute() / "checkpoints"
-    self._manager = ocp.CheckpointManager(
+    self._manager = _listed(
+      ocp.CheckpointManager,
       self._directory,
       options=ocp.CheckpointManagerOptions(
         **_READ_ONLY if read_only else {"cleanup_tmp_directories": True},
@@ -277,7 +282,7 @@ class Checkpoints:
           f" {steps}); restore them from a copy, or give another --run_dir to"
           " start anew"
         )
-      self._manager.reload()
+      _listed(self._manager.reload)
 
   def _damaged(self, step: int, error: Exception) -> bool:
     """Whether it is a checkpoint's own fault that it cannot be restored."""
@@ -316,7 +321,7 @@ class Checkpoints:
         ) from None
 
     distributed.on_primary(move)
-    self._manager.reload()
+    _listed(self._manager.reload)
 
 
 def _reason(error: Exception | None) -> str:
@@ -327,6 +332,18 @@ def _reason(error: Exception | None) -> str:
     first, *_, last = text.split(": ")
     text = f"{first}: {last}"
   return text[:200]
+
+
+def _listed(call: Callable[..., _T], *args: Any, **options: Any) -> _T:
+  """Calls what lists checkpoints; again where a training removes one just then.
+
+  Raises:
+    FileNotFoundError: a file is absent for another reason.
+  """
+  for _ in range(20):
+    with contextlib.suppress(FileNotFoundError):
+      return call(*args, **options)
+  return call(*args, **options)
 
 
 def _absent(path: Path) -> bool:
