@@ -231,6 +231,24 @@ def test_a_checkpoint_removed_while_they_are_listed_is_passed_over(
     assert checkpoints.steps() == [3] and not lost
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError, NotADirectoryError])
+def test_a_listing_that_a_removal_breaks_is_made_again(
+  tmp_path, states, monkeypatch, error
+):
+  save(tmp_path, states, {3: 30.0})
+  manager, errors = ocp.CheckpointManager, [error("checkpoints/4")]
+
+  def broken_once(*args, **options):
+    if errors:
+      raise errors.pop()
+    return manager(*args, **options)
+
+  monkeypatch.setattr(ocp, "CheckpointManager", broken_once)
+  opened = Checkpoints(tmp_path, read_only=True)
+  with contextlib.closing(opened) as checkpoints:
+    assert checkpoints.steps() == [3] and not errors
+
+
 @pytest.mark.parametrize("name", ["a[1]", "a*", "a?", "a\\b", "caf\udce9"])
 def test_a_path_that_is_a_pattern_is_refused(tmp_path, name):
   check_path(tmp_path / "a b{c}]ü%20")
