@@ -14,8 +14,8 @@ from pathlib import Path
 
 from absl import flags
 
-from bamjax import cli
-from bamjax import list_flags
+from bamjax.commands import cli
+from bamjax.commands import list_flags
 
 _MODELS = list_flags.define("models", None, "backbones, e.g. pan,edsr_baseline")
 _ATTN = list_flags.define("attn", None, "attentions: native, none, bam, …")
@@ -73,7 +73,7 @@ def main(argv):
   plan.check()
   rival = None
   if _RIVAL.value:
-    from benchmarks.rival import make_rival
+    from bamjax.benchmarking.super_image import make_rival
 
     rival = make_rival(_FORMS.value)
   env = environment()

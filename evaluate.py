@@ -10,8 +10,8 @@ Without --benchmarks a run is scored on its own validation pictures.
 
 from absl import flags
 
-from bamjax import cli
-from bamjax import list_flags
+from bamjax.commands import cli
+from bamjax.commands import list_flags
 
 list_flags.define("run_dir", [], "folders of runs of train.py", paths=True)
 list_flags.define("weights", [], "files of published weights", paths=True)
@@ -38,12 +38,12 @@ def main(argv):
   """Reads the flags and evaluates."""
   del argv
   # Imported here so that --help is immediate.
-  from bamjax.report import session
+  from bamjax.commands import evaluate
 
-  options = session.Options(
-    **{name: flags.FLAGS[name].value for name in session.OPTIONS}
+  options = evaluate.Options(
+    **{name: flags.FLAGS[name].value for name in evaluate.OPTIONS}
   )
-  return session.run(options)
+  return evaluate.run(options)
 
 
 if __name__ == "__main__":

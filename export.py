@@ -9,7 +9,7 @@ from pathlib import Path
 
 from absl import flags
 
-from bamjax import cli
+from bamjax.commands import cli
 
 flags.DEFINE_string("weights", None, "file of weights, or shipped ones' name")
 flags.DEFINE_string("run_dir", None, "folder of a run of train.py")

@@ -10,8 +10,8 @@ of the first run.
 
 from absl import flags
 
-from bamjax import cli
-from bamjax import list_flags
+from bamjax.commands import cli
+from bamjax.commands import list_flags
 
 list_flags.define("run_dir", [], "folders of runs of train.py", paths=True)
 list_flags.define("weights", [], "files of published weights", paths=True)
@@ -32,12 +32,12 @@ def main(argv):
   """Reads the flags and makes the page."""
   del argv
   # Imported here so that --help is immediate.
-  from bamjax.report.page import session
+  from bamjax.commands import report
 
-  options = session.Options(
-    **{name: flags.FLAGS[name].value for name in session.OPTIONS}
+  options = report.Options(
+    **{name: flags.FLAGS[name].value for name in report.OPTIONS}
   )
-  return session.run(options)
+  return report.run(options)
 
 
 if __name__ == "__main__":

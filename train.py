@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from bamjax import cli
+from bamjax.commands import cli
 
 _CONFIG = cli.define_config(
   str(Path(__file__).parent / "configs" / "default.py"),
@@ -60,8 +60,8 @@ def main(argv):
   """Fills the configuration from the flags and trains."""
   del argv
   # Imported here so that --help is immediate.
-  from bamjax import config as config_lib
-  from bamjax.report import results
+  from bamjax.evaluation import results
+  from bamjax.runs import config as config_lib
   from bamjax.training import loop
 
   config = _CONFIG.value

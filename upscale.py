@@ -10,7 +10,7 @@ status: 0; 1 if a picture was left out; 2 if an argument is at fault.
 
 from absl import flags
 
-from bamjax import cli
+from bamjax.commands import cli
 
 flags.DEFINE_string(
   "weights", None, "file of weights, or the name of shipped ones"
@@ -57,12 +57,12 @@ flags.DEFINE_string("dtype", "float32", "float32 or bfloat16")
 def main(argv):
   """Reads the flags and upscales."""
   # Imported here so that --help is immediate.
-  from bamjax import upscaling
+  from bamjax.commands import upscale
 
-  options = upscaling.Options(
-    **{name: flags.FLAGS[name].value for name in upscaling.OPTIONS}
+  options = upscale.Options(
+    **{name: flags.FLAGS[name].value for name in upscale.OPTIONS}
   )
-  return upscaling.run(argv[1:], options)
+  return upscale.run(argv[1:], options)
 
 
 if __name__ == "__main__":

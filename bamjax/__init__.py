@@ -2,8 +2,8 @@
 
 from bamjax.errors import UserError
 from bamjax.inference import Upscaler
+from bamjax.inference.attention_maps import attention_maps
 from bamjax.layers import BAM
-from bamjax.maps import attention_maps
 from bamjax.models import create_model
 from bamjax.models import list_models
 from bamjax.networks import load_weights

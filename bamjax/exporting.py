@@ -23,7 +23,7 @@ from bamjax.errors import UserError
 from bamjax.files import refuse_overwriting
 from bamjax.files import replacing
 from bamjax.layers import portable
-from bamjax.layers.cpu import without_choice
+from bamjax.layers.cpu.choice import without_choice
 from bamjax.networks import Network
 from bamjax.weights import save_weights
 from bamjax.weights import store

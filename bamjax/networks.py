@@ -14,8 +14,8 @@ from bamjax import pretrained
 from bamjax.errors import UserError
 from bamjax.models import create_model
 from bamjax.models.registry import identify
-from bamjax.weights import files
 from bamjax.weights import pytorch
+from bamjax.weights import reading
 from bamjax.weights.descriptions import difference
 
 
@@ -110,7 +110,9 @@ def load_network(
   if other := difference(module, model, attn, scale, normalization):
     raise UserError(f"{path} is a run of {other}")
   try:
-    files.check_finite(traverse_util.flatten_dict(variables["params"], sep="/"))
+    reading.check_finite(
+      traverse_util.flatten_dict(variables["params"], sep="/")
+    )
   except UserError as error:
     raise UserError(f"{path}, step {step}: {error}") from None
   return Network(

@@ -13,9 +13,9 @@ import statistics
 import jax
 import jax.numpy as jnp
 
-from bamjax import cli
 from bamjax.benchmarking import machine
 from bamjax.benchmarking import timing
+from bamjax.commands import cli
 from bamjax.layers import Attention
 
 

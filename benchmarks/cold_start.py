@@ -47,7 +47,7 @@ def weights(model: str, path: Path) -> None:
   import jax.numpy as jnp
   import numpy as np
 
-  from bamjax.benchmarking.programs import random_weights
+  from bamjax.benchmarking.compiled import random_weights
   from bamjax.models import create_model
   from bamjax.weights.names import NAMINGS
   from bamjax.weights.names import torch_name

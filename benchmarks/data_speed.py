@@ -29,10 +29,10 @@ from PIL import Image
 
 from bamjax.data import cache
 from bamjax.data import crops
-from bamjax.data import images
 from bamjax.data import pipeline
 from bamjax.data import resident
 from bamjax.data import sources
+from bamjax.images import rgb
 from bamjax.models import create_model
 from bamjax.training import parallel
 from bamjax.training.state import create_state
@@ -55,7 +55,7 @@ class DecodingDataset:
   def __getitem__(self, index):
     if index >= self._length:
       raise IndexError(index)
-    lr, hr = map(images.read_rgb, self._paths[index % len(self._paths)])
+    lr, hr = map(rgb.read_rgb, self._paths[index % len(self._paths)])
     rng = np.random.default_rng(index)
     y, x = (rng.integers(0, side - _PATCH + 1) for side in lr.shape[:2])
     out = []

@@ -20,10 +20,10 @@ import optax
 
 from bamjax.data import cache
 from bamjax.data import crops
-from bamjax.data import images
 from bamjax.data import pipeline
-from bamjax.data import resize
 from bamjax.data import sources
+from bamjax.images import resize
+from bamjax.images import rgb
 from bamjax.models import create_model
 from bamjax.training import parallel
 from bamjax.training.state import create_state
@@ -37,7 +37,7 @@ def tiled(path: Path, number: int) -> sources.Picture:
   """A picture of DIV2K's size made of copies of a photograph."""
 
   def load():
-    hr = images.read_rgb(path)
+    hr = rgb.read_rgb(path)
     times = (-(-_HEIGHT // hr.shape[0]), -(-_WIDTH // hr.shape[1]), 1)
     hr = np.tile(hr, times)[:_HEIGHT, :_WIDTH]
     hr = np.roll(hr, 7 * number, axis=1)
@@ -65,7 +65,7 @@ def main():
   parser.add_argument("--train_steps", type=int, default=20)
   args = parser.parse_args()
 
-  paths = itertools.cycle(images.list_pictures(args.data_dir))
+  paths = itertools.cycle(rgb.list_pictures(args.data_dir))
   pictures = [tiled(next(paths), i) for i in range(args.pictures)]
   decoded = cache.decode(pictures, cache_dir=args.cache_dir)
   store = crops.CropStore(decoded, 64)

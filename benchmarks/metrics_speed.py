@@ -18,10 +18,10 @@ import jax
 import numpy as np
 from scipy import ndimage
 
-from bamjax.data import resize
 from bamjax.data import sources
-from bamjax.data.benchmarks import find_benchmark
-from bamjax.protocols import MATLAB
+from bamjax.data.test_sets import find_benchmark
+from bamjax.evaluation.protocols import MATLAB
+from bamjax.images import resize
 from benchmarks import running
 
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2

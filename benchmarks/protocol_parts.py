@@ -12,16 +12,16 @@ import dataclasses
 import json
 from pathlib import Path
 
-from bamjax import evaluation
-from bamjax import protocols
-from bamjax.data import resize
-from bamjax.data.benchmarks import find_benchmark
+from bamjax.data.test_sets import find_benchmark
+from bamjax.evaluation import protocols
+from bamjax.evaluation import scoring
+from bamjax.evaluation.tables import pair
+from bamjax.evaluation.tables import Table
 from bamjax.files import refuse_overwriting
 from bamjax.files import write_atomically
+from bamjax.images import resize
 from bamjax.inference import Upscaler
 from bamjax.networks import load_network
-from bamjax.report.tables import pair
-from bamjax.report.tables import Table
 from benchmarks import running
 
 MATLAB, BAM = protocols.find(["matlab", "bam"])
@@ -68,7 +68,7 @@ def main():
     refuse_overwriting(args.output, [args.weights, args.benchmark])
   network = load_network(args.weights, scale=args.scale)
   benchmark = find_benchmark(args.benchmark, network.scale)
-  found = evaluation.evaluate(
+  found = scoring.evaluate(
     Upscaler(network.module, network.variables),
     benchmark.pictures,
     network.scale,

@@ -4,9 +4,9 @@
 
 DIV2K's 800 training pictures cut into 4000 crops, 64×64 LR patches, batch 16,
 L1 loss, Adam at 1e-4, halved every 50,000 of 250,000 steps (paper,
-"Implementation details"). Each knob is explained in bamjax/defaults.py.
+"Implementation details"). Each knob is explained in bamjax/runs/defaults.py.
 """
 
-from bamjax.defaults import get_config
+from bamjax.runs.defaults import get_config
 
 __all__ = ["get_config"]

@@ -14,12 +14,12 @@ def check(*packages):
   assert not found, found
 
 
-import benchmark, bamjax.upscaling
+import benchmark, bamjax.commands.upscale
 import bamjax, bamjax.benchmarking, bamjax.inference, bamjax.metrics
 bamjax.benchmarking.default_plan()
 bamjax.list_models()
 check("tensorflow", "torch", "matplotlib", "orbax")
-import bamjax.report.session, bamjax.training.loop
+import bamjax.commands.evaluate, bamjax.training.loop
 check("tensorflow", "tensorflow_datasets", "matplotlib")
 """
 

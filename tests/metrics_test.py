@@ -9,8 +9,8 @@ import skimage.data
 import skimage.metrics
 
 from bamjax import metrics
-from bamjax.data import images
-from bamjax.data import resize
+from bamjax.images import resize
+from bamjax.images import rgb
 from shared import needs_shared
 from shared import SHARED
 
@@ -73,10 +73,10 @@ def test_equals_scikit_image_on_real_pictures(name, border, amplitude):
 def test_equals_scikit_image_on_set5(scale):
   folder = SHARED / "benchmarks" / "Set5"
   inner = slice(scale, -scale)
-  for path in images.list_pictures(folder / "HR"):
-    hr = resize.mod_crop(images.read_rgb(path), scale)
+  for path in rgb.list_pictures(folder / "HR"):
+    hr = resize.mod_crop(rgb.read_rgb(path), scale)
     lr = folder / "LR_bicubic" / f"X{scale}" / f"{path.stem}x{scale}.png"
-    sr = resize.upscale(images.read_rgb(lr), scale)
+    sr = resize.upscale(rgb.read_rgb(lr), scale)
     found = metrics.scores(unit(sr), unit(hr), scale)
     psnr, ssim = skimage_scores(
       *(skimage_luma(x)[inner, inner] for x in (sr, hr))
@@ -94,8 +94,8 @@ def test_gives_the_literatures_bicubic_row_of_set5(scale, psnr, ssim):
   # The field's first row was made from the 8-bit luma alone, with LR left
   # unrounded: it checks imresize, luma, PSNR, SSIM and border together.
   rows = []
-  for path in images.list_pictures(SHARED / "benchmarks" / "Set5" / "HR"):
-    hr = unit(resize.mod_crop(images.read_rgb(path), scale))
+  for path in rgb.list_pictures(SHARED / "benchmarks" / "Set5" / "HR"):
+    hr = unit(resize.mod_crop(rgb.read_rgb(path), scale))
     y = np.floor(np.asarray(metrics.luma(hr)[0], np.float64) + 0.5)
     sr = resize.upscale(resize.downscale(y, scale), scale)
     sr = np.floor(np.clip(sr, 0, 255) + 0.5)

@@ -12,7 +12,7 @@ from bamjax import layers
 from bamjax import metrics
 from bamjax.data import resident
 from bamjax.data import sampling
-from bamjax.inference import programs
+from bamjax.inference import windows
 from bamjax.layers import ATTENTIONS
 from bamjax.training.state import create_state
 from models import small
@@ -77,7 +77,7 @@ def test_upscaling_has_32_bits(kind):
   module = small.create_wide(name, kind, normalization="official")
   lr = np.zeros((1, 12, 12, 3), np.float32)
   own = [np.ones(12, bool)] * 2
-  gather = functools.partial(programs.gather, module)
+  gather = functools.partial(windows.gather, module)
   assert not is_wide(gather, small.draw(module, lr), lr, own, own)
 
 

@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from bamjax import progress
+from bamjax.benchmarking import compiled
 from bamjax.benchmarking import machine
-from bamjax.benchmarking import programs
-from bamjax.benchmarking import report
+from bamjax.benchmarking import output as output_lib
 from bamjax.benchmarking import timing
 from bamjax.benchmarking.plan import Plan
 from bamjax.errors import UserError
@@ -85,7 +85,7 @@ def compare(
   about = f"{model} ×{scale}, {size}×{size}: "
   attns = list(dict.fromkeys(plan.attns))
   for attn in progress.each(attns, "network", attns, f"{about}compiled "):
-    program = programs.build(plan, model, attn, scale, size)
+    program = compiled.build(plan, model, attn, scale, size)
     built[attn] = program
     runs[attn, ""] = program.run
     forms = {}
@@ -170,7 +170,7 @@ def run(
   """
   plan.check()
   if output:
-    report.check_output(output)
+    output_lib.check_output(output)
   peak = machine.measure_peak(plan.dtype)
   result = {
     "environment": machine.environment(),
@@ -182,23 +182,23 @@ def run(
     result["environment"]["rival"] = rival.environment()
   precision = machine.precision(plan.dtype)
   show(f"matrix products: {peak / 1e9:.0f} GFLOP/s in {precision}")
-  show(report.HEADER)
+  show(output_lib.HEADER)
   for model, scale, size in plan.groups():
     rows = compare(plan, model, scale, size, peak, rival)
     for row in rows:
-      show(report.format_row(row))
+      show(output_lib.format_row(row))
     result["rows"] += rows
     ratios = [r["rival_ratio"] for r in result["rows"] if "rival_ratio" in r]
     if ratios:
-      result["rival_ratio_geomean"] = report.geomean(ratios)
+      result["rival_ratio_geomean"] = output_lib.geomean(ratios)
     if output:
       # After each, so that a run that is cut off leaves what it measured.
-      report.write_json(result, output)
+      output_lib.write_json(result, output)
   if "rival_ratio_geomean" in result:
     show(
       f"ours / the rival's best, geometric mean of {len(ratios)}:"
       f" {result['rival_ratio_geomean']:.3f}"
     )
   if output:
-    report.draw(result, output.with_suffix(".png"))
+    output_lib.draw(result, output.with_suffix(".png"))
   return result

@@ -21,11 +21,11 @@ import struct
 
 import numpy as np
 
-from bamjax.data.memory import available_memory
 from bamjax.data.sources import Picture
 from bamjax.errors import UserError
 from bamjax.files import lock
 from bamjax.files import new_file
+from bamjax.memory import available_memory
 
 Pair = tuple[np.ndarray, np.ndarray]
 # A picture's number, and its LR and HR with their digest, or why it can't be

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from bamjax.data import tensorflow
+from bamjax.data import lazy_tensorflow
 from bamjax.data.crops import CropStore
 from bamjax.data.sampling import Plan
 from bamjax.data.sampling import plan
@@ -107,7 +107,7 @@ def train_batches(
       f"a batch of {batch_size} cannot be shared by {shard[1]} processes; make"
       " --batch_size a multiple of it"
     )
-  tf = tensorflow.load()
+  tf = lazy_tensorflow.load()
 
   def fetch(step):
     batch = sample_batch(

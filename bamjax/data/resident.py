@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from bamjax.data.crops import CropStore
-from bamjax.data.memory import available_memory
 from bamjax.data.sampling import plan
 from bamjax.errors import UserError
+from bamjax.memory import available_memory
 
 # Of a device's free memory, what pictures may take; training needs the rest.
 _SHARE = 0.8

@@ -11,11 +11,11 @@ import urllib.request
 
 import numpy as np
 
-from bamjax.data import images
-from bamjax.data import resize
-from bamjax.data import tensorflow
+from bamjax.data import lazy_tensorflow
 from bamjax.errors import UserError
 from bamjax.files import readable
+from bamjax.images import resize
+from bamjax.images import rgb
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -109,7 +109,7 @@ def _from_hr(path: Path, scale: int) -> Picture:
   """A picture whose LR is made by MATLAB-compatible bicubic."""
 
   def load() -> Pair:
-    hr = resize.mod_crop(images.read_rgb(path), scale)
+    hr = resize.mod_crop(rgb.read_rgb(path), scale)
     if 0 in hr.shape:
       raise UserError(f"{path} is smaller than {scale}×{scale} pixels")
     return resize.downscale(hr, scale), hr
@@ -141,9 +141,9 @@ def _folder(scale: int, data_dir: str | None, val_dir: str | None) -> Source:
     raise UserError(
       "--data=folder needs --data_dir=DIR, a folder of HR pictures"
     )
-  paths = images.list_pictures(data_dir)
+  paths = rgb.list_pictures(data_dir)
   if val_dir:
-    held_out = images.list_pictures(val_dir)
+    held_out = rgb.list_pictures(val_dir)
   else:
     if len(paths) == 1:
       raise UserError(
@@ -196,7 +196,7 @@ def _div2k(scale: int, data_dir: str | None, manual_dir: str | None) -> Source:
       f"DIV2K is published at {', '.join(f'×{s}' for s in _DIV2K_SCALES)}, not"
       f" at ×{scale}; take its HR pictures with --data=folder --data_dir=DIR"
     )
-  tfds = tensorflow.load_datasets()
+  tfds = lazy_tensorflow.load_datasets()
   builder = tfds.builder(f"div2k/bicubic_x{scale}", data_dir=data_dir)
   return from_builder(builder, manual_dir)
 
@@ -204,13 +204,13 @@ def _div2k(scale: int, data_dir: str | None, manual_dir: str | None) -> Source:
 def _count(folder: str | None) -> int:
   """How many pictures lie in a folder; none where there is none."""
   with contextlib.suppress(UserError):
-    return len(images.list_pictures(folder)) if folder else 0
+    return len(rgb.list_pictures(folder)) if folder else 0
   return 0
 
 
 def _div2k_split(root: Path, split: str, scale: int) -> list[Picture]:
   """One split of DIV2K's own layout; LR files where there are any."""
-  paths = images.list_pictures(root / f"DIV2K_{split}_HR")
+  paths = rgb.list_pictures(root / f"DIV2K_{split}_HR")
   lr_dir = root / f"DIV2K_{split}_LR_bicubic" / f"X{scale}"
   if not lr_dir.is_dir():
     logging.warning("%s is absent: LR is made by bicubic", lr_dir)
@@ -220,7 +220,7 @@ def _div2k_split(root: Path, split: str, scale: int) -> list[Picture]:
     lr_path = lr_dir / f"{path.stem}x{scale}.png"
 
     def load() -> Pair:
-      lr, hr = images.read_rgb(lr_path), images.read_rgb(path)
+      lr, hr = rgb.read_rgb(lr_path), rgb.read_rgb(path)
       return _check_pair(path, lr, hr, scale)
 
     return Picture(readable(path.stem), load, _stamp(scale, lr_path, path))
@@ -267,7 +267,7 @@ def _from_split(builder, split: str, index: int, scale: int) -> Picture:
   name = f"{split} {index}"
 
   def load() -> Pair:
-    tfds = tensorflow.load_datasets()
+    tfds = lazy_tensorflow.load_datasets()
     instruction = f"{split}[{index}:{index + 1}]"
     data = builder.as_dataset(split=instruction, shuffle_files=False)
     example = next(iter(tfds.as_numpy(data)))
@@ -279,7 +279,7 @@ def _from_split(builder, split: str, index: int, scale: int) -> Picture:
 
 
 def _prepare(builder, manual_dir: str | None) -> None:
-  tfds = tensorflow.load_datasets()
+  tfds = lazy_tensorflow.load_datasets()
   # A name of the library's inside: it has no public one for this error.
   from tensorflow_datasets.core.download import download_manager
 

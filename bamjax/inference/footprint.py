@@ -16,7 +16,7 @@ import psutil
 
 from bamjax.layers import Pool
 from bamjax.layers import portable
-from bamjax.layers.cpu import without_choice
+from bamjax.layers.cpu.choice import without_choice
 
 _SIDE = 32  # of the picture that is traced
 

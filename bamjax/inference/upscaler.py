@@ -12,8 +12,8 @@ import numpy as np
 
 from bamjax.errors import UserError
 from bamjax.inference import footprint
-from bamjax.inference import programs
 from bamjax.inference import tiling
+from bamjax.inference import windows
 
 _SMALLEST_TILE = 64  # LR pixels
 # Most of a halo found by itself. What lies farther has next to no influence.
@@ -45,7 +45,7 @@ class _Turn:
     x = np.rot90(x, -self.quarters, axes=(1, 2))
     return x[:, :, ::-1] if self.flip else x
 
-  def area(self, area: programs.Area) -> programs.Area:
+  def area(self, area: windows.Area) -> windows.Area:
     """Turns an area of a window with it."""
     rows, columns = area
     columns = columns[::-1] if self.flip else columns
@@ -221,43 +221,43 @@ class Upscaler:
     """N×H×W×3 to N×sH×sW×3 of the dtype."""
     n, height, width, _ = images.shape
     plan = self._plan(height, width)
-    windows = list(itertools.product(plan[0].spans, plan[1].spans))
-    gathering = self._passes if len(windows) > 1 else 0
-    if self._shared and len(windows) == 1:
+    spans = list(itertools.product(plan[0].spans, plan[1].spans))
+    gathering = self._passes if len(spans) > 1 else 0
+    if self._shared and len(spans) == 1:
       self._seen.add((plan[0].window, plan[1].window))
-    if self._tile is None and len(windows) > 1 and not self._padded:
+    if self._tile is None and len(spans) > 1 and not self._padded:
       logging.warning(
         "%d×%d LR pixels would not fit into memory: done in %d tiles%s",
         width,
         height,
-        len(windows),
+        len(spans),
         ", which differs a little from the whole" if self._passes else "",
       )
     steps = itertools.count(1)
-    count = len(windows) * len(self._turns) * (gathering + 1)
+    count = len(spans) * len(self._turns) * (gathering + 1)
     moments = dict.fromkeys(self._turns)
     for turn in self._turns:
       for _ in range(gathering):
         parts = []
-        for window in windows:
+        for window in spans:
           own = [a.flags(s.inside) for a, s in zip(plan, window, strict=True)]
           found = self._run(
-            programs.gather, images, plan, window, turn, moments[turn], own
+            windows.gather, images, plan, window, turn, moments[turn], own
           )
           size = math.prod(s.stop - s.start for s in window)
           parts.append((size, jax.device_get(found)))
           progress(next(steps), count)
-        moments[turn] = programs.combine(parts)
+        moments[turn] = windows.combine(parts)
 
     scale = self.scale
     sr = np.empty((n, scale * height, scale * width, 3), dtype)
-    for window in windows:
+    for window in spans:
       own = (slice(None), *(_scaled(s.own, scale) for s in window))
       inside = (slice(None), *(_scaled(s.inside, scale) for s in window))
       total = 0
       for turn in self._turns:
         y = self._run(
-          programs.super_resolve, images, plan, window, turn, moments[turn]
+          windows.super_resolve, images, plan, window, turn, moments[turn]
         )
         y = turn.undo(np.asarray(y))[inside]
         # Clipped, infinity would be white; as an integer, NaN black.

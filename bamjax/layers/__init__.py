@@ -12,9 +12,9 @@ from bamjax.layers.attention import PA
 from bamjax.layers.convolution import Conv
 from bamjax.layers.convolution import pixel_shuffle
 from bamjax.layers.convolution import Upsampler
-from bamjax.layers.kernel_gradient import many_runs
+from bamjax.layers.cpu.kernel_gradient import many_runs
+from bamjax.layers.cpu.onednn import portable
 from bamjax.layers.normalization import Normalization
-from bamjax.layers.onednn import portable
 from bamjax.layers.pooling import Pool
 
 __all__ = [

@@ -20,8 +20,8 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from bamjax.layers import cpu
 from bamjax.layers.convolution import Conv
+from bamjax.layers.cpu import choice
 from bamjax.layers.fields import is_whole
 from bamjax.layers.pooling import Pool
 
@@ -200,7 +200,7 @@ class BAM(nn.Module):
     Raises:
       ValueError: x has fewer channels than `reduction`.
     """
-    x = cpu.stored(promoted(x, self.dtype))
+    x = choice.stored(promoted(x, self.dtype))
     channel = ACAM(self.reduction, self.all_pool, True, self.dtype, name="acam")
     spatial = MSAM(self.all_pool, True, self.dtype, name="msam")
     channel, spatial = channel(x), spatial(x)

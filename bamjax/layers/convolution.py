@@ -13,7 +13,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from bamjax.layers import cpu
+from bamjax.layers.cpu import choice
 from bamjax.layers.fields import check_fields
 from bamjax.layers.fields import is_whole
 from bamjax.layers.xla import direct
@@ -67,7 +67,7 @@ def convolve(
     raise ValueError(f"features are N×H×W×C; got shape {x.shape}")
   options = {"groups": groups, "dilation": dilation}
   if jax.default_backend() == "cpu":
-    return cpu.convolve(x, kernel, bias, add, relu=relu, **options)
+    return choice.convolve(x, kernel, bias, add, relu=relu, **options)
   return finish(direct(x, kernel, **options), bias, add, relu=relu)
 
 

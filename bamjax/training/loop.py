@@ -11,19 +11,21 @@ import ml_collections
 import numpy as np
 
 from bamjax import complexity
-from bamjax import config as config_lib
-from bamjax import evaluation
 from bamjax.data import cache
 from bamjax.data import crops
 from bamjax.errors import UserError
+from bamjax.evaluation import results
+from bamjax.evaluation import scoring
+from bamjax.evaluation.protocols import MATLAB
 from bamjax.files import to_json
 from bamjax.files import write_atomically
 from bamjax.inference import Upscaler
 from bamjax.layers import many_runs
 from bamjax.models.registry import identify
 from bamjax.networks import Network
-from bamjax.protocols import MATLAB
-from bamjax.report import results
+from bamjax.runs import config as config_lib
+from bamjax.runs.checkpoints import Checkpoints
+from bamjax.runs.checkpoints import steps_on_disk
 from bamjax.training import distributed
 from bamjax.training import feed
 from bamjax.training import parallel
@@ -31,9 +33,7 @@ from bamjax.training import run_data
 from bamjax.training import run_dir as run_dir_lib
 from bamjax.training import warm_start
 from bamjax.training import watch
-from bamjax.training.checkpoints import Checkpoints
-from bamjax.training.checkpoints import steps_on_disk
-from bamjax.training.progress import Progress
+from bamjax.training.meter import Progress
 from bamjax.training.schedule import make_schedule
 from bamjax.training.state import TrainState
 from bamjax.training.state import with_params
@@ -66,9 +66,9 @@ def train_and_evaluate(
       tensorboard/, metrics.jsonl and, at the end, summary.json.
 
   Returns:
-    What summary.json holds: a row of results (`bamjax.report.results`) of the
-    best checkpoint on the validation pictures, with the run's `steps`. None on
-    all processes but the first. Of a run that had finished before, what it
+    What summary.json holds: a row of results (`bamjax.evaluation.results`) of
+    the best checkpoint on the validation pictures, with the run's `steps`. None
+    on all processes but the first. Of a run that had finished before, what it
     wrote then.
 
   Raises:
@@ -178,7 +178,7 @@ def _finished(run_dir: Path, config) -> tuple[bool, dict | None]:
 def _score(config, module, params, step, pictures) -> results.Row:
   """The row of one checkpoint, apart from where the run lies."""
   variables = {"params": params}
-  found = evaluation.evaluate(
+  found = scoring.evaluate(
     Upscaler(module, variables, shared=True), pictures, config.scale
   )
   network = Network(

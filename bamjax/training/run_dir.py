@@ -14,14 +14,14 @@ import ml_collections
 import numpy as np
 import tensorboardX
 
-from bamjax import config as config_lib
 from bamjax import files
 from bamjax.errors import UserError
 from bamjax.files import to_json
 from bamjax.files import write_atomically
-from bamjax.training import checkpoints as checkpoints_lib
+from bamjax.runs import checkpoints as checkpoints_lib
+from bamjax.runs import config as config_lib
+from bamjax.runs.checkpoints import Checkpoints
 from bamjax.training import distributed
-from bamjax.training.checkpoints import Checkpoints
 from bamjax.training.schedule import make_schedule
 from bamjax.training.state import create_state
 from bamjax.training.state import state_of

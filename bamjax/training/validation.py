@@ -13,7 +13,7 @@ from bamjax.data import cache
 from bamjax.data.sources import Pair
 from bamjax.data.sources import Picture
 from bamjax.errors import UserError
-from bamjax.protocols import MATLAB
+from bamjax.evaluation.protocols import MATLAB
 from bamjax.training import distributed
 
 

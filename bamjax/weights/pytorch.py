@@ -18,8 +18,8 @@ from bamjax.errors import UserError
 from bamjax.layers import Normalization
 from bamjax.models import create_model
 from bamjax.models.registry import backbone
-from bamjax.weights import files
 from bamjax.weights import mean_shift
+from bamjax.weights import reading
 from bamjax.weights import scales
 from bamjax.weights import store
 from bamjax.weights.names import torch_name
@@ -81,17 +81,17 @@ def load_weights(
       infinity or integers, or fit several networks.
   """
   if isinstance(source, Mapping):
-    name, tensors = "these weights", files.unwrap(source)
+    name, tensors = "these weights", reading.unwrap(source)
     return from_tensors(tensors, model, attn, scale, normalization, name)
   path = pretrained.find(source)
   if store.is_own(path):
     return store.load(
       path, model=model, attn=attn, scale=scale, normalization=normalization
     )
-  content = files.read(path)
+  content = reading.read(path)
   name = os.fspath(source)
   try:
-    tensors = files.unwrap(content, name)
+    tensors = reading.unwrap(content, name)
     return from_tensors(tensors, model, attn, scale, normalization, name)
   except scales.AmbiguousScale as error:
     raise scales.AmbiguousScale(f"{name}: {error}", error.scales) from error

@@ -23,7 +23,7 @@ from bamjax.files import replacing
 from bamjax.weights.descriptions import build
 from bamjax.weights.descriptions import describe
 from bamjax.weights.descriptions import difference
-from bamjax.weights.files import check_finite
+from bamjax.weights.reading import check_finite
 from bamjax.weights.recognise import hyperparameters
 
 _FORMAT = "bamjax"

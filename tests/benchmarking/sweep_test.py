@@ -10,8 +10,8 @@ import pytest
 
 from bamjax import benchmarking
 from bamjax import create_model
+from bamjax.benchmarking import compiled
 from bamjax.benchmarking import machine
-from bamjax.benchmarking import programs
 from bamjax.errors import UserError
 
 
@@ -70,7 +70,7 @@ class Twin:
     if attn == "bam":
       return {}
     apply = jax.jit(create_model(model, attn, scale).apply)
-    pool = [programs.as_float(x) for x in programs.frames(plan, size)]
+    pool = [compiled.as_float(x) for x in compiled.frames(plan, size)]
     return {"plain": lambda i: self.factor * apply(variables, pool[i % 4])}
 
 
@@ -124,11 +124,11 @@ def test_tf32_is_told_apart(backend, setting, dtype, expected, monkeypatch):
 @pytest.mark.slow
 def test_training_steps_lower_the_loss_and_count_as_one(monkeypatch):
   steps = plan(models=("edsr_baseline",), train=True, batch_size=2)
-  program = programs.build(steps, "edsr_baseline", "ca", 2, 8)
+  program = compiled.build(steps, "edsr_baseline", "ca", 2, 8)
   losses = [program.run(0) for _ in range(4)]
   assert all(math.isfinite(x) for x in losses) and losses[-1] < losses[0]
   # Compiled already.
-  monkeypatch.setattr(programs, "build", lambda *_: program)
+  monkeypatch.setattr(compiled, "build", lambda *_: program)
   (row,) = benchmarking.run(
     dataclasses.replace(steps, attns=("ca",)), show=lambda _: None
   )["rows"]
@@ -137,7 +137,7 @@ def test_training_steps_lower_the_loss_and_count_as_one(monkeypatch):
 
 
 def test_frames_are_pictures_that_differ():
-  frames = programs.frames(plan(batch_size=3), 8)
-  assert len(frames) == programs.POOL
+  frames = compiled.frames(plan(batch_size=3), 8)
+  assert len(frames) == compiled.POOL
   assert frames[0].shape == (3, 8, 8, 3) and frames[0].dtype == np.uint8
   assert (frames[0] != frames[1]).any()

@@ -8,9 +8,9 @@ from PIL import Image
 import pytest
 
 from bamjax.data import cache
-from bamjax.data import resize
 from bamjax.data import sources
 from bamjax.errors import UserError
+from bamjax.images import resize
 
 
 def picture(seed, height=26, width=33):

@@ -7,10 +7,10 @@ import pytest
 from bamjax.data import cache
 from bamjax.data import crops
 from bamjax.data import pipeline
-from bamjax.data import resize
 from bamjax.data import sources
 from bamjax.data.sampling import plan
 from bamjax.errors import UserError
+from bamjax.images import resize
 
 PATCH, SCALE, BATCH = 8, 2, 4
 

@@ -5,13 +5,13 @@ import jax
 import numpy as np
 import pytest
 
-from bamjax import config as config_lib
 from bamjax.data import cache
 from bamjax.data import crops
 from bamjax.data import pipeline
 from bamjax.data import resident
 from bamjax.data import sources
 from bamjax.errors import UserError
+from bamjax.runs import config as config_lib
 from bamjax.training import loop
 
 PATCH, BATCH = 8, 6

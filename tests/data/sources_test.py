@@ -7,11 +7,11 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from bamjax.data import benchmarks
 from bamjax.data import cache
-from bamjax.data import resize
 from bamjax.data import sources
+from bamjax.data import test_sets
 from bamjax.errors import UserError
+from bamjax.images import resize
 
 SCALE = 2
 
@@ -215,6 +215,6 @@ def test_names_that_are_no_utf_8_are_spelt(tmp_path):
   assert {p.name for p in found.train} == {"caf\\udce9", "é"}
   decoded = cache.decode(found.train, cache_dir=tmp_path / "cache")
   assert len(decoded.pairs) == 2
-  test_set = benchmarks.find_benchmark(tmp_path, SCALE)
+  test_set = test_sets.find_benchmark(tmp_path, SCALE)
   assert {p.name for p in test_set.pictures} == {"caf\\udce9", "é"}
   assert all(p.load()[1].shape == (24, 32, 3) for p in test_set.pictures)

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from bamjax.inference import footprint
-from bamjax.inference import programs
 from bamjax.inference import upscaler
+from bamjax.inference import windows
 from bamjax.layers import ATTENTIONS
 from bamjax.layers import portable
-from bamjax.layers.cpu import without_choice
+from bamjax.layers.cpu.choice import without_choice
 from models import small
 
 QUICK, ALL = (9,), 204
@@ -205,10 +205,10 @@ def support(case):
   tangent = np.zeros_like(lr)
   tangent[:, height // 2, case.window // 2] = 1
   with op_by_op():
-    moments = programs.gather(case.module, variables, lr, own)
+    moments = windows.gather(case.module, variables, lr, own)
 
     def upscale(lr):
-      return programs.super_resolve(case.module, variables, lr, None, moments)
+      return windows.super_resolve(case.module, variables, lr, None, moments)
 
     moved = jax.jvp(upscale, (lr,), (tangent,))[1]
   moved = np.argwhere(np.any(moved != 0, axis=(0, 3))) // case.module.scale

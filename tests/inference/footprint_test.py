@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import bamjax
-from bamjax.inference import programs as windows
+from bamjax.inference import windows
 from bamjax.inference.footprint import footprint
 from models import small
 

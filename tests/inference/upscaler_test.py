@@ -9,7 +9,7 @@ import pytest
 import bamjax
 from bamjax.errors import UserError
 from bamjax.inference import footprint
-from bamjax.inference import programs
+from bamjax.inference import windows
 from bamjax.layers import ATTENTIONS
 from bamjax.layers import Conv
 from models import small
@@ -166,8 +166,8 @@ def test_tiled_self_ensembles_equal_whole_ones(network):
 @contextlib.contextmanager
 def compiled():
   """Shapes of what the network is compiled for, in a list that grows."""
-  programs.super_resolve.clear_cache()
-  programs.gather.clear_cache()
+  windows.super_resolve.clear_cache()
+  windows.gather.clear_cache()
   traced = []
 
   def count(call, args, kwargs, context):

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from bamjax.layers import Conv
-from bamjax.layers import onednn
 from bamjax.layers import pixel_shuffle
 from bamjax.layers import Upsampler
 from bamjax.layers.blocks import ResidualBlock
 from bamjax.layers.convolution import convolve
 from bamjax.layers.convolution import upsample_bilinear
 from bamjax.layers.convolution import upsample_steps
+from bamjax.layers.cpu import onednn
 
 
 def naive(x, kernel, groups=1, dilation=1):

@@ -9,8 +9,8 @@ from PIL import Image
 import pytest
 
 import bamjax
-from bamjax import config as config_lib
 from bamjax.errors import UserError
+from bamjax.runs import config as config_lib
 from bamjax.training import distributed
 from bamjax.training import feed
 from bamjax.training import loop

@@ -3,10 +3,10 @@ import shutil
 
 import pytest
 
-from bamjax import config as config_lib
-from bamjax import defaults
 from bamjax import networks
 from bamjax.errors import UserError
+from bamjax.runs import config as config_lib
+from bamjax.runs import defaults
 from bamjax.training import run_dir as run_dir_lib
 from scripts import rows
 

@@ -7,13 +7,13 @@ import shutil
 import numpy as np
 import pytest
 
-from bamjax import config as config_lib
+from bamjax.commands import evaluate
 from bamjax.data import cache
 from bamjax.data.crops import CropStore
 from bamjax.data.sources import Picture
 from bamjax.errors import UserError
 from bamjax.networks import Network
-from bamjax.report import session
+from bamjax.runs import config as config_lib
 from bamjax.training import run_data
 from bamjax.training.validation import Validation
 
@@ -145,10 +145,10 @@ def test_a_run_is_not_scored_on_other_pictures_without_a_word(
   config.data.val_dir = str(tmp_path / "pictures")
   shutil.copytree(config.data.data_dir, config.data.val_dir)
   network = Network(str(finished_run), "pan", "bam", 2, None, {}, 2, config)
-  session.find_benchmarks(session.Options(), network)
+  evaluate.find_benchmarks(evaluate.Options(), network)
   assert not caplog.text
   shutil.copy(tmp_path / "pictures" / "a.png", tmp_path / "pictures" / "b.png")
-  session.find_benchmarks(session.Options(), network)
+  evaluate.find_benchmarks(evaluate.Options(), network)
   assert "not those that" in caplog.text
   assert "(2, others by name or content)" in caplog.text
 

@@ -9,7 +9,7 @@ from bamjax.layers import Attention
 from bamjax.layers import ATTENTIONS
 from bamjax.models import create_model
 from bamjax.models.registry import backbone
-from bamjax.weights import files
+from bamjax.weights import reading
 from bamjax.weights.pytorch import load_weights
 from bamjax.weights.recognise import recognise
 from shared import needs_shared
@@ -187,7 +187,7 @@ def test_published_files_load(name):
   assert module == create_model(
     model, attn, scale, normalization="official", **options
   )
-  tensors = files.unwrap(files.read(path))
+  tensors = reading.unwrap(reading.read(path))
   assert set(variables) == {"params"}
   leaves = sum(x.size for x in jax.tree.leaves(variables))
   fixed = sum(t.size for n, t in tensors.items() if "_mean." in n)
@@ -206,7 +206,7 @@ def test_every_published_file_is_tested():
   found = {
     path.name
     for path in (SHARED / "weights").iterdir()
-    if path.suffix in files.SUFFIXES
+    if path.suffix in reading.SUFFIXES
   }
   assert found == set(PUBLISHED)
 

@@ -9,9 +9,9 @@ import safetensors.numpy
 
 import bamjax
 from bamjax import pretrained
-from bamjax.data.benchmarks import find_benchmark
+from bamjax.data.test_sets import find_benchmark
 from bamjax.errors import UserError
-from bamjax.evaluation import evaluate
+from bamjax.evaluation.scoring import evaluate
 from bamjax.inference import Upscaler
 from bamjax.networks import load_network
 from bamjax.weights import mean_shift

@@ -1,0 +1,1 @@
+"""The commands: flags to one call of the library each."""

@@ -1,0 +1,1 @@
+"""Scores: protocols, results, tables, and comparisons."""

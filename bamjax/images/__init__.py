@@ -1,0 +1,1 @@
+"""Images: reading and writing files, RGB arrays for networks, and resizing."""

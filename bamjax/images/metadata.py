@@ -1,0 +1,177 @@
+"""What a format can hold of a picture's metadata: all but what is odd."""
+
+from collections.abc import Sequence
+import io
+import logging
+from pathlib import Path
+import struct
+from typing import Any
+import warnings
+
+import numpy as np
+from PIL import ExifTags
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from bamjax.images.decoding import INNER_IFDS
+from bamjax.images.decoding import Picture
+
+_EXIF_IFD, _WIDTH, _HEIGHT = 0x8769, 0xA002, 0xA003
+# Pixels per inch that are told; JFIF has 16 bits for them, others 31 per meter.
+_DENSITIES = {"JPEG": (0.5, 65535)}
+_DENSITY = 0.03, 1e7
+_USUAL_GAMMA = 1 / 2.2  # what viewers take where a file says nothing
+_PILLOW_OPENS = 2**20  # bytes of a profile, unless told otherwise as by us
+_MAIN = 0  # in place of the number of an inner directory
+_Tag = tuple[int, int, Any]  # directory, number, value
+
+
+def options(
+  path: Path, kind: str, picture: Picture, height: int, width: int
+) -> dict[str, Any]:
+  """Metadata as Pillow's `save` takes them: icc_profile, dpi, exif, pnginfo.
+
+  What the format cannot hold is left out, and told in a warning.
+
+  Args:
+    path: of the file, for the warning.
+    kind: the format, in Pillow's words.
+    picture: whose metadata they are.
+    height: of the file's picture, in pixels; EXIF data tell it.
+    width: likewise.
+  """
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Pillow's, of what is odd and fits
+    found, left_out = _fitting(kind, picture, height, width)
+  if left_out:
+    logging.warning("%s: %s cannot hold %s", path, kind, ", ".join(left_out))
+  return found
+
+
+def _fitting(
+  kind: str, picture: Picture, height: int, width: int
+) -> tuple[dict[str, Any], list[str]]:
+  """What fits; and what does not, in words."""
+  found, left_out = {}, []
+  # WebP has no gray.
+  space = b"GRAY" if picture.gray and kind != "WEBP" else b"RGB "
+  if not picture.icc:
+    pass
+  elif kind == "BMP" or not _holds(kind, icc_profile=picture.icc):
+    left_out.append(f"the colour profile ({len(picture.icc):,} bytes)")
+  elif picture.icc[16:20] != space:
+    left_out.append(
+      f"the colour profile (it is not of {space.decode().strip()})"
+    )
+  else:
+    found["icc_profile"] = picture.icc
+  if picture.dpi:
+    least, most = _DENSITIES.get(kind, _DENSITY)
+    if all(least <= dpi <= most for dpi in picture.dpi):  # and no NaN
+      found["dpi"] = picture.dpi
+    else:
+      left_out.append("the density ({:g}×{:g} dpi)".format(*picture.dpi))
+  deep_tiff = kind == "TIFF" and picture.color.dtype == np.uint16
+  if picture.exif is not None and (kind == "BMP" or deep_tiff):
+    left_out.append("EXIF data")
+  elif picture.exif is not None:
+    exif, tags = _encoded(_tags(picture.exif, kind, height, width), kind)
+    if exif:
+      found["exif"] = exif
+    left_out += [f"EXIF's {_name(tag)}" for tag in tags]
+  if picture.text and kind == "PNG":
+    found["pnginfo"], keys = _png_text(picture.text)
+    left_out += [f"the text {key!r}" for key in keys]
+  elif picture.text:
+    left_out.append(f"PNG's text ({', '.join(picture.text)})")
+  if picture.gamma and kind == "PNG":
+    gamma = struct.pack(">I", round(picture.gamma * 1e5))
+    found.setdefault("pnginfo", PngInfo()).add(b"gAMA", gamma)
+  elif picture.gamma and not picture.icc:  # which says it better
+    if abs(picture.gamma / _USUAL_GAMMA - 1) > 0.01:
+      left_out.append(f"PNG's gamma ({picture.gamma:g})")
+  return found, left_out
+
+
+def _holds(kind: str, **found: Any) -> bool:
+  """Whether a picture of one pixel is written with it, and can be opened."""
+  if kind == "PNG" and len(found.get("icc_profile", b"")) > _PILLOW_OPENS:
+    return False
+  file = io.BytesIO()
+  if kind == "TIFF":  # libtiff, as in `pictures`, is more particular
+    found["compression"] = "tiff_adobe_deflate"
+  try:
+    Image.new("RGB", (1, 1)).save(file, kind, **found)
+    with Image.open(file) as image:
+      image.load()
+  # Odd values raise nearly anything in Pillow's plugins.
+  except Exception:
+    return False
+  return True
+
+
+def _tags(
+  exif: Image.Exif, kind: str, height: int, width: int
+) -> Sequence[_Tag]:
+  """EXIF's tags, which tell the new size where they told the old one."""
+  found = [(_MAIN, number, value) for number, value in exif.items()]
+  size = {_WIDTH: width, _HEIGHT: height}
+  # Pillow's compressed TIFF has no place for inner directories.
+  for ifd in INNER_IFDS if kind != "TIFF" else ():
+    inner = dict(exif.get_ifd(ifd))
+    if ifd == _EXIF_IFD and _WIDTH in inner:
+      inner |= size
+    found += [(ifd, number, value) for number, value in inner.items()]
+  return [tag for tag in found if tag[1] not in INNER_IFDS]
+
+
+def _encoded(
+  tags: Sequence[_Tag], kind: str
+) -> tuple[bytes | None, Sequence[_Tag]]:
+  """Their bytes, without those that cannot be written; and these."""
+  if data := _bytes(tags, kind):
+    return data, []
+  alone = [(tag, _bytes([tag], kind)) for tag in tags]
+  good = [tag for tag, data in alone if data]
+  left_out = [tag for tag, data in alone if not data]
+  # JPEG has room for 64 KiB: the smallest first.
+  good.sort(key=lambda tag: len(_bytes([tag], kind)))
+  while good and not (data := _bytes(good, kind)):
+    left_out.append(good.pop())
+  return data if good else None, left_out
+
+
+def _bytes(tags: Sequence[_Tag], kind: str) -> bytes | None:
+  """EXIF data of these tags; None where they cannot be written."""
+  exif = Image.Exif()
+  for ifd, number, value in tags:
+    (exif.get_ifd(ifd) if ifd else exif)[number] = value
+  try:
+    data = exif.tobytes()
+  # Values of other types than the tag's raise nearly anything.
+  except Exception:
+    return None
+  return data if _holds(kind, exif=data) else None
+
+
+def _name(tag: _Tag) -> str:
+  names = ExifTags.GPSTAGS if tag[0] == INNER_IFDS[1] else ExifTags.TAGS
+  return names.get(tag[1], f"{tag[1]:#06x}")
+
+
+def _png_text(text: dict[str, str]) -> tuple[PngInfo, list[str]]:
+  """PNG's text chunks, without what cannot be written; and its keywords."""
+  info, left_out = PngInfo(), []
+  for key, value in text.items():
+    one = PngInfo()
+    try:
+      # Not compressed, for Pillow opens no more than 1 MiB that is.
+      one.add_text(key, value)
+    except (UnicodeError, ValueError):
+      left_out.append(key)
+      continue
+    if _holds("PNG", pnginfo=one):
+      info.add_text(key, value)
+    else:
+      left_out.append(key)
+  return info, left_out

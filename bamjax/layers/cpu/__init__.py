@@ -1,0 +1,1 @@
+"""Convolution on the CPU: the choice of algorithm, oneDNN, kernel gradients."""

@@ -1,0 +1,300 @@
+"""A run's configuration: short flags, files, comparison and the network."""
+
+import ast
+from collections.abc import Iterable
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from flax import linen as nn
+import jax.numpy as jnp
+import ml_collections
+
+from bamjax.runs import defaults
+from bamjax.data import sources
+from bamjax.errors import UserError
+from bamjax.files import write_atomically
+from bamjax.models import registry
+
+# Short names of train.py's flags, and the fields they fill.
+SHORT_NAMES = {
+  "model": "model",
+  "attn": "attn",
+  "scale": "scale",
+  "data": "data.source",
+  "data_dir": "data.data_dir",
+  "val_dir": "data.val_dir",
+  "manual_dir": "data.manual_dir",
+  "data_mode": "data.mode",
+  "cache_dir": "data.cache_dir",
+  "init_from": "init_from",
+  "steps": "steps",
+  "batch_size": "batch_size",
+  "seed": "seed",
+}
+
+DATA_MODES = ("tfdata", "resident")
+
+# Of what a configuration means. 1: an epoch's order came of a sort; 2: it is
+# that of `bamjax.data.order`.
+VERSION = 2
+
+# What every version has written.
+_ALWAYS = {"model", "attn", "scale"}
+
+# Of fields, by the type of their default.
+_KINDS = {
+  int: ("a whole number", int),
+  float: ("a number", int | float),
+  str: ("a text", str),
+  dict: ("a group of fields", dict),
+}
+
+# What may differ between a run and its resumption: where things lie and how
+# much is said, never what is computed.
+_FREE = (
+  "data.data_dir",
+  "data.val_dir",
+  "data.manual_dir",
+  "data.cache_dir",
+  "keep_last",
+)
+
+
+def build_model(config: ml_collections.ConfigDict) -> nn.Module:
+  """The network that a configuration names.
+
+  Raises:
+    UserError: a name, the scale, the dtype or a hyper-parameter is unknown.
+  """
+  if config.dtype not in ("float32", "bfloat16"):
+    raise UserError(
+      f"unknown dtype {config.dtype!r}; choose from float32, bfloat16"
+    )
+  # Before any of them can be taken for an argument of its own.
+  registry.check_options(config.model, config.model_options)
+  return registry.create_model(
+    config.model,
+    config.attn,
+    config.scale,
+    normalization=config.normalization,
+    dtype=jnp.dtype(config.dtype),
+    **config.model_options,
+  )
+
+
+def make_source(config: ml_collections.ConfigDict) -> sources.Source:
+  """The pictures that a configuration names.
+
+  Raises:
+    UserError: they are not to be had.
+  """
+  data = config.data
+  return sources.make_source(
+    data.source,
+    config.scale,
+    data_dir=data.data_dir or None,
+    val_dir=data.val_dir or None,
+    manual_dir=data.manual_dir or None,
+  )
+
+
+def parse_options(texts: Iterable[str]) -> dict[str, Any]:
+  """Hyper-parameters of a backbone from "FIELD=VALUE,FIELD=VALUE" texts.
+
+  Raises:
+    UserError: a text is not of that form, or its value no Python literal.
+  """
+  options = {}
+  for text in texts:
+    try:
+      # Python's own reading, so that a comma in a tuple ends no value.
+      call = ast.parse(f"f({text})", mode="eval").body
+      if not isinstance(call, ast.Call) or call.args:
+        raise ValueError
+      for keyword in call.keywords:
+        if keyword.arg is None:
+          raise ValueError
+        options[keyword.arg] = ast.literal_eval(keyword.value)
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+      raise UserError(
+        f"cannot read the options {text!r}; give FIELD=VALUE,FIELD=VALUE, e.g."
+        " blocks=8,features=64"
+      ) from None
+  return options
+
+
+def check_fields(config: ml_collections.ConfigDict) -> None:
+  """Raises UserError unless all fields are there, and of their types."""
+  default = defaults.get_config().to_dict()
+  lacks = _flatten(default).keys() - _flatten(config.to_dict()).keys()
+  if lacks:
+    raise UserError(
+      f"the configuration lacks {', '.join(sorted(lacks))}; begin with what"
+      " get_config() of configs/default.py returns"
+    )
+  try:
+    _complete(config.to_dict(), default)
+  except ValueError as error:
+    raise UserError(f"the configuration's {error}") from None
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+  """Raises UserError for a value that no run can have."""
+  check_fields(config)
+  for name in (
+    "steps",
+    "batch_size",
+    "log_every",
+    "eval_every",
+    "checkpoint_every",
+    "keep_last",
+    "data.patch",
+    "optim.decay_every",
+    "optim.accumulate",
+  ):
+    if _get(config, name) < 1:
+      raise UserError(f"{name} must be at least 1; got {_get(config, name)}")
+  for name in (
+    "data.steps_per_dispatch",
+    "data.max_val_pictures",
+    "optim.clip_norm",
+    "optim.warmup_steps",
+  ):
+    if not 0 <= _get(config, name) < math.inf:
+      raise UserError(
+        f"{name} must be at least 0 and finite; got {_get(config, name)}"
+      )
+  for name in ("optim.learning_rate", "optim.decay_factor"):
+    if not 0 < _get(config, name) < math.inf:
+      raise UserError(
+        f"{name} must be above 0 and finite; got {_get(config, name)}"
+      )
+  # Steps and seed are int32 on the devices.
+  for name in ("seed", "steps"):
+    if not -(2**31) <= _get(config, name) < 2**31:
+      raise UserError(
+        f"{name} must be a number of 32 bits, from {-(2**31)} to {2**31 - 1};"
+        f" got {_get(config, name)}"
+      )
+  if not 0 <= config.optim.ema_decay < 1:
+    raise UserError(
+      "optim.ema_decay must be at least 0 and less than 1; got"
+      f" {config.optim.ema_decay}"
+    )
+  _check_folders(config.data)
+  if config.data.mode not in DATA_MODES:
+    raise UserError(
+      f"unknown data mode {config.data.mode!r}; choose from"
+      f" {', '.join(DATA_MODES)}"
+    )
+
+
+def _check_folders(data: ml_collections.ConfigDict) -> None:
+  """Raises UserError for a folder that the source would not look at."""
+  for field, kinds in (
+    ("data_dir", ("folder", "div2k")),
+    ("val_dir", ("folder",)),
+    ("manual_dir", ("div2k",)),
+  ):
+    known = data.source in sources.KINDS  # else that is said, later
+    if data[field] and known and data.source not in kinds:
+      raise UserError(
+        f"--{field} is not for --data={data.source}: leave it out, or give"
+        f" --data={kinds[0]}"
+      )
+
+
+def default_run_dir(config: ml_collections.ConfigDict) -> Path:
+  """Where a run lies unless told, the same for the same command."""
+  return Path("runs") / (
+    f"{config.model}-{config.attn}-x{config.scale}-{config.data.source}"
+  )
+
+
+def save(config: ml_collections.ConfigDict, path: Path) -> None:
+  """Writes a resolved configuration as JSON, whole or not at all."""
+  fields = {"version": VERSION, **config.to_dict()}
+  write_atomically(path, json.dumps(fields, indent=2) + "\n")
+
+
+def version(path: Path) -> int:
+  """The `VERSION` that `save` wrote a configuration with, for one to resume.
+
+  Raises:
+    UserError: as `load` does.
+  """
+  load(path)
+  return json.loads(path.read_text(encoding="utf-8")).get("version", 1)
+
+
+def load(path: Path) -> ml_collections.ConfigDict:
+  """Reads a configuration that `save` wrote.
+
+  Fields that it lacks, as an older version did, get their defaults.
+
+  Raises:
+    UserError: the file is absent or not such a configuration.
+  """
+  try:
+    found = json.loads(path.read_text(encoding="utf-8"))
+  except FileNotFoundError:
+    raise UserError(
+      f"{path.parent} is no run folder: it has no {path.name}"
+    ) from None
+  except (OSError, ValueError, RecursionError) as error:
+    raise UserError(f"{path} cannot be read: {error}") from None
+  lacks = _ALWAYS - (found.keys() if isinstance(found, dict) else set())
+  if lacks:
+    raise UserError(
+      f"{path} is no run's configuration: it lacks {', '.join(sorted(lacks))}"
+    )
+  found.pop("version", None)
+  try:
+    whole = _complete(found, defaults.get_config().to_dict())
+    return ml_collections.ConfigDict(whole)
+  except ValueError as error:
+    raise UserError(f"{path} cannot be read: {error}") from None
+
+
+def _complete(found: Any, default: dict, prefix: str = "") -> dict[str, Any]:
+  """A configuration with the defaults of what it lacks, its types checked."""
+  whole = {**default, **found}
+  for name, value in default.items():
+    given, full = whole[name], f"{prefix}{name}"
+    kind, types = _KINDS.get(type(value), ("anything", object))
+    if not isinstance(given, types) or isinstance(given, bool):
+      raise ValueError(f"{full} is {given!r:.40}, and must be {kind}")
+    if isinstance(value, dict):
+      whole[name] = _complete(given, value, f"{full}.")
+  return whole
+
+
+def differences(
+  old: ml_collections.ConfigDict, new: ml_collections.ConfigDict
+) -> list[str]:
+  """What forbids to resume a run of `old` as `new`, a line a field."""
+  old, new = _flatten(old.to_dict()), _flatten(new.to_dict())
+  return [
+    f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now"
+    for key in sorted(old.keys() | new.keys())
+    if key not in _FREE and old.get(key) != new.get(key)
+  ]
+
+
+def _get(config, name: str) -> Any:
+  for part in name.split("."):
+    config = config[part]
+  return config
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
+  flat = {}
+  for key, value in tree.items():
+    name = f"{prefix}{key}"
+    if isinstance(value, dict):
+      flat.update(_flatten(value, f"{name}."))
+    else:
+      flat[name] = list(value) if isinstance(value, tuple) else value
+  return flat

@@ -1,0 +1,276 @@
+"""Users' mistakes: one line on stderr and exit status 2; bugs keep a trace."""
+
+import pytest
+
+from bamjax.commands import cli
+import scripts
+
+SCRIPT = """
+import logging
+import os
+import sys
+
+from absl import flags
+from bamjax import cli
+from bamjax.errors import UserError
+
+flags.DEFINE_string("fail", None, "how to fail")
+flags.DEFINE_integer("number", 1, "a number")
+flags.DEFINE_list("path", [], "paths")
+if CONFIG:
+  config = cli.define_config(CONFIG, "the configuration")
+
+def main(argv):
+  if flags.FLAGS.fail == "user":
+    raise UserError("no such thing:\\n  really")
+  if flags.FLAGS.fail == "disk":
+    raise OSError(28, "No space left on device", "log.txt")
+  if flags.FLAGS.fail == "interrupt":
+    raise KeyboardInterrupt
+  if flags.FLAGS.fail == "log":
+    logging.warning("left out: %s", "a.png")
+    return
+  if flags.FLAGS.fail == "bug":
+    raise RuntimeError("a bug")
+  if flags.FLAGS.fail in ("closed", "both closed"):
+    reading, writing = os.pipe()
+    os.close(reading)
+    for number in (1, 2) if flags.FLAGS.fail == "both closed" else (1,):
+      os.dup2(writing, number)
+    for i in range(3):
+      print("a line", flush=i == 1)
+      print("an error", file=sys.stderr)
+      logging.warning("a warning")
+    open("done", "w").close()
+  if flags.FLAGS.fail == "letters":
+    print("3×4 → 日 caf\\udce9")
+    logging.warning("日")
+  if flags.FLAGS.fail == "control":
+    name = "a\\x1b[2J\\n\\x9bb"
+    print("tab\\t", name)
+    print("\\x1b[A bar\\r", file=sys.stderr)
+    logging.warning("left out: %s", name)
+    raise UserError(f"bad {name}")
+  if flags.FLAGS.path:
+    print("path", *flags.FLAGS.path, *argv[1:])
+  print("number", flags.FLAGS.number)
+  if CONFIG:
+    print("steps", config.value.steps)
+
+if ENCODING:
+  sys.stdout.reconfigure(encoding=ENCODING, errors="strict")
+if CLOSED:
+  sys.stdout = sys.stderr = None
+cli.run(main, positional=POSITIONAL)
+"""
+
+CONFIG = """
+import ml_collections
+
+def get_config():
+  return ml_collections.ConfigDict({"steps": 3, "optim": {"learning_rate": 1}})
+"""
+FILES = {
+  "none.py": "x = 1",
+  "text.py": "no Python, but text",
+  "string.py": "def get_config(): return 'x'",
+  "odd.py": CONFIG.replace("steps", "length"),
+}
+
+
+@pytest.fixture
+def call(tmp_path):
+  def call(
+    *flags,
+    config=False,
+    encoding=None,
+    closed=False,
+    positional=False,
+    **environment,
+  ):
+    config_file = tmp_path / "config.py"
+    config_file.write_text(CONFIG)
+    path = tmp_path / "tool.py"
+    value = repr(str(config_file)) if config else "None"
+    settings = (
+      f"CONFIG, ENCODING, CLOSED, POSITIONAL ="
+      f" {value}, {encoding!r}, {closed}, {positional}"
+    )
+    path.write_text(f"{settings}\n{SCRIPT}")
+    return scripts.call(path, *flags, cwd=tmp_path, **environment)
+
+  return call
+
+
+def test_runs_main(call):
+  done = call("--number=7")
+  assert (done.code, done.out, done.err) == (0, "number 7\n", "")
+
+
+@pytest.mark.parametrize(
+  "flag, message",
+  [
+    ("--fail=user", "no such thing: really"),
+    ("--fail=disk", "log.txt: No space left on device; "),
+    ("--nubmer=3", "Unknown command line flag 'nubmer'"),
+    ("--number=three", "flag --number=three: invalid literal"),
+    ("--number", "Missing value for flag --number"),
+    ("stray", "unexpected argument 'stray'"),
+  ],
+)
+def test_a_mistake_is_one_line(call, flag, message):
+  done = call(flag)
+  assert done.code == 2
+  assert done.out == ""
+  assert done.err.startswith(f"tool.py: error: {message}")
+  assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+  "flag, message",
+  [
+    ("--config=nowhere.py", "--config could not be read: nowhere.py: No such"),
+    ("--config=nowhere.py --config.x=1", "--config could not be read: nowhere"),
+    ("--config.x=1 --config nowhere.py", "--config could not be read: nowhere"),
+    ("--config=.", "--config could not be read: .: "),
+    ("--config=none.py", "--config could not be read: none.py has no function"),
+    (
+      "--config=text.py",
+      "--config could not be read: text.py: it is no Python",
+    ),
+    ("--config=string.py", "--config could not be read: get_config() returns"),
+    ("--config=odd.py --config.steps=3", "the configuration has no field 'ste"),
+    ("--config.stesp=3", "the configuration has no field 'stesp'"),
+    (
+      "--config.lr=3",
+      "the configuration has no field 'lr'; give --config.optim.learning_rate=",
+    ),
+    ("--config.model_options.blocks=3", "the configuration has no field"),
+    (
+      "--lr=3",
+      "Unknown command line flag 'lr'; give --config.optim.learning_rate=VALUE",
+    ),
+    (
+      "--steps=3",
+      "Unknown command line flag 'steps'; give --config.steps=VALUE",
+    ),
+    ("--config.steps=three", "flag --config.steps=three: invalid literal"),
+  ],
+)
+def test_a_mistake_in_the_configuration_is_one_line(
+  call, tmp_path, flag, message
+):
+  for name, text in FILES.items():
+    (tmp_path / name).write_text(text)
+  done = call(*flag.split(), config=True)
+  assert done.code == 2
+  assert done.err.startswith(f"tool.py: error: {message}")
+  assert done.err.count("\n") == 1
+
+
+def test_configuration_takes_values(call):
+  done = call("--config.steps=5", config=True)
+  assert done.out == "number 1\nsteps 5\n"
+
+
+def test_the_configurations_file_may_come_last(call, tmp_path):
+  (tmp_path / "mine.py").write_text(CONFIG.replace("3", "4"))
+  flags = ("--number=2", "--config.optim.learning_rate=5", "--config=mine.py")
+  done = call(*flags, config=True)
+  assert done.out == "number 2\nsteps 4\n"
+
+
+def test_warnings_are_plain_lines(call):
+  done = call("--fail=log")
+  assert (done.code, done.err) == (0, "warning: left out: a.png\n")
+
+
+def test_control_characters_are_spelt(call):
+  done = call("--fail=control")
+  assert done.out == "tab\t a\\x1b[2J\n\\x9bb\n"
+  warning, error = done.err.splitlines()[-2:]
+  assert warning == r"warning: left out: a\x1b[2J\n\x9bb"
+  assert error == r"tool.py: error: bad a\x1b[2J \x9bb"
+  assert "\x1b[A bar" in done.err  # as tqdm's
+
+
+def test_an_interrupted_script_says_so(call):
+  done = call("--fail=interrupt")
+  assert (done.code, done.err) == (130, "interrupted\n")
+
+
+def test_a_bug_keeps_its_traceback(call):
+  done = call("--fail=bug")
+  assert done.code not in (0, 2)
+  assert "Traceback" in done.err and "a bug" in done.err
+
+
+@pytest.mark.parametrize("what", ["closed", "both closed"])
+def test_a_closed_pipe_does_not_end_the_work(call, tmp_path, what):
+  done = call(f"--fail={what}")
+  assert done.code == 0 and (tmp_path / "done").exists()
+  assert "Traceback" not in done.err
+  if what == "closed":
+    assert done.err.count("stdout is closed (Broken pipe)") == 1
+    assert done.err.count("an error") == 3
+
+
+def test_streams_closed_before_the_start_do_not_end_the_work(call):
+  assert call(closed=True).code == 0
+
+
+@pytest.mark.parametrize(
+  "encoding, line",
+  [
+    ("utf-8", "3×4 → 日 caf\\udce9"),
+    ("ascii", "3x4 -> \\u65e5 caf\\udce9"),
+  ],
+)
+def test_what_an_encoding_does_not_have_is_spelt(call, encoding, line):
+  done = call("--fail=letters", encoding=encoding)
+  assert done.code == 0
+  assert done.out == f"{line}\nnumber 1\n"
+
+
+def test_a_home_is_found_behind_a_flag_too(call, tmp_path):
+  home = {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
+  done = call("--path=~/a,b~,~/c", "~/d", "e~", positional=True, **home)
+  assert done.out.startswith(
+    f"path {tmp_path}/a b~ {tmp_path}/c {tmp_path}/d e~\n"
+  )
+  done = call("--config=~/config.py", config=True, **home)
+  assert done.out == "number 1\nsteps 3\n"
+
+
+def test_a_device_that_is_not_there_is_told(call):
+  import jax
+
+  if jax.default_backend() != "cpu":
+    pytest.skip("there is such a device")
+  done = call(JAX_PLATFORMS="cuda")
+  assert done.code == 2 and done.err.count("\n") == 1
+  assert "JAX_PLATFORMS=cuda: there is no such device" in done.err
+  assert "there is: cpu" in done.err and "jax[cuda13]" in done.err
+
+
+@pytest.mark.parametrize("home", ["none", "not to be written"])
+def test_without_a_home_no_programs_are_kept(tmp_path, monkeypatch, home):
+  import jax
+
+  def no_home():
+    raise RuntimeError("Could not determine home directory.")
+
+  (tmp_path / "file").touch()
+  if home == "none":
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(cli.Path, "home", no_home)
+  else:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+  monkeypatch.setattr("bamjax.layers.cpu.onednn.usable", lambda: False)
+  before = jax.config.jax_compilation_cache_dir
+  jax.config.update("jax_compilation_cache_dir", None)
+  try:
+    cli._keep_compiled()
+    assert jax.config.jax_compilation_cache_dir is None
+  finally:
+    jax.config.update("jax_compilation_cache_dir", before)

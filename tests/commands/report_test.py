@@ -1,0 +1,132 @@
+"""report.py: one file, which needs nothing else."""
+
+from html.parser import HTMLParser
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from bamjax.commands import report
+from bamjax.errors import UserError
+from bamjax.models import create_model
+from bamjax.networks import Network
+import scripts
+
+
+def run(output, **options):
+  report.run(report.Options(output=str(output), **options))
+  return output.read_text(encoding="utf-8")
+
+
+class Addresses(HTMLParser):
+  """Collects what a page refers to."""
+
+  def __init__(self):
+    super().__init__()
+    self.found = []
+
+  def handle_starttag(self, name, attributes):
+    self.found += [v for k, v in attributes if k in ("src", "href", "srcset")]
+    assert name not in ("link", "iframe", "base")
+
+
+def test_a_run_is_shown_on_its_own_pictures(finished_run, tmp_path, capsys):
+  text = run(tmp_path / "new" / "page.html", run_dir=[str(finished_run)])
+  assert "folder validation ×2" in text and "pan bam ×2" in text
+  assert "Training loss" in text and "up_0_attention" in text
+  # The run is one network: its gain over bicubic, and no interval.
+  assert "differs from bicubic" in text and "confidence" not in text
+  assert "2 pictures, 2 shown" in capsys.readouterr().out
+  parser = Addresses()
+  parser.feed(text)
+  assert parser.found and all(a.startswith("#") for a in parser.found)
+  style = text[text.index("<style>") : text.index("</style>")]
+  assert "url(" not in style and "@import" not in style
+
+
+def test_no_more_pictures_than_asked_for(finished_run, tmp_path):
+  text = run(tmp_path / "page.html", run_dir=[str(finished_run)], pictures=1)
+  assert text.count("<article") == 1 and "1 of 2 pictures below" in text
+
+
+def test_lr_alone_has_neither_scores_nor_errors(finished_run, tmp_path):
+  folder = tmp_path / "real" / "LR"
+  folder.mkdir(parents=True)
+  picture = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
+  Image.fromarray(picture).save(folder / "<one>.png")
+  text = run(
+    tmp_path / "page.html",
+    run_dir=[str(finished_run)],
+    benchmarks=[str(folder.parent)],
+  )
+  assert "Not scored" in text and 'type="checkbox"' not in text
+  assert "&lt;one&gt;" in text and "<one>" not in text
+
+
+def test_no_two_networks_have_one_name():
+  module = create_model("imdn")
+  sources = ["a/x.npz", "b/x.npz", "runs/y"]
+  networks = [Network(s, "imdn", "cca", 2, module, {}) for s in sources]
+  other = Network("z", "pan", "bam", 2, create_model("pan", "bam"), {})
+  assert report.labels([*networks, other]) == [
+    "imdn cca ×2 · x.npz #1",
+    "imdn cca ×2 · x.npz #2",
+    "imdn cca ×2 · y",
+    "pan bam ×2",
+  ]
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({}, "no network named"),
+    ({"run_dir": ["RUN"], "pictures": 0}, "--pictures must be at least 1"),
+    ({"run_dir": ["RUN"], "benchmarks": ["absent"]}, "there is no folder"),
+    ({"run_dir": ["RUN"], "tile": -1}, "--tile"),
+    ({"run_dir": ["RUN"], "scale": ["3"]}, "a run of scale 2, not 3"),
+    ({"weights": ["absent.npz"]}, "no such file"),
+    ({"weights": ["a"] * 3, "scale": ["2", "3", "4"]}, "at most 6 .* got 9"),
+  ],
+)
+def test_mistakes(finished_run, tmp_path, options, message):
+  if "run_dir" in options:
+    runs = [str(finished_run) for _ in options["run_dir"]]
+    options = {**options, "run_dir": runs}
+  with pytest.raises(UserError, match=message):
+    run(tmp_path / "page.html", **options)
+  assert not list(tmp_path.iterdir())
+
+
+def test_the_page_is_written_over_nothing_that_it_shows(finished_run, tmp_path):
+  picture = tmp_path / "pictures" / "one.png"
+  picture.parent.mkdir()
+  Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(picture)
+  link = tmp_path / "page.html"
+  link.hardlink_to(picture)
+  for output, read in (
+    (finished_run / "config.json", None),
+    (picture.parent / ".." / "pictures" / "one.png", picture.parent),
+    (link, picture.parent),
+  ):
+    before = output.read_bytes()
+    with pytest.raises(UserError, match="which is read; give another --output"):
+      run(
+        output,
+        run_dir=[str(finished_run)],
+        benchmarks=[str(read)] if read else [],
+      )
+    assert output.read_bytes() == before
+  (tmp_path / "page").write_text("of before")
+  assert "html" in run(tmp_path / "page", run_dir=[str(finished_run)])
+
+
+def test_a_folder_is_no_page(finished_run, tmp_path):
+  with pytest.raises(UserError, match="is a folder; give a file"):
+    run(tmp_path, run_dir=[str(finished_run)])
+
+
+def test_the_script_tells_a_mistake_in_one_line(tmp_path):
+  done = scripts.call("report.py", "--run_dir=absent", cwd=tmp_path)
+  assert done.code == 2
+  (line,) = done.err.splitlines()
+  assert line.startswith("report.py: error: absent: no such file")

@@ -1,0 +1,321 @@
+import io
+import itertools
+import os
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image
+from PIL import ImageCms
+import pytest
+import tifffile
+
+from bamjax.errors import UserError
+from bamjax.images import decoding
+from bamjax.images import image_file
+from bamjax.images.rgb import read_rgb
+
+rng = np.random.default_rng(0)
+COLOR = rng.integers(0, 256, (13, 9, 3), dtype=np.uint8)
+DEEP = rng.integers(0, 65536, (13, 9, 5), dtype=np.uint16)
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+TURNED = {
+  1: lambda a: a,
+  2: np.fliplr,
+  3: lambda a: np.rot90(a, 2),
+  4: np.flipud,
+  5: lambda a: np.rot90(np.fliplr(a)),
+  6: lambda a: np.rot90(a, -1),
+  7: lambda a: np.rot90(np.fliplr(a), -1),
+  8: np.rot90,
+}
+
+
+def check(path, color, alpha=None):
+  """Compares with H×W×3 and H×W of the same dtype, and so `read_rgb`."""
+  picture = decoding.read(path)
+  assert picture.color.dtype == color.dtype
+  np.testing.assert_array_equal(picture.color, color)
+  if alpha is None:
+    assert picture.alpha is None
+  else:
+    assert picture.alpha.dtype == color.dtype
+    np.testing.assert_array_equal(picture.alpha, alpha)
+  share = 257 if color.dtype == np.uint16 else 1
+  rgb = read_rgb(path)
+  assert rgb.dtype == np.uint8 and rgb.flags.c_contiguous
+  np.testing.assert_array_equal(rgb, np.floor(color / share + 0.5))
+
+
+def chunk(kind, data):
+  check = struct.pack(">I", zlib.crc32(kind + data))
+  return struct.pack(">I", len(data)) + kind + data + check
+
+
+def png(path, pixels, bits, kind, *chunks):
+  """Writes H×W×C as PNG of any depth, other chunks before the pixels."""
+  height, width = pixels.shape[:2]
+  if bits == 16:
+    rows = [row.astype(">u2").tobytes() for row in pixels]
+  else:
+    each = np.unpackbits(pixels.astype(np.uint8)[..., None], axis=-1)
+    rows = np.packbits(each[..., 8 - bits :].reshape(height, -1), axis=1)
+    rows = [row.tobytes() for row in rows]
+  header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
+  data = zlib.compress(b"".join(b"\0" + row for row in rows))
+  chunks = [(b"IHDR", header), *chunks, (b"IDAT", data), (b"IEND", b"")]
+  chunks = b"".join(chunk(*c) for c in chunks)
+  path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16", "RGB", "RGBA", "CMYK", "P", "1"])
+def test_uncompressed_tiff_is_turned(tmp_path, mode):
+  if mode == "I;16":
+    image = Image.fromarray(DEEP[..., 0])
+  else:
+    image = Image.fromarray(COLOR).convert(mode)
+  upright = np.asarray(image if mode == "I;16" else image.convert("RGB"))
+  for orientation, turned in TURNED.items():
+    path = tmp_path / f"{orientation}.tif"
+    image.save(path, tiffinfo={0x0112: orientation})
+    color = turned(upright)
+    if color.ndim == 2:
+      color = np.stack([color] * 3, axis=-1)
+    check(path, color, 255 + 0 * color[..., 0] if mode == "RGBA" else None)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("photometric", ["miniswhite", "minisblack", "rgb"])
+def test_tiff_of_every_layout(tmp_path, bits, photometric):
+  peak = 2**bits - 1
+  count = 3 if photometric == "rgb" else 1
+  path = tmp_path / "a.tif"
+  names = {0: "unspecified", 1: "assocalpha", 2: "unassalpha"}
+  extras = [(), (0,), (1,), (2,), (0, 2)]
+  for extra, plane in itertools.product(extras, ["contig", "separate"]):
+    samples = (DEEP if bits == 16 else DEEP >> 8).astype(f"uint{bits}")
+    samples = samples[..., : count + len(extra)].copy()
+    color, alpha = samples[..., :count], None
+    if 1 in extra:
+      alpha = samples[..., count] = np.maximum(samples[..., count], peak // 2)
+      samples[..., :count] = color * (alpha[..., None] / peak)
+      # Rounded half up.
+      whole = samples[..., :count] * np.int64(peak) + alpha[..., None] // 2
+      color = np.minimum(whole // alpha[..., None], peak).astype(samples.dtype)
+    elif 2 in extra:
+      alpha = samples[..., -1]
+    if photometric == "miniswhite":
+      color = peak - color
+    color = np.broadcast_to(color, (*color.shape[:2], 3))
+    single = samples.shape[-1] == 1
+    if single and plane == "separate":
+      continue
+    stored = np.moveaxis(samples, -1, 0) if plane == "separate" else samples
+    for orientation, order, compression in [(1, "<", None), (7, ">", "zlib")]:
+      tifffile.imwrite(
+        path,
+        stored[..., 0] if single else stored,
+        byteorder=order,
+        photometric=photometric,
+        planarconfig=None if single else plane,
+        extrasamples=[names[e] for e in extra] or None,
+        compression=compression,
+        extratags=[(274, "H", 1, orientation, True)],
+        metadata=None,
+      )
+      turned = TURNED[orientation]
+      check(path, turned(color), None if alpha is None else turned(alpha))
+
+
+def test_density_is_turned_with_the_picture(tmp_path):
+  for orientation in range(1, 9):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(COLOR)
+    for ext in ("jpg", "png", "tif"):
+      image.save(tmp_path / f"a.{ext}", exif=exif, dpi=(300, 100))
+    tags = [(274, "H", 1, orientation, True)]
+    tifffile.imwrite(
+      tmp_path / "deep.tif",
+      DEEP[..., :3],
+      resolution=(300, 100),
+      resolutionunit="INCH",
+      extratags=tags,
+      photometric="rgb",
+    )
+    for name in ("a.jpg", "a.png", "a.tif", "deep.tif"):
+      picture = decoding.read(tmp_path / name)
+      assert (picture.color.shape[0] == 9) == (orientation > 4)
+      want = (100, 300) if orientation > 4 else (300, 100)
+      np.testing.assert_allclose(picture.dpi, want, atol=0.02)
+
+
+@pytest.mark.parametrize(
+  ("order", "big"), [("<", False), (">", False), ("<", True), (">", True)]
+)
+def test_tags_of_tiff_of_16_bits_are_read(tmp_path, caplog, order, big):
+  tifffile.imwrite(
+    tmp_path / "a.tif",
+    DEEP[..., :3],
+    photometric="rgb",
+    bigtiff=big,
+    byteorder=order,
+    extratags=[(0x010F, "s", 0, "Maker", True)],
+    metadata=None,
+  )
+  exif = decoding.read(tmp_path / "a.tif").exif
+  if big and order == ">":  # which Pillow does not know
+    assert exif is None and "no EXIF data is read" in caplog.text
+    assert "damaged" not in caplog.text
+  else:
+    assert exif[0x010F] == "Maker" and not caplog.messages
+
+
+def test_lzw_of_16_bits_is_read_or_refused(tmp_path):
+  path = tmp_path / "a.tif"
+  Image.fromarray(DEEP[..., 0]).save(path, compression="tiff_lzw")
+  check(path, np.stack([DEEP[..., 0]] * 3, axis=-1))
+  data = bytearray(path.read_bytes())
+  with tifffile.TiffFile(path) as file:
+    at = file.pages[0].tags["PhotometricInterpretation"].valueoffset
+  data[at] = 0  # white is zero, which Pillow does not heed
+  path.write_bytes(data)
+  with pytest.raises(UserError, match="rare layout .MINISWHITE, LZW.; save it"):
+    decoding.read(path)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint32, np.float32])
+def test_other_numbers_are_refused(tmp_path, dtype):
+  tifffile.imwrite(tmp_path / "a.tif", DEEP[..., 0].astype(dtype))
+  for read in (decoding.read, read_rgb):
+    with pytest.raises(UserError, match="bits a channel"):
+      read(tmp_path / "a.tif")
+
+
+def test_transparent_colors_of_png(tmp_path):
+  path = tmp_path / "a.png"
+  marked = DEEP[..., :3].copy()
+  marked[2:5, 3:6] = key = 65535, 0, 258
+  png(path, marked, 16, 2, (b"tRNS", struct.pack(">HHH", *key)))
+  alpha = np.where((marked == key).all(-1), 0, 65535)
+  check(path, marked, alpha)
+  gray = np.broadcast_to(marked[..., 2:], marked.shape)
+  png(path, gray[..., :1], 16, 0, (b"tRNS", struct.pack(">H", 258)))
+  check(path, gray, alpha)
+  for bits in (1, 2, 4, 8):
+    peak = 2**bits - 1
+    few = COLOR[..., :1] >> 8 - bits
+    png(path, few, bits, 0, (b"tRNS", struct.pack(">H", peak)))
+    color = np.broadcast_to(few * (255 // peak), COLOR.shape)
+    check(path, color, np.where(few[..., 0] == peak, 0, 255))
+  png(path, DEEP[..., :2], 16, 4)  # gray and alpha
+  check(path, np.broadcast_to(DEEP[..., :1], marked.shape), DEEP[..., 1])
+
+
+@pytest.mark.parametrize("ext", ["png", "tif"])
+def test_gray_with_alpha_of_16_bits_comes_back(tmp_path, ext):
+  color = np.broadcast_to(DEEP[..., :1], (13, 9, 3))
+  picture = decoding.Picture(color, DEEP[..., 1], gray=True)
+  image_file.write(tmp_path / f"a.{ext}", picture)
+  check(tmp_path / f"a.{ext}", color, DEEP[..., 1])
+  assert decoding.read(tmp_path / f"a.{ext}").gray
+
+
+def test_lab_becomes_rgb_without_its_profile(tmp_path):
+  image = Image.new("RGB", (5, 4), (200, 60, 30)).convert("LAB")
+  image.save(tmp_path / "a.tif")
+  with Image.open(tmp_path / "a.tif") as file:
+    assert file.info["icc_profile"]
+  picture = decoding.read(tmp_path / "a.tif")
+  assert picture.icc is None
+  assert abs(picture.color.astype(int) - (200, 60, 30)).max() <= 3
+
+
+def test_large_profiles_and_texts_are_read(tmp_path):
+  profile = SRGB + rng.bytes(1_100_000)
+  icc = b"iCCP", b"big\0\0" + zlib.compress(profile)
+  text = b"zTXt", b"workflow\0\0" + zlib.compress(b"x" * 1_300_000)
+  png(tmp_path / "a.png", COLOR, 8, 2, icc, text)
+  check(tmp_path / "a.png", COLOR)
+  assert decoding.read(tmp_path / "a.png").icc == profile
+
+
+def test_damaged_exif_loses_no_picture(tmp_path, caplog):
+  damaged = b"II*\0" + struct.pack("<IHHHII", 8, 9, 0x8769, 4, 1, 99999)
+  png(tmp_path / "a.png", COLOR, 8, 2, (b"eXIf", damaged))
+  png(tmp_path / "b.png", COLOR, 8, 2, (b"eXIf", b"II*\0"))
+  png(tmp_path / "c.png", COLOR, 8, 2, (b"eXIf", b"no EXIF data"))
+  for name in "abc":
+    check(tmp_path / f"{name}.png", COLOR)
+  assert "c.png: no EXIF data is read" in caplog.text
+
+
+def test_the_first_frame_is_told_once(tmp_path, caplog):
+  frames = [Image.fromarray(COLOR), Image.fromarray(255 - COLOR)]
+  for ext in ("png", "gif", "webp", "tif"):
+    frames[0].save(
+      tmp_path / f"a.{ext}", save_all=True, append_images=frames[1:]
+    )
+    for _ in range(2):
+      read_rgb(tmp_path / f"a.{ext}")
+    assert caplog.text.count(f"a.{ext} has several frames") == 1
+
+
+@pytest.mark.timeout(60)  # opening a pipe would wait for ever
+def test_what_is_no_file_is_named(tmp_path):
+  os.mkfifo(tmp_path / "fifo.png")
+  (tmp_path / "dangling.png").symlink_to("absent.png")
+  (tmp_path / "loop.png").symlink_to("loop.png")
+  (tmp_path / "folder.png").mkdir()
+  for name, reason in {
+    "fifo": "no regular file",
+    "folder": "no regular file",
+    "dangling": "link to nothing",
+    "loop": "symbolic links",
+  }.items():
+    for read in (decoding.read, read_rgb):
+      with pytest.raises(UserError, match=f"{name}.*{reason}"):
+        read(tmp_path / f"{name}.png")
+
+
+@pytest.mark.parametrize("error", [TypeError, RuntimeError, MemoryError])
+def test_whatever_pillow_raises_names_the_file(tmp_path, monkeypatch, error):
+  def fail(self):
+    raise error
+
+  png(tmp_path / "a.png", COLOR, 8, 2)
+  monkeypatch.setattr(Image.Image, "load", fail)
+  with pytest.raises(UserError, match="a.png cannot be read as a picture"):
+    read_rgb(tmp_path / "a.png")
+
+
+def test_mutated_files_are_read_or_named(tmp_path, monkeypatch):
+  monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)  # for speed
+  sources = {}
+  image = Image.fromarray(COLOR)
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  exif.get_ifd(0x8769)[0xA002] = 9
+  for ext in ("png", "jpg", "webp", "bmp", "tif"):
+    file = io.BytesIO()
+    image.save(file, Image.registered_extensions()[f".{ext}"], exif=exif)
+    sources[ext] = file.getvalue()
+  planes = {"contig": DEEP, "separate": np.moveaxis(DEEP, -1, 0)}
+  for name, plane in planes.items():
+    file = io.BytesIO()
+    tifffile.imwrite(
+      file, plane, photometric="rgb", planarconfig=name, compression="zlib"
+    )
+    sources[f"{name}.tif"] = file.getvalue()
+  for name, data in sources.items():
+    for n in range(15):
+      damaged = bytearray(data)
+      for at in rng.integers(0, min(len(data), 400), 1 + n % 4):
+        damaged[at] = rng.integers(256)
+      damaged = damaged[: rng.integers(1, len(data))] if n % 5 == 4 else damaged
+      (tmp_path / name).write_bytes(damaged)
+      for read in (decoding.read, read_rgb):
+        try:
+          read(tmp_path / name)
+        except UserError as error:
+          assert name in str(error) and "\n" not in str(error)

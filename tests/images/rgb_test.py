@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from bamjax.errors import UserError
+from bamjax.images.rgb import list_pictures
+from bamjax.images.rgb import read_rgb
+
+
+@pytest.fixture
+def rgb():
+  return np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+
+
+def test_reads_rgb_gray_rgba_palette_and_16_bits(tmp_path, rgb):
+  picture = Image.fromarray(rgb)
+  picture.save(tmp_path / "rgb.png")
+  np.testing.assert_array_equal(read_rgb(tmp_path / "rgb.png"), rgb)
+
+  gray = picture.convert("L")
+  gray.save(tmp_path / "gray.png")
+  expected = np.repeat(np.asarray(gray)[..., None], 3, axis=2)
+  np.testing.assert_array_equal(read_rgb(tmp_path / "gray.png"), expected)
+
+  picture.putalpha(Image.new("L", picture.size, 100))
+  picture.save(tmp_path / "rgba.png")
+  np.testing.assert_array_equal(read_rgb(tmp_path / "rgba.png"), rgb)
+
+  palette = Image.fromarray(rgb).quantize(8)
+  palette.save(tmp_path / "palette.png")
+  np.testing.assert_array_equal(
+    read_rgb(tmp_path / "palette.png"), palette.convert("RGB")
+  )
+
+  deep = np.arange(0, 65536, 655, dtype=np.uint16)[:100].reshape(10, 10)
+  Image.fromarray(deep).save(tmp_path / "deep.png")
+  np.testing.assert_array_equal(
+    read_rgb(tmp_path / "deep.png")[..., 0],
+    np.floor(deep / 65535 * 255 + 0.5),
+  )
+
+
+def test_is_upright(tmp_path, rgb):
+  exif = Image.Exif()
+  exif[0x0112] = 6  # shown turned by 90° clockwise
+  Image.fromarray(rgb).save(tmp_path / "turned.png", exif=exif)
+  np.testing.assert_array_equal(
+    read_rgb(tmp_path / "turned.png"), np.rot90(rgb, -1)
+  )
+
+
+def test_bad_files_are_named_in_one_line(tmp_path, rgb):
+  rgb = np.random.default_rng(0).integers(0, 256, (99, 99, 3), dtype=np.uint8)
+  Image.fromarray(rgb).save(tmp_path / "whole.png")
+  data = (tmp_path / "whole.png").read_bytes()
+  (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
+  (tmp_path / "text.png").write_text("not a picture")
+  for name in ("cut.png", "text.png", "absent.png"):
+    with pytest.raises(UserError, match=name) as caught:
+      read_rgb(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_lists_pictures_by_extension(tmp_path):
+  for name in ("b.PNG", "a.jpg", "c.txt", ".hidden.png"):
+    (tmp_path / name).touch()
+  (tmp_path / "folder.png").mkdir()
+  found = [p.name for p in list_pictures(tmp_path)]
+  assert found == ["a.jpg", "b.PNG"]
+  with pytest.raises(UserError, match="there is no folder"):
+    list_pictures(tmp_path / "absent")
+  (tmp_path / "empty").mkdir()
+  with pytest.raises(UserError, match="holds no picture"):
+    list_pictures(tmp_path / "empty")
+
+
+def test_what_a_folder_holds_besides_is_counted(tmp_path, caplog):
+  for name in ("a.png", "b.gif", "c.GIF", "d.jfif", "e.avif", "f", ".hidden"):
+    (tmp_path / name).touch()
+  (tmp_path / "inner.png").mkdir()
+  (tmp_path / "broken").symlink_to("absent")
+  (tmp_path / "dangling.png").symlink_to("absent.png")
+  (tmp_path / "loop.png").symlink_to("loop.png")
+  # Links among the pictures are for their reader to name.
+  found = [p.name for p in list_pictures(tmp_path)]
+  assert found == ["a.png", "dangling.png", "loop.png"]
+  counted = (
+    "2 .gif, 1 .jfif, 1 broken link(s), 1 folder(s), 1 without extension"
+  )
+  assert f"passed over 1 .avif, {counted}" in caplog.text
+  list_pictures(tmp_path)
+  assert len(caplog.records) == 1
+  (tmp_path / "inner.png" / "b.gif").touch()
+  with pytest.raises(UserError, match="holds no picture .*; it holds 1 .gif"):
+    list_pictures(tmp_path / "inner.png")
+
+
+def test_a_folder_that_is_closed_is_told(tmp_path, monkeypatch):
+  def iterdir(self):
+    raise PermissionError(13, "Permission denied", str(self))
+
+  monkeypatch.setattr(Path, "iterdir", iterdir)
+  with pytest.raises(UserError, match=r"cannot be read \(Permission denied\)"):
+    list_pictures(tmp_path)

@@ -1,0 +1,92 @@
+"""What the CPU convolves in other ways than XLA's has the same results."""
+
+import jax
+from jax import export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bamjax.layers import BAM
+from bamjax.layers import Conv
+from bamjax.layers import convolution
+from bamjax.layers import portable
+from bamjax.layers.cpu import onednn
+from bamjax.layers.cpu.choice import without_choice
+from bamjax.layers.xla import direct
+
+
+def draw(seed, *shape):
+  return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+def error(got, want):
+  """Largest difference relative to the largest value."""
+  return np.abs(np.asarray(got) - want).max() / np.abs(want).max()
+
+
+def gradients(x, kernel, dy):
+  y, pull = jax.vjp(convolution.convolve, x, kernel)
+  return y, *pull(dy)
+
+
+def text(function, *args, platforms=("cpu",)):
+  exported = export.export(jax.jit(function), platforms=platforms)(*args)
+  return exported.mlir_module()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_groups_are_convolved_one_by_one(dtype):
+  module = Conv(12, groups=3, dtype=dtype)
+  x = draw(0, 2, 9, 11, 6)
+  variables = module.init(jax.random.key(0), x)
+  bias = variables["params"]["bias"]
+  kernel = variables["params"]["kernel"]
+  with onednn.portable(True):
+    got = jax.jit(lambda v, x: module.apply(v, x))(variables, x)
+  want = direct(x, kernel, groups=3) + bias
+  assert got.dtype == dtype
+  assert error(np.float32(got), want) < (1e-5 if dtype == "float32" else 2e-2)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_map_is_convolved_tap_by_tap_with_equal_results(depth):
+  x, kernel = draw(0, 2, 17, 19, depth), draw(1, 7, 7, depth, 1)
+  dy = draw(2, 2, 17, 19, 1)
+
+  def by_xla(x, kernel, dy):
+    y, pull = jax.vjp(direct, x, kernel)
+    return y, *pull(dy)
+
+  ours = jax.jit(gradients)(x, kernel, dy)
+  assert "stablehlo.convolution" not in text(convolution.convolve, x, kernel)
+  assert "stablehlo.convolution" in text(
+    convolution.convolve, x, kernel, platforms=["cuda"]
+  )
+  for a, b in zip(ours, jax.jit(by_xla)(x, kernel, dy), strict=True):
+    assert error(a, np.asarray(b)) < 1e-5
+
+
+def test_bam_reads_its_input_from_memory_and_portable_programs_hold_no_trace():
+  x = jnp.ones((1, 8, 8, 16))
+  bam = BAM()
+  variables = bam.init(jax.random.key(0), x)
+
+  def first_operation():
+    return jax.make_jaxpr(lambda x: bam.apply(variables, x))(x).eqns[0]
+
+  assert first_operation().primitive.name == "optimization_barrier"
+  with portable(True):
+    assert first_operation().primitive.name != "optimization_barrier"
+
+
+def test_a_choice_between_platforms_is_left_out_where_it_is_asked_for():
+  x = jnp.ones((1, 8, 8, 16))
+  bam = BAM()
+  variables = bam.init(jax.random.key(0), x)
+
+  def program():
+    return str(jax.make_jaxpr(lambda x: bam.apply(variables, x))(x))
+
+  assert "platform_index" in program()
+  with portable(True), without_choice(True):
+    assert "platform_index" not in program()

@@ -1,0 +1,199 @@
+"""oneDNN's convolution is XLA's, and is taken only where it can be."""
+
+import subprocess
+import sys
+
+import jax
+from jax import export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bamjax.layers import Conv
+from bamjax.layers.cpu import onednn
+from bamjax.layers.xla import direct
+from bamjax.layers.xla import finish
+
+needs_onednn = pytest.mark.skipif(
+  not onednn.usable(), reason="this jaxlib's CPU client has no oneDNN"
+)
+
+
+def draw(seed, *shape):
+  return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+def everything(form, x, kernel, **options):
+  """Values and derivatives, forwards, backwards and of second order."""
+
+  def f(x, kernel):
+    return form(x, kernel, **options)
+
+  def curved(x):
+    return jnp.sum(jnp.sin(f(x, kernel)))
+
+  y, pull = jax.vjp(f, x, kernel)
+  tangent = jax.jvp(f, (x, kernel), (x + 1, kernel - 1))[1]
+  second = jax.grad(lambda x: jnp.sum(jax.grad(curved)(x) ** 2))(x)
+  return y, *pull(jnp.cos(y)), tangent, second
+
+
+@needs_onednn
+@pytest.mark.parametrize(
+  "size, groups, dilation",
+  [(3, 1, 1), (3, 4, 1), (3, 1, 2), (5, 1, 1), (7, 2, 1), (1, 1, 1)],
+)
+@pytest.mark.parametrize("depth, features", [(16, 32), (4, 12)])
+def test_equals_xlas(size, groups, dilation, depth, features):
+  x = draw(0, 2, 13, 18, depth)
+  kernel = draw(1, size, size, depth // groups, features)
+  options = {"groups": groups, "dilation": dilation}
+  both = [
+    jax.jit(lambda *args, f=form: everything(f, *args, **options))(x, kernel)
+    for form in (onednn.convolve, direct)
+  ]
+  for got, want in zip(*both, strict=True):
+    assert got.shape == want.shape
+    assert np.abs(got - want).max() < 3e-5 * np.abs(want).max()
+
+
+@needs_onednn
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize(
+  "bias, add", [(True, True), (True, False), (False, True)]
+)
+def test_what_comes_after_equals_xlas(bias, add, relu):
+  x, kernel = draw(0, 2, 9, 11, 8), draw(1, 3, 3, 8, 16)
+  terms = (
+    draw(2, 16) if bias else None,
+    draw(3, 2, 9, 11, 16) if add else None,
+  )
+
+  def by_xla(x, kernel, *terms):
+    return finish(direct(x, kernel), *terms, relu=relu)
+
+  def by_onednn(x, kernel, *terms):
+    return onednn.convolve(x, kernel, *terms, relu=relu)
+
+  both = []
+  for form in (by_onednn, by_xla):
+    y, pull = jax.vjp(form, x, kernel, *terms)
+    moved = jax.vmap(form, (0, None, None, 0 if add else None))
+    mapped = moved(
+      *(x[:, None], kernel, terms[0]),
+      terms[1][:, None] if add else None,
+    )
+    both.append(jax.tree.leaves((y, pull(y), mapped)))
+  for got, want in zip(*both, strict=True):
+    assert got.shape == want.shape
+    assert np.abs(got - want).max() < 1e-5 * np.abs(want).max()
+
+
+def test_what_does_not_fit_is_refused():
+  x, kernel, skip = (
+    draw(0, 2, 9, 11, 8),
+    draw(1, 3, 3, 8, 16),
+    draw(2, 2, 9, 11),
+  )
+  unfit = (skip[..., None], draw(3, 16), np.bool_(0), draw(3, 2, 9, 11, 16) > 0)
+  for add in unfit:
+    with pytest.raises(TypeError):
+      onednn.convolve(x, kernel, None, add)
+  with pytest.raises(TypeError, match="bfloat16"):
+    onednn.convolve(jnp.bfloat16(x), jnp.bfloat16(kernel))
+
+
+@needs_onednn
+@pytest.mark.parametrize("axes", [(0, None), (2, None), (0, 0), (None, 0)])
+def test_maps_over_a_batch(axes):
+  x, kernel = draw(0, 3, 2, 3, 9, 8), draw(1, 3, 3, 3, 8, 8)
+  if axes[0] is None:
+    x = x[0]
+  if axes[1] is None:
+    kernel = kernel[0]
+  got = jax.vmap(onednn.convolve, axes)(x, kernel)
+  want = jax.vmap(direct, axes)(x, kernel)
+  np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+@needs_onednn
+def test_runs_without_jit_inside_scan_and_remat():
+  x, kernel = draw(0, 3, 1, 16, 16, 16), draw(1, 3, 3, 16, 16)
+
+  def total(kernel, form):
+    f = jax.checkpoint(lambda a: jnp.sum(form(a, kernel) ** 2))
+    return jax.lax.map(f, x).sum()
+
+  for kind in (jax.grad(total), total):
+    got, want = kind(kernel, onednn.convolve), kind(kernel, direct)
+    np.testing.assert_allclose(got, want, rtol=1e-4)
+
+
+def lowered(x, **options):
+  module = Conv(32, **options)
+  variables = module.init(jax.random.key(0), x)
+  # A function of its own, since what `usable` looks at isn't in jit's key.
+  return jax.jit(lambda v, x: module.apply(v, x)).lower(variables, x).as_text()
+
+
+@needs_onednn
+def test_convs_of_any_kind_are_oneDNNs_but_in_float32_alone():
+  x = draw(0, 1, 16, 16, 32)
+  for options in ({}, {"kernel_size": 5}, {"dilation": 2}, {"groups": 4}):
+    text = lowered(x, **options)
+    assert "__onednn$convolution" in text
+    assert "stablehlo.convolution" not in text
+  assert "onednn" not in lowered(x, dtype=jnp.bfloat16)
+
+
+@needs_onednn
+def test_other_platforms_get_xlas():
+  x, kernel = draw(0, 1, 16, 16, 32), draw(1, 3, 3, 32, 32)
+  exported = export.export(jax.jit(onednn.convolve), platforms=["cuda"])
+  text = exported(x, kernel).mlir_module()
+  assert text.count("stablehlo.convolution") == 1
+  assert "@__onednn" not in text
+
+
+def test_portable_programs_hold_none():
+  x = draw(0, 1, 16, 16, 32)
+  with onednn.portable(True):
+    assert "stablehlo.convolution" in lowered(x)
+
+
+_KEPT = """
+import sys
+import jax
+import numpy as np
+from bamjax.layers import Conv
+from bamjax.layers import onednn
+if sys.argv[1:]:
+  jax.config.update("jax_compilation_cache_dir", sys.argv[1])
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+module = Conv(32)
+x = np.ones((1, 16, 16, 32), np.float32)
+text = jax.jit(module.init_with_output).lower(jax.random.key(0), x)
+jax.block_until_ready(jax.jit(module.init_with_output)(jax.random.key(0), x))
+print("onednn" in text.as_text(), onednn.works())
+"""
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_programs_that_jax_keeps_in_a_folder_hold_none(kept, tmp_path):
+  run = subprocess.run(
+    [sys.executable, "-W", "error", "-c", _KEPT, *[str(tmp_path)] * kept],
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  held, works = run.stdout.split()
+  assert held == ("False" if kept else works)
+  assert any(tmp_path.iterdir()) == kept
+
+
+@needs_onednn
+def test_runs_where_nothing_is_to_be_compiled():
+  x, kernel = draw(0, 1, 9, 11, 8), draw(1, 3, 3, 8, 16)
+  with jax.disable_jit():
+    got = onednn.convolve(x, kernel)
+  np.testing.assert_allclose(got, direct(x, kernel), 1e-4, 1e-4)

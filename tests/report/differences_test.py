@@ -1,0 +1,119 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from bamjax.data.test_sets import Benchmark
+from bamjax.errors import UserError
+from bamjax.evaluation.protocols import MATLAB
+from bamjax.inference import Upscaler
+from bamjax.networks import Network
+from bamjax.report import differences
+from models import small
+
+
+class File:
+  """A picture in memory."""
+
+  def __init__(self, name, lr=None, hr=None):
+    self.name, self._pair = name, (lr, hr)
+
+  def load(self):
+    if all(image is None for image in self._pair):
+      raise UserError("cannot be read")
+    return self._pair
+
+
+def noise(seed, height=48, width=56):
+  rng = np.random.default_rng(seed)
+  return rng.integers(0, 256, (height, width, 3), np.uint8)
+
+
+def entry(name="imdn", attn="bam", colour=0, seed=0):
+  module = small.create(name, attn)
+  lr = jax.ShapeDtypeStruct((1, 8, 8, 3), np.float32)
+  variables = small.draw(module, lr, seed)
+  network = Network(f"{name}.npz", name, attn, 2, module, variables)
+  upscaler = Upscaler(module, variables, tile=0)
+  return differences.Entry(network, upscaler, network.title, colour)
+
+
+def test_scores_are_those_of_the_protocol():
+  hr = noise(0)
+  one = entry()
+  found = differences.compare([one], Benchmark("B", [File("a", hr=hr)]), 5)
+  lr, hr = MATLAB.degradation.pair(hr, None, 2)
+  want = MATLAB.score(one.upscaler(lr / np.float32(255)), hr, 2)
+  assert found.means()[1] == pytest.approx(want)
+  (picture,) = found.shown
+  np.testing.assert_array_equal(picture.outputs[1], one.upscaler(lr))
+  np.testing.assert_array_equal(picture.hr, hr)
+
+
+def test_the_pictures_with_the_largest_differences_are_kept(caplog):
+  entries = [entry(seed=0), entry(seed=1, colour=1)]
+  files = [File(str(seed), hr=noise(seed)) for seed in range(4)]
+  files.append(File("broken"))
+  found = differences.compare(entries, Benchmark("B", files), 2)
+  assert found.names == ["0", "1", "2", "3"] and "broken" in caplog.text
+  _, a, b = ([s["psnr_y"] for s in rows] for rows in found.scores)
+  order = np.argsort(-np.abs(np.subtract(a, b)))
+  assert [picture.name for picture in found.shown] == [
+    str(i) for i in order[:2]
+  ]
+  with pytest.raises(UserError, match="none of the pictures of B"):
+    differences.compare(entries, Benchmark("B", files[-1:]), 2)
+
+
+def test_lr_alone_has_no_scores():
+  found = differences.compare(
+    [entry()], Benchmark("B", [File("a", lr=noise(0, 20, 24))]), 5
+  )
+  assert found.means() == []
+  (picture,) = found.shown
+  assert picture.scores is None and picture.hr is None
+  assert [o.shape for o in picture.outputs] == [(40, 48, 3)] * 2
+
+
+def test_a_flat_picture_differs_least_and_counts_in_no_mean_psnr():
+  files = [File("flat", hr=np.full((48, 56, 3), 9, np.uint8))]
+  files.append(File("noise", hr=noise(0)))
+  one = entry()
+  # Whatever it is fed, the flat picture.
+  exact = lambda lr: np.full((48, 56, 3), 9, np.uint8)  # noqa: E731
+  one = dataclasses.replace(one, upscaler=exact)
+  found = differences.compare([one], Benchmark("B", files), 2)
+  assert [picture.name for picture in found.shown] == ["noise", "flat"]
+  assert found.equal() == ["flat"]
+  assert found.means()[0] == pytest.approx(
+    {
+      "psnr_y": found.scores[0][1]["psnr_y"],
+      "ssim_y": np.mean([s["ssim_y"] for s in found.scores[0]]),
+    }
+  )
+
+
+def test_crops_lie_where_the_networks_differ():
+  base = noise(0, 200, 240) // 2
+  bicubic = base + 90  # off everywhere, and no network
+  a, b = base.copy(), base.copy()
+  a[100:120, 150:170] += 100
+  b[30:40, 20:30] += 60
+  boxes = differences.crops([bicubic, a, b], count=2)
+  for (top, left, height, width), (y, x) in zip(
+    boxes, [(110, 160), (35, 25)], strict=True
+  ):
+    assert (height, width) == (50, 50)
+    assert top <= y < top + height and left <= x < left + width
+
+
+@pytest.mark.parametrize("shape", [(20, 90), (33, 32), (64, 64), (500, 400)])
+def test_crops_are_inside_and_do_not_overlap(shape):
+  boxes = differences.crops([noise(0, *shape), noise(1, *shape)])
+  covered = np.zeros(shape, int)
+  for top, left, height, width in boxes:
+    assert 0 <= top <= shape[0] - height and 0 <= left <= shape[1] - width
+    covered[top : top + height, left : left + width] += 1
+  assert 1 <= len(boxes) <= differences.CROPS
+  assert covered.max() == 1

@@ -1,0 +1,281 @@
+import contextlib
+import errno
+import os
+import shutil
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from bamjax.errors import UserError
+from bamjax.runs.checkpoints import check_path
+from bamjax.runs.checkpoints import Checkpoints
+from bamjax.runs.checkpoints import DamagedError
+from bamjax.training.step import train_step
+from training import tiny
+
+# What else was being read of a damaged checkpoint fails too, unseen.
+pytestmark = pytest.mark.filterwarnings(
+  "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@pytest.fixture(scope="module")
+def states():
+  """States after 0, 1, … 5 steps."""
+  step, found = jax.jit(train_step), [tiny.state()]
+  for batch in tiny.batches(5):
+    found.append(step(found[-1], batch))
+  return found
+
+
+def same(a, b):
+  return all(
+    np.array_equal(x, y)
+    for x, y in zip(tiny.leaves(a), tiny.leaves(b), strict=True)
+  )
+
+
+def save(path, states, scores):
+  with contextlib.closing(Checkpoints(path)) as checkpoints:
+    for step, score in scores.items():
+      metrics = None if score is None else {"psnr_y": score}
+      checkpoints.save(step, states[step], metrics)
+      checkpoints.wait()
+
+
+def test_restores_every_bit(tmp_path, states):
+  save(tmp_path, states, {3: None})
+  with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+    restored, step = checkpoints.restore(tiny.state(seed=1))
+  assert step == 3
+  assert same(restored, states[3])
+  assert not same(tiny.state(seed=1), states[3])
+
+
+def test_an_empty_folder_restores_nothing(tmp_path):
+  with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+    state = tiny.state()
+    assert checkpoints.restore(state) == (state, 0)
+    assert checkpoints.best() is None
+
+
+def test_keeps_the_last_two_and_the_best(tmp_path, states):
+  save(tmp_path, states, {1: 30.0, 2: 31.5, 3: 31.0, 4: None, 5: 30.5})
+  with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+    assert checkpoints.steps() == [2, 4, 5]
+    assert checkpoints.best() == 2
+    assert checkpoints.latest() == 5
+
+
+def damage(folder, how, only=""):
+  """Does something to a checkpoint's files, of such a name."""
+  for file in [f for f in folder.rglob("*") if f.is_file()]:
+    data = file.read_bytes()
+    if only not in str(file.relative_to(folder)):
+      continue
+    if how == "truncate":
+      file.write_bytes(data[: len(data) // 2])
+    elif how == "garbage":
+      file.write_bytes(b"\x00garbage" * 8)
+    elif how == "zero":
+      file.write_bytes(bytes(len(data)))
+    else:
+      file.unlink()
+
+
+DAMAGES = [
+  ("truncate", ""),
+  ("garbage", ""),
+  ("remove", ""),
+  ("zero", "_METADATA"),
+  ("zero", "manifest.ocdbt"),
+  ("zero", "/d/"),
+  ("remove", "_METADATA"),
+  ("remove", "manifest.ocdbt"),
+  ("remove", "/d/"),
+]
+
+
+@pytest.mark.parametrize(("how", "only"), DAMAGES)
+def test_a_broken_newest_checkpoint_falls_back(
+  tmp_path, states, how, only, caplog
+):
+  save(tmp_path, states, {3: None, 4: None})
+  damage(tmp_path / "checkpoints" / "4", how, only)
+  with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+    restored, step = checkpoints.restore(tiny.state(seed=1))
+    assert step == 3
+    assert same(restored, states[3])
+    # The same step can be saved anew.
+    checkpoints.save(4, states[4])
+    checkpoints.wait()
+    assert same(checkpoints.restore(tiny.state(seed=1))[0], states[4])
+  # What asyncio says of futures may be of a test before.
+  told = [r.getMessage() for r in caplog.records if r.name == "root"]
+  assert "checkpoint 4 in" in told[0] and "cannot be read" in told[0]
+  assert "TensorStore" not in told[0] and "[tensorstore_spec" not in told[0]
+  assert (tmp_path / "broken" / "4").exists()
+
+
+def test_all_broken_is_an_error_that_moves_nothing(tmp_path, states):
+  save(tmp_path, states, {3: None, 4: None})
+  for step in ("3", "4"):
+    damage(tmp_path / "checkpoints" / step, "zero")
+  for _ in range(2):
+    with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+      with pytest.raises(UserError, match="no checkpoint .* can be read"):
+        checkpoints.restore(tiny.state())
+      assert checkpoints.steps() == [3, 4]
+  assert not (tmp_path / "broken").exists()
+
+
+class Manager:
+  """Orbax's, of which every restore fails."""
+
+  def __init__(self, manager, error):
+    self._manager, self._error = manager, error
+
+  def __getattr__(self, name):
+    return getattr(self._manager, name)
+
+  def restore(self, *args, **kwargs):
+    raise self._error
+
+
+@pytest.mark.parametrize(
+  ("error", "words"),
+  [
+    (MemoryError(), "MemoryError"),
+    (OSError(errno.ESTALE, "Stale file handle"), "Stale file handle"),
+    (
+      ValueError(
+        'PERMISSION_DENIED: Error reading "a/0": file "/r/d/1" Byte range [0,'
+        " 9): Permission denied [os_error_code='13'] [source locations='a.cc']"
+      ),
+      "restored: PERMISSION_DENIED: Permission denied. Nothing was changed",
+    ),
+    (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "Out of memory"),
+    (KeyError("opt_state"), "opt_state"),
+  ],
+)
+def test_what_is_not_the_checkpoints_fault_leaves_them(
+  tmp_path, states, monkeypatch, error, words
+):
+  save(tmp_path, states, {3: None, 4: None})
+  with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+    manager = Manager(checkpoints._manager, error)
+    monkeypatch.setattr(checkpoints, "_manager", manager)
+    for call in (checkpoints.restore, checkpoints.restore_best):
+      with pytest.raises(UserError, match=f"checkpoint 4 .*{words}") as caught:
+        call(tiny.state())
+      assert not isinstance(caught.value, DamagedError)
+    monkeypatch.undo()
+    assert checkpoints.restore(tiny.state(seed=1))[1] == 4
+  assert not (tmp_path / "broken").exists()
+
+
+@pytest.mark.parametrize("change", [{"ema": True}, {"clip_norm": 0.1}])
+def test_another_optimizer_leaves_the_checkpoints(tmp_path, states, change):
+  save(tmp_path, states, {4: None})
+  with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+    with pytest.raises(UserError, match="another network or optimizer"):
+      checkpoints.restore(tiny.state(**change))
+    assert checkpoints.restore(tiny.state(seed=1))[1] == 4
+
+
+def test_the_best_that_can_be_read_and_nothing_moves(tmp_path, states, caplog):
+  save(tmp_path, states, {1: 30.0, 2: 31.5, 3: 31.0, 4: None, 5: 30.5})
+  damage(tmp_path / "checkpoints" / "2", "zero", "/d/")
+  before = sorted(tmp_path.rglob("*"))
+  opened = Checkpoints(tmp_path, read_only=True)
+  with contextlib.closing(opened) as checkpoints:
+    assert checkpoints.best() == 2
+    restored, step = checkpoints.restore_best(tiny.state(seed=1))
+    with pytest.raises(DamagedError, match="checkpoint 2"):
+      checkpoints.restore_step(tiny.state(seed=1), 2)
+  assert step == 5
+  assert same(restored, states[5])
+  assert "checkpoint 2 in" in caplog.text
+  assert "checkpoint of step 5 is taken instead" in caplog.text
+  assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_checkpoint_removed_by_a_training_is_passed_over(
+  tmp_path, states, caplog
+):
+  save(tmp_path, states, {3: 30.0, 4: 31.0})
+  opened = Checkpoints(tmp_path, read_only=True)
+  with contextlib.closing(opened) as checkpoints:
+    assert checkpoints.best() == 4
+    shutil.rmtree(tmp_path / "checkpoints" / "4")
+    assert checkpoints.restore_best(tiny.state(seed=1))[1] == 3
+  assert "cannot be read" not in caplog.text
+
+
+def test_a_checkpoint_removed_while_they_are_listed_is_passed_over(
+  tmp_path, states, monkeypatch
+):
+  save(tmp_path, states, {3: 30.0, 4: 31.0})
+  stat, lost = os.stat, [tmp_path / "checkpoints" / "4"]
+
+  def vanish(path, *args, **options):
+    if lost and os.fspath(path) == str(lost[0]):
+      shutil.rmtree(lost.pop())
+    return stat(path, *args, **options)
+
+  monkeypatch.setattr(os, "stat", vanish)
+  opened = Checkpoints(tmp_path, read_only=True)
+  with contextlib.closing(opened) as checkpoints:
+    assert checkpoints.steps() == [3] and not lost
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, NotADirectoryError])
+def test_a_listing_that_a_removal_breaks_is_made_again(
+  tmp_path, states, monkeypatch, error
+):
+  save(tmp_path, states, {3: 30.0})
+  manager, errors = ocp.CheckpointManager, [error("checkpoints/4")]
+
+  def broken_once(*args, **options):
+    if errors:
+      raise errors.pop()
+    return manager(*args, **options)
+
+  monkeypatch.setattr(ocp, "CheckpointManager", broken_once)
+  opened = Checkpoints(tmp_path, read_only=True)
+  with contextlib.closing(opened) as checkpoints:
+    assert checkpoints.steps() == [3] and not errors
+
+
+@pytest.mark.parametrize("name", ["a[1]", "a*", "a?", "a\\b", "caf\udce9"])
+def test_a_path_that_is_a_pattern_is_refused(tmp_path, name):
+  check_path(tmp_path / "a b{c}]ü%20")
+  with pytest.raises(UserError, match="name.*; give another --run_dir"):
+    check_path(tmp_path / name / "run")
+
+
+@pytest.mark.parametrize("call", ["save", "wait_until_finished", "close"])
+def test_a_full_disk_is_told_in_one_line(tmp_path, states, monkeypatch, call):
+  save(tmp_path, states, {3: None})
+
+  def full(*args, **kwargs):
+    # As TensorStore has it.
+    raise ValueError(
+      'RESOURCE_EXHAUSTED: Error writing "params.a/0" in OCDBT database: Failed'
+      ' writing: "/run/d/a7": Failed to write 156211 bytes to file 8: No space'
+      " left on device [os_error_code='28']\n [source locations='a.cc']"
+    )
+
+  checkpoints = Checkpoints(tmp_path)
+  with monkeypatch.context() as patch:
+    patch.setattr(ocp.CheckpointManager, call, full)
+    with pytest.raises(UserError) as caught:
+      checkpoints.save(4, states[4])
+      checkpoints.wait()
+      checkpoints.close()
+  checkpoints.close()
+  message = str(caught.value)
+  assert "checkpoints: No space left on device; that of step" in message
+  assert "\n" not in message
