@@ -29,6 +29,14 @@ def pytest_configure(config):
   config.addinivalue_line("markers", "slow: runs with --slow, or in CI")
 
 
+def pytest_make_parametrize_id(val, argname):
+  """Names tests of bytes by a number: an archive's hold the time of day.
+
+  xdist wants each of its processes to collect the same names.
+  """
+  return argname if isinstance(val, bytes) else None
+
+
 def pytest_collection_modifyitems(config, items):
   if config.getoption("--slow") or os.environ.get("CI"):
     return
