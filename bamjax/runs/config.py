@@ -11,11 +11,11 @@ from flax import linen as nn
 import jax.numpy as jnp
 import ml_collections
 
-from bamjax.runs import defaults
 from bamjax.data import sources
 from bamjax.errors import UserError
 from bamjax.files import write_atomically
 from bamjax.models import registry
+from bamjax.runs import defaults
 
 # Short names of train.py's flags, and the fields they fill.
 SHORT_NAMES = {

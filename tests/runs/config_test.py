@@ -5,9 +5,9 @@ import json
 import ml_collections
 import pytest
 
+from bamjax.errors import UserError
 from bamjax.runs import config as config_lib
 from bamjax.runs import defaults
-from bamjax.errors import UserError
 
 
 def write(path, change):

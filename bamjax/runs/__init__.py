@@ -1,0 +1,1 @@
+"""The folder of a run, as everything that reads one sees it."""
