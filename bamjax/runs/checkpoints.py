@@ -338,10 +338,10 @@ def _listed(call: Callable[..., _T], *args: Any, **options: Any) -> _T:
   """Calls what lists checkpoints; again where a training removes one just then.
 
   Raises:
-    FileNotFoundError: a file is absent for another reason.
+    OSError: a file is absent for another reason.
   """
   for _ in range(20):
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
       return call(*args, **options)
   return call(*args, **options)
 
