@@ -24,7 +24,7 @@ _SIZES = list_flags.define("sizes", None, "sides of the inputs, in pixels")
 _FRAMES = flags.DEFINE_integer("frames", None, "frames per configuration")
 _ROUNDS = flags.DEFINE_integer("rounds", None, "turns that they are timed in")
 _DTYPE = flags.DEFINE_string("dtype", None, "float32 or bfloat16")
-_BATCH = flags.DEFINE_integer("batch_size", None, "pictures of a frame or step")
+_BATCH = flags.DEFINE_integer("batch_size", None, "images of a frame or step")
 _TRAIN = flags.DEFINE_bool("train", False, "time training steps")
 _RIVAL = flags.DEFINE_enum(
   "rival", None, ["super-image"], "a PyTorch package to time beside"

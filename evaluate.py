@@ -1,11 +1,11 @@
-"""Scores networks on pictures, beside bicubic and the paper's figures.
+"""Scores networks on images, beside bicubic and the paper's figures.
 
   python evaluate.py --run_dir=runs/pan-bam-x2-sample
   python evaluate.py --weights=imdn_x2.safetensors --benchmarks=Set5,Set14
   python evaluate.py --compare=A.safetensors,runs/B --benchmarks=Set5
   python evaluate.py --tables --output=results
 
-Without --benchmarks a run is scored on its own validation pictures.
+Without --benchmarks a run is scored on its own validation images.
 """
 
 from absl import flags
@@ -21,13 +21,13 @@ flags.DEFINE_string("attn", None, "attention, where the weights don't tell")
 list_flags.define("scale", [], "scales, of weights that serve for several")
 flags.DEFINE_string("normalization", None, "paper, official or super_image")
 list_flags.define(
-  "benchmarks", [], "folders of pictures: Set5, Set14, …", paths=True
+  "benchmarks", [], "folders of images: Set5, Set14, …", paths=True
 )
 list_flags.define("protocol", ["matlab"], "matlab, bam, ntire")
 list_flags.define("compare", [], "two runs or files: A,B", paths=True)
 flags.DEFINE_bool("tables", False, "the paper's tables beside --output's")
 flags.DEFINE_bool("self_ensemble", False, "average over eight symmetries")
-flags.DEFINE_bool("save_images", False, "write the super-resolved pictures")
+flags.DEFINE_bool("save_images", False, "write the super-resolved images")
 flags.DEFINE_integer("tile", None, "side of tiles in LR pixels; 0: never tile")
 flags.DEFINE_string(
   "output", None, "folder of the results (default: the run's, or results)"

@@ -1,10 +1,10 @@
-"""Makes a page of HTML that shows what networks make of the same pictures.
+"""Makes a page of HTML that shows what networks make of the same images.
 
   python report.py --weights=imdn_x2.safetensors,pan_x2.safetensors \
       --benchmarks=Set5
   python report.py --run_dir=runs/pan-bam-x2-sample,runs/pan-ca-x2-sample
 
-The page needs no network. Without --benchmarks it shows the validation pictures
+The page needs no network. Without --benchmarks it shows the validation images
 of the first run.
 """
 
@@ -21,9 +21,9 @@ flags.DEFINE_string("attn", None, "attention, where the weights don't tell")
 list_flags.define("scale", [], "scales, of weights that serve for several")
 flags.DEFINE_string("normalization", None, "paper, official or super_image")
 list_flags.define(
-  "benchmarks", [], "folders of pictures: Set5, Set14, …", paths=True
+  "benchmarks", [], "folders of images: Set5, Set14, …", paths=True
 )
-flags.DEFINE_integer("pictures", 5, "pictures of each benchmark, at most")
+flags.DEFINE_integer("images", 5, "images of each benchmark, at most")
 flags.DEFINE_integer("tile", None, "side of tiles in LR pixels; 0: never tile")
 flags.DEFINE_string("output", "report.html", "the page's file")
 

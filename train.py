@@ -2,7 +2,7 @@
 
   python train.py --config=configs/quickstart.py
   python train.py --model=edsr --attn=bam --scale=2
-  python train.py --model=pan --data=folder --data_dir=PICTURES --scale=4
+  python train.py --model=pan --data=folder --data_dir=IMAGES --scale=4
 
 Short flags fill fields of the configuration; --config.FIELD=VALUE reaches any.
 The same command, given again, goes on where an interrupted run stopped.
@@ -24,12 +24,12 @@ _RUN_DIR = flags.DEFINE_string(
 flags.DEFINE_string("model", None, "backbone, e.g. edsr, pan")
 flags.DEFINE_string("attn", None, "attention: none, native, bam, …")
 flags.DEFINE_integer("scale", None, "upscaling factor: 2, 3, 4")
-flags.DEFINE_string("data", None, "source of pictures: div2k, folder, sample")
-flags.DEFINE_string("data_dir", None, "folder of the training pictures")
-flags.DEFINE_string("val_dir", None, "folder of the validation pictures")
+flags.DEFINE_string("data", None, "source of images: div2k, folder, sample")
+flags.DEFINE_string("data_dir", None, "folder of the training images")
+flags.DEFINE_string("val_dir", None, "folder of the validation images")
 flags.DEFINE_string("manual_dir", None, "folder of downloaded DIV2K zips")
 flags.DEFINE_string("data_mode", None, "tfdata, or resident: on the device")
-flags.DEFINE_string("cache_dir", None, "folder for decoded pictures")
+flags.DEFINE_string("cache_dir", None, "folder for decoded images")
 flags.DEFINE_string("init_from", None, "weights or a run to start from")
 flags.DEFINE_integer("steps", None, "steps of the run")
 flags.DEFINE_integer("batch_size", None, "patches a step, over all devices")

@@ -1,11 +1,11 @@
-"""Upscales pictures: files, folders and globs.
+"""Upscales images: files, folders and globs.
 
   python upscale.py photo.jpg
   python upscale.py photos/ --weights=imdn_x4.safetensors -o large
   python upscale.py 'scans/*.png' --run_dir=runs/pan-bam-x2-sample --ext=webp
 
 Without --weights and --run_dir the shipped PAN-BAM of --scale is used. Exit
-status: 0; 1 if a picture was left out; 2 if an argument is at fault.
+status: 0; 1 if an image was left out; 2 if an argument is at fault.
 """
 
 from absl import flags
@@ -27,13 +27,13 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_string("normalization", None, "paper, official or super_image")
 flags.DEFINE_string(
-  "output", "results", "folder, or the file of one picture", short_name="o"
+  "output", "results", "folder, or the file of one image", short_name="o"
 )
 flags.DEFINE_string(
   "tile", "auto", "side of tiles in LR pixels; 0: never tile", short_name="t"
 )
 flags.DEFINE_integer(
-  "passes", 1, "over a tiled picture, for attentions that see all of it"
+  "passes", 1, "over a tiled image, for attentions that see all of it"
 )
 flags.DEFINE_float(
   "memory", 2, "GB that the network may take, with --tile=auto"

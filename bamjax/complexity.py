@@ -60,7 +60,7 @@ def summary(
     A dictionary of
       `parameters`: as the BAM paper's Table 1 counts them (`parameters`);
       `trainable`: numbers that are trained;
-      `macs`: multiply-accumulates of all convolutions for one RGB picture;
+      `macs`: multiply-accumulates of all convolutions for one RGB image;
       `paper_gflops`: what the paper's Table 2 prints as GFLOPs, a float. It
         counts a convolution as k² (+ 1 with a bias) · C_in/groups an output;
         ReLU, LeakyReLU, PReLU, pixel shuffle and pooling as 1 an element and

@@ -1,6 +1,6 @@
 """Luma, PSNR and SSIM as the field reports them: jitted, in float32.
 
-A protocol's details move the printed digits: 8-bit rounding of the SR picture,
+A protocol's details move the printed digits: 8-bit rounding of the SR image,
 the luma's coefficients, the border that is left out. Each is explicit here.
 """
 
@@ -22,7 +22,7 @@ _LUMA = {
 
 
 WINDOW = 11  # side of SSIM's window
-_PAD = 64  # pictures are padded to multiples of it
+_PAD = 64  # images are padded to multiples of it
 
 
 def luma(rgb: jax.Array, standard: str = "matlab") -> jax.Array:
@@ -100,7 +100,7 @@ def scores(
   rounded: bool = True,
   size: tuple[int, int] | None = None,
 ) -> dict[str, jax.Array]:
-  """PSNR and SSIM of each picture, in dB and in [-1, 1].
+  """PSNR and SSIM of each image, in dB and in [-1, 1].
 
   The default is the field's standard, where `border` is the scale.
 
@@ -111,8 +111,8 @@ def scores(
     planes: the luma of standard "matlab" or "bam", or "rgb" for all three
       channels at a range of 255.
     rounded: SR is rounded to 8 bits first.
-    size: height and width of the pictures, where they are padded at the bottom
-      and the right to H×W. Only then are compiled programs shared by pictures
+    size: height and width of the images, where they are padded at the bottom
+      and the right to H×W. Only then are compiled programs shared by images
       of different sizes.
 
   Returns:
@@ -129,7 +129,7 @@ def scores(
       f"SR and HR must both be N×H×W×3; got {sr.shape} and {hr.shape}"
     )
   # HR is rounded too, which leaves its 8 bits as they are: two ways to compute
-  # k/255 may differ in the last digit, and equal pictures shall score inf.
+  # k/255 may differ in the last digit, and equal images shall score inf.
   sr, hr = (_levels(x, rounded) for x in (sr, hr))
   if planes == "rgb":
     a, b = (jnp.moveaxis(x, -1, 1) for x in (sr, hr))
@@ -147,16 +147,16 @@ def scores(
   }
 
 
-def picture_scores(
+def image_scores(
   sr: np.ndarray,
   hr: np.ndarray,
   border: int,
   planes: str = "matlab",
   rounded: bool = True,
 ) -> dict[str, float]:
-  """`scores` of one picture, for benchmarks of many sizes.
+  """`scores` of one image, for benchmarks of many sizes.
 
-  Pictures are padded to multiples of 64 pixels, so that few programs are
+  Images are padded to multiples of 64 pixels, so that few programs are
   compiled.
 
   Args:
@@ -206,7 +206,7 @@ def _planes(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _levels(image: jax.Array, rounded: bool) -> jax.Array:
-  """A picture, floating in [0, 1] or uint8, as float32 in [0, 255]."""
+  """An image, floating in [0, 1] or uint8, as float32 in [0, 255]."""
   if image.dtype == jnp.uint8:
     return image.astype(jnp.float32)
   if not jnp.issubdtype(image.dtype, jnp.floating):
@@ -225,7 +225,7 @@ def _mean(x: jax.Array, start=0, bottom=None, right=None) -> jax.Array:
   """Mean of …×H×W over rows start:bottom and columns start:right.
 
   The sides may be traced. Row by row: a float32 sum over all pixels of a large
-  picture would lose digits.
+  image would lose digits.
   """
   height, width = x.shape[-2:]
   bottom = height if bottom is None else bottom

@@ -25,7 +25,7 @@ def each(
 
   Args:
     items: what is worked on.
-    unit: what one is, "picture".
+    unit: what one is, "image".
     names: of each, for the bar.
     about: begins the lines.
   """

@@ -1,9 +1,9 @@
-"""Seconds from a process's start to its first super-resolved picture.
+"""Seconds from a process's start to its first super-resolved image.
 
   python -m benchmarks.cold_start
   python -m benchmarks.cold_start --model imdn --size 120
 
-Starts a process that imports bamjax, loads weights, upscales a picture once and
+Starts a process that imports bamjax, loads weights, upscales an image once and
 ends; first with an empty cache of compiled programs, then with the cache that
 this has left. Imports are told apart.
 """

@@ -33,7 +33,7 @@ def measure(name: str, attn: str) -> dict[str, float]:
   model = create_model(name, attn)
   optimizer = optax.adam(1e-4)
 
-  def picture(n, size):
+  def image(n, size):
     return jax.ShapeDtypeStruct((n, size, size, 3), jnp.float32)
 
   def step(variables, state, lr, hr):
@@ -44,12 +44,12 @@ def measure(name: str, attn: str) -> dict[str, float]:
     updates, state = optimizer.update(grads, state)
     return optax.apply_updates(variables, updates), state, value
 
-  variables = jax.eval_shape(model.init, jax.random.key(0), picture(1, 64))
+  variables = jax.eval_shape(model.init, jax.random.key(0), image(1, 64))
   state = jax.eval_shape(optimizer.init, variables)
   return {
-    "forward": compile_seconds(model.apply, variables, picture(1, 64)),
+    "forward": compile_seconds(model.apply, variables, image(1, 64)),
     "train_step": compile_seconds(
-      step, variables, state, picture(4, 48), picture(4, 96)
+      step, variables, state, image(4, 48), image(4, 96)
     ),
   }
 

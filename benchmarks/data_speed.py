@@ -6,7 +6,7 @@
 (a) decodes the LR and the HR file of each patch, as loaders in BasicSR's style
 do, in PyTorch's DataLoader where torch is installed, else in plain processes;
 (b) is bamjax's tf.data pipeline; (c) cuts on the device. They take turns, and
-the medians are printed. Without --data_dir the pictures are the photographs
+the medians are printed. Without --data_dir the images are the photographs
 that ship inside scikit-image's wheel. --step also trains PAN and tells which
 share of a step's time goes on waiting for (b).
 """
@@ -94,7 +94,7 @@ def decoding_batches(paths):
 
 
 def write_pngs(store, folder: Path, limit: int) -> list[tuple[str, str]]:
-  """Writes the decoded pictures as LR and HR files."""
+  """Writes the decoded images as LR and HR files."""
   paths = []
   for i, pair in enumerate(store.decoded.pairs[:limit]):
     found = [str(folder / f"{i}_{side}.png") for side in ("lr", "hr")]
@@ -148,8 +148,8 @@ def waiting(store, batches, steps: int) -> dict[str, float]:
 def main():
   """Measures and prints."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--data_dir", help="folder of HR pictures")
-  parser.add_argument("--pictures", type=int, default=100, help="at most")
+  parser.add_argument("--data_dir", help="folder of HR images")
+  parser.add_argument("--images", type=int, default=100, help="at most")
   parser.add_argument("--rounds", type=int, default=3)
   parser.add_argument("--seconds", type=float, default=3.0)
   parser.add_argument("--step", action="store_true")
@@ -158,11 +158,11 @@ def main():
 
   kind = "folder" if args.data_dir else "sample"
   source = sources.make_source(kind, _SCALE, data_dir=args.data_dir)
-  decoded = cache.decode(source.train[: args.pictures])
+  decoded = cache.decode(source.train[: args.images])
   store = crops.CropStore(decoded, _PATCH)
   rates = {}
   with tempfile.TemporaryDirectory() as folder:
-    paths = write_pngs(store, Path(folder), args.pictures)
+    paths = write_pngs(store, Path(folder), args.images)
     tf_data = pipeline.train_batches(
       store,
       seed=0,
@@ -183,13 +183,11 @@ def main():
       rates.setdefault("(c) resident", []).append(rate(on_device, args.seconds))
   result = {
     "device": jax.devices()[0].device_kind,
-    "pictures": len(decoded.pairs),
+    "images": len(decoded.pairs),
     "patches_per_second": {k: statistics.median(v) for k, v in rates.items()},
   }
   base, *others = result["patches_per_second"].items()
-  print(
-    f"{len(decoded.pairs)} pictures, LR patches {_PATCH}×{_PATCH}, ×{_SCALE}"
-  )
+  print(f"{len(decoded.pairs)} images, LR patches {_PATCH}×{_PATCH}, ×{_SCALE}")
   print(f"{base[0]:32} {base[1]:10.0f} patches/s")
   for name, value in others:
     print(f"{name:32} {value:10.0f} patches/s  {value / base[1]:8.1f}×")

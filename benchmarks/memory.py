@@ -1,9 +1,9 @@
-"""Host memory of the paper's recipe on pictures of DIV2K's number and size.
+"""Host memory of the paper's recipe on images of DIV2K's number and size.
 
   python -m benchmarks.memory --data_dir PHOTOS
   python -m benchmarks.memory --data_dir PHOTOS --cache_dir CACHE
 
-Tiles the photographs of a folder to 800 pictures of 2040×1356, decodes them
+Tiles the photographs of a folder to 800 images of 2040×1356, decodes them
 into memory or into a mapped file as a run does, trains PAN-BAM ×2 for a few
 steps (16 patches of 64×64), and then draws batches for the rest of --steps.
 Prints the process's resident set as it goes, and its peak.
@@ -33,8 +33,8 @@ from benchmarks import running
 _HEIGHT, _WIDTH, _SCALE = 1356, 2040, 2
 
 
-def tiled(path: Path, number: int) -> sources.Picture:
-  """A picture of DIV2K's size made of copies of a photograph."""
+def tiled(path: Path, number: int) -> sources.Image:
+  """An image of DIV2K's size made of copies of a photograph."""
 
   def load():
     hr = rgb.read_rgb(path)
@@ -44,7 +44,7 @@ def tiled(path: Path, number: int) -> sources.Picture:
     # As large as LR by bicubic, and quicker made.
     return resize.pillow_bicubic(hr, _HEIGHT // _SCALE, _WIDTH // _SCALE), hr
 
-  return sources.Picture(f"{number} {path.stem}", load, f"{path} {number}")
+  return sources.Image(f"{number} {path.stem}", load, f"{path} {number}")
 
 
 def resident_gb() -> float:
@@ -60,19 +60,17 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--data_dir", required=True, help="folder of photographs")
   parser.add_argument("--cache_dir", help="for the mapped file")
-  parser.add_argument("--pictures", type=int, default=800)
+  parser.add_argument("--images", type=int, default=800)
   parser.add_argument("--steps", type=int, default=2000)
   parser.add_argument("--train_steps", type=int, default=20)
   args = parser.parse_args()
 
-  paths = itertools.cycle(rgb.list_pictures(args.data_dir))
-  pictures = [tiled(next(paths), i) for i in range(args.pictures)]
-  decoded = cache.decode(pictures, cache_dir=args.cache_dir)
+  paths = itertools.cycle(rgb.list_images(args.data_dir))
+  images = [tiled(next(paths), i) for i in range(args.images)]
+  decoded = cache.decode(images, cache_dir=args.cache_dir)
   store = crops.CropStore(decoded, 64)
   where = "mapped" if decoded.mapped else "in memory"
-  print(
-    f"{len(decoded.pairs)} pictures, {decoded.nbytes / 1e9:.2f} GB, {where}"
-  )
+  print(f"{len(decoded.pairs)} images, {decoded.nbytes / 1e9:.2f} GB, {where}")
   batches = pipeline.train_batches(
     store, seed=0, batch_size=16, patch=64, start_step=0, num_steps=args.steps
   )

@@ -3,9 +3,9 @@
   python -m benchmarks.metrics_speed
   python -m benchmarks.metrics_speed --benchmark Set5 --scale 4
 
-Scores bicubic upscaling of each picture with both, in turn, several times over,
+Scores bicubic upscaling of each image with both, in turn, several times over,
 and prints the ratio of the medians. Reading and upscaling are not counted;
-compilation is told apart. Without --benchmark the pictures are the photographs
+compilation is told apart. Without --benchmark the images are the photographs
 that ship inside scikit-image's wheel.
 """
 
@@ -30,7 +30,7 @@ _GAUSSIAN /= _GAUSSIAN.sum()
 
 
 def scipy_scores(sr: np.ndarray, hr: np.ndarray, border: int):
-  """PSNR-Y and SSIM-Y of two H×W×3 uint8 pictures, in float64.
+  """PSNR-Y and SSIM-Y of two H×W×3 uint8 images, in float64.
 
   With the same savings as ours: a separable blur, of four planes, not five.
   """
@@ -55,20 +55,20 @@ def scipy_scores(sr: np.ndarray, hr: np.ndarray, border: int):
 
 
 def load(folder: str | None, scale: int):
-  """Bicubic and HR pictures, uint8."""
+  """Bicubic and HR images, uint8."""
   if folder:
-    pictures = find_benchmark(folder, scale).pictures
+    images = find_benchmark(folder, scale).images
   else:
     source = sources.make_source("sample", scale)
-    pictures = [*source.val, *source.train]
-  for picture in pictures:
-    lr, hr = picture.load()
+    images = [*source.val, *source.train]
+  for image in images:
+    lr, hr = image.load()
     lr, hr = MATLAB.degradation.pair(hr, lr, scale)
     yield resize.upscale(lr, scale), hr
 
 
 def seconds(function, pairs) -> float:
-  """Seconds to score all pictures once."""
+  """Seconds to score all images once."""
   start = time.perf_counter()
   for sr, hr in pairs:
     function(sr, hr)
@@ -104,7 +104,7 @@ def main():
   )
   report = {
     "device": jax.devices()[0].device_kind,
-    "pictures": len(pairs),
+    "images": len(pairs),
     "megapixels": sum(hr.size / 3e6 for _, hr in pairs),
     "first_pass_s": first,
     "jitted_s": jitted,

@@ -70,7 +70,7 @@ def main():
   benchmark = find_benchmark(args.benchmark, network.scale)
   found = scoring.evaluate(
     Upscaler(network.module, network.variables),
-    benchmark.pictures,
+    benchmark.images,
     network.scale,
     VARIANTS,
   )

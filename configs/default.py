@@ -2,7 +2,7 @@
 
   python train.py --model=edsr --attn=bam --scale=2
 
-DIV2K's 800 training pictures cut into 4000 crops, 64×64 LR patches, batch 16,
+DIV2K's 800 training images cut into 4000 crops, 64×64 LR patches, batch 16,
 L1 loss, Adam at 1e-4, halved every 50,000 of 250,000 steps (paper,
 "Implementation details"). Each knob is explained in bamjax/runs/defaults.py.
 """

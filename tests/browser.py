@@ -68,7 +68,7 @@ class Page:
       self._call(f"{domain}.enable")
 
   def open(self, path: Path, width=1280, height=900, dark=False):
-    """Opens a file and waits until it and its pictures are there."""
+    """Opens a file and waits until it and its images are there."""
     self._call(
       "Emulation.setDeviceMetricsOverride",
       width=width,
@@ -83,10 +83,10 @@ class Page:
     self._call("Emulation.setEmulatedMedia", features=[scheme])
     self._call("Page.navigate", url=path.resolve().as_uri())
     self.wait("document.readyState === 'complete'")
-    self.wait_for_pictures()
+    self.wait_for_images()
 
-  def wait_for_pictures(self):
-    """Waits until the pictures that are compared are there."""
+  def wait_for_images(self):
+    """Waits until the images that are compared are there."""
     self.wait(
       "[...document.querySelectorAll('.stage img, .lens img')].every("
       "i => i.complete && i.naturalWidth)"

@@ -124,12 +124,12 @@ def finished_run(tmp_path_factory, kept_folder):
   """The folder of a run of two steps of a very small PAN-BAM ×2."""
   from bamjax.training import loop
 
-  pictures = tmp_path_factory.mktemp("pictures")
+  images = tmp_path_factory.mktemp("images")
   rng = np.random.default_rng(0)
   for name in ("a", "b"):
     small = rng.integers(0, 256, (12, 14, 3), dtype=np.uint8)
-    picture = Image.fromarray(small).resize((56, 48), Image.BICUBIC)
-    picture.save(pictures / f"{name}.png")
+    image = Image.fromarray(small).resize((56, 48), Image.BICUBIC)
+    image.save(images / f"{name}.png")
   default = Path(__file__).parents[1] / "configs" / "default.py"
   config = runpy.run_path(str(default))["get_config"]()
   config.update(
@@ -140,8 +140,8 @@ def finished_run(tmp_path_factory, kept_folder):
       "model_options": {"blocks": 1, "features": 8, "up_features": 8},
       "data": {
         "source": "folder",
-        "data_dir": str(pictures),
-        "val_dir": str(pictures),
+        "data_dir": str(images),
+        "val_dir": str(images),
         "patch": 8,
       },
     }

@@ -58,7 +58,7 @@ def test_the_bam_luma_keeps_the_released_slip():
 @pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee"])
 @pytest.mark.parametrize("border", [2, 4])
 @pytest.mark.parametrize("amplitude", [1, 12])
-def test_equals_scikit_image_on_real_pictures(name, border, amplitude):
+def test_equals_scikit_image_on_real_images(name, border, amplitude):
   sr, hr = noisy(name, amplitude)
   inner = slice(border, -border)
   a, b = (skimage_luma(x)[inner, inner] for x in (sr, hr))
@@ -73,7 +73,7 @@ def test_equals_scikit_image_on_real_pictures(name, border, amplitude):
 def test_equals_scikit_image_on_set5(scale):
   folder = SHARED / "benchmarks" / "Set5"
   inner = slice(scale, -scale)
-  for path in rgb.list_pictures(folder / "HR"):
+  for path in rgb.list_images(folder / "HR"):
     hr = resize.mod_crop(rgb.read_rgb(path), scale)
     lr = folder / "LR_bicubic" / f"X{scale}" / f"{path.stem}x{scale}.png"
     sr = resize.upscale(rgb.read_rgb(lr), scale)
@@ -94,14 +94,14 @@ def test_gives_the_literatures_bicubic_row_of_set5(scale, psnr, ssim):
   # The field's first row was made from the 8-bit luma alone, with LR left
   # unrounded: it checks imresize, luma, PSNR, SSIM and border together.
   rows = []
-  for path in rgb.list_pictures(SHARED / "benchmarks" / "Set5" / "HR"):
+  for path in rgb.list_images(SHARED / "benchmarks" / "Set5" / "HR"):
     hr = unit(resize.mod_crop(rgb.read_rgb(path), scale))
     y = np.floor(np.asarray(metrics.luma(hr)[0], np.float64) + 0.5)
     sr = resize.upscale(resize.downscale(y, scale), scale)
     sr = np.floor(np.clip(sr, 0, 255) + 0.5)
     # Scores of three equal planes are those of one.
     a, b = (np.repeat(x[..., None], 3, -1).astype(np.uint8) for x in (sr, y))
-    rows.append(metrics.picture_scores(a, b, scale, "rgb"))
+    rows.append(metrics.image_scores(a, b, scale, "rgb"))
   assert round(np.mean([row["psnr_rgb"] for row in rows]), 2) == psnr
   assert round(np.mean([row["ssim_rgb"] for row in rows]), 4) == ssim
 
@@ -148,11 +148,11 @@ PLANE, IMAGE = np.zeros((16, 16)), np.zeros((1, 16, 16, 3), np.uint8)
       "uint8, or floating in .* got uint16",
     ),
     (
-      lambda: metrics.picture_scores(*[IMAGE[0].astype(np.int32)] * 2, 2),
+      lambda: metrics.image_scores(*[IMAGE[0].astype(np.int32)] * 2, 2),
       "got int32",
     ),
     (
-      lambda: metrics.picture_scores(*[IMAGE[0] + np.float32(200)] * 2, 2),
+      lambda: metrics.image_scores(*[IMAGE[0] + np.float32(200)] * 2, 2),
       "HR must be in .*200",
     ),
   ],
@@ -195,7 +195,7 @@ def test_the_border_is_left_out():
   assert np.isfinite(metrics.scores(unit(sr), unit(hr), 1)["psnr_y"][0])
 
 
-def test_each_picture_of_a_batch_has_its_own_score():
+def test_each_image_of_a_batch_has_its_own_score():
   (a, hr), (b, _) = noisy("chelsea", 2), noisy("chelsea", 20)
   sr = np.concatenate([unit(a), unit(b)])
   both = metrics.scores(sr, np.concatenate([unit(hr)] * 2), 2)
@@ -210,7 +210,7 @@ def test_unrounded_scores_differ_from_rounded_ones():
   rounded = metrics.scores(soft, unit(hr), 2)
   plain = metrics.scores(unit(sr), unit(hr), 2)
   raw = metrics.scores(soft, unit(hr), 2, rounded=False)
-  # Clipping aside, rounding gives the 8-bit picture back.
+  # Clipping aside, rounding gives the 8-bit image back.
   np.testing.assert_allclose(rounded["psnr_y"], plain["psnr_y"], rtol=1e-6)
   assert abs(float(raw["psnr_y"][0] - plain["psnr_y"][0])) > 1e-3
 
@@ -220,20 +220,20 @@ def test_unrounded_scores_differ_from_rounded_ones():
 def test_padding_changes_no_score(planes, rounded):
   sr, hr = (x[:97, :141] for x in noisy("coffee", 6))
   options = {"border": 3, "planes": planes, "rounded": rounded}
-  padded = metrics.picture_scores(sr, hr, **options)
+  padded = metrics.image_scores(sr, hr, **options)
   plain = metrics.scores(unit(sr), unit(hr), **options)
   assert padded.keys() == plain.keys()
   for name, value in padded.items():
     assert value == pytest.approx(float(plain[name][0]), rel=1e-6)
 
 
-def test_pictures_of_near_sizes_share_a_program():
+def test_images_of_near_sizes_share_a_program():
   sr, hr = noisy("coffee", 6)
   with jax.log_compiles(), _counted() as compiled:
     for height, width in ((130, 190), (190, 130), (129, 192), (180, 180)):
       for border in (2, 3):
         crop = np.s_[:height, :width]
-        metrics.picture_scores(sr[crop], hr[crop], border)
+        metrics.image_scores(sr[crop], hr[crop], border)
   assert sum("jit(scores)" in line for line in compiled) == 1
 
 
@@ -253,7 +253,7 @@ def _counted():
 
 def test_rgb_scores_equal_scikit_images_mean_over_channels():
   sr, hr = noisy("astronaut")
-  found = metrics.picture_scores(sr, hr, 10, planes="rgb")
+  found = metrics.image_scores(sr, hr, 10, planes="rgb")
   a, b = (x[10:-10, 10:-10].astype(float) for x in (sr, hr))
   psnr = skimage.metrics.peak_signal_noise_ratio(b, a, data_range=255)
   ssim = np.mean([skimage_scores(a[..., c], b[..., c])[1] for c in range(3)])
@@ -261,12 +261,12 @@ def test_rgb_scores_equal_scikit_images_mean_over_channels():
   assert found["ssim_rgb"] == pytest.approx(ssim, abs=1e-5)
 
 
-def test_too_small_pictures_and_unlike_shapes_are_refused():
+def test_too_small_images_and_unlike_shapes_are_refused():
   image = np.zeros((14, 40, 3), np.uint8)
-  assert metrics.picture_scores(image, image, 1)["ssim_y"] == 1
+  assert metrics.image_scores(image, image, 1)["ssim_y"] == 1
   with pytest.raises(ValueError, match="40×14 .* border of 2"):
-    metrics.picture_scores(image, image, 2)
+    metrics.image_scores(image, image, 2)
   assert np.isnan(metrics.scores(unit(image), unit(image), 2)["ssim_y"][0])
   assert np.isnan(metrics.scores(unit(image), unit(image), 9)["psnr_y"][0])
   with pytest.raises(ValueError, match="SR is .* and HR"):
-    metrics.picture_scores(image, image[:, 1:], 1)
+    metrics.image_scores(image, image[:, 1:], 1)

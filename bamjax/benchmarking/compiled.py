@@ -26,11 +26,11 @@ class Program:
   """A compiled network.
 
   Attributes:
-    run: runs the frame of a number and awaits it; returns its result: a
-      picture, or for a training step the loss.
+    run: runs the frame of a number and awaits it; returns its result: an
+      image, or for a training step the loss.
     variables: the weights that it began with, {"params": …}.
     compile_s: seconds of its compilation.
-    macs: multiply-accumulates of one picture's forward pass.
+    macs: multiply-accumulates of one image's forward pass.
     memory: bytes that the program holds at once: its arguments, its results and
       its temporary arrays, by XLA's count.
   """
@@ -70,14 +70,14 @@ def frames(plan: Plan, size: int) -> list[np.ndarray]:
 
 
 def targets(plan: Plan, size: int, scale: int) -> np.ndarray:
-  """The HR pictures of training steps, N×scale·size×scale·size×3, uint8."""
+  """The HR images of training steps, N×scale·size×scale·size×3, uint8."""
   shape = (plan.batch_size, scale * size, scale * size, 3)
   return np.random.default_rng(2).integers(0, 256, shape, np.uint8)
 
 
-def as_float(picture: np.ndarray) -> np.ndarray:
+def as_float(image: np.ndarray) -> np.ndarray:
   """uint8 to float32 in [0, 1]."""
-  return picture.astype(np.float32) / 255
+  return image.astype(np.float32) / 255
 
 
 def build(plan: Plan, name: str, attn: str, scale: int, size: int) -> Program:

@@ -26,7 +26,7 @@ class Plan:
     frames: frames, or training steps, counted per configuration.
     rounds: turns that the frames are split into.
     dtype: dtype of the computation, by name.
-    batch_size: pictures of a frame or a training step.
+    batch_size: images of a frame or a training step.
     train: time training steps (L1, Adam), not inference.
   """
 

@@ -237,9 +237,9 @@ class SuperImage:
       forms[name] = make(plan, network, scale, size, layout, _WAYS[way])
     return forms
 
-  def _tensor(self, picture: np.ndarray, memory_format) -> torch.Tensor:
+  def _tensor(self, image: np.ndarray, memory_format) -> torch.Tensor:
     """N×H×W×3 uint8 to N×3×H×W in [0, 1]."""
-    tensor = torch.from_numpy(compiled.as_float(picture)).permute(0, 3, 1, 2)
+    tensor = torch.from_numpy(compiled.as_float(image)).permute(0, 3, 1, 2)
     return tensor.to(self._device).contiguous(memory_format=memory_format)
 
   def _await(self):
@@ -260,7 +260,7 @@ class SuperImage:
       with torch.inference_mode():
         sr = network(pool[i % compiled.POOL])
       self._await()
-      return _Picture(sr)
+      return _Image(sr)
 
     return run
 
@@ -289,7 +289,7 @@ class SuperImage:
     return run
 
 
-class _Picture:
+class _Image:
   """N×3×H×W as N×H×W×3 where NumPy asks for it: outside of what is timed."""
 
   def __init__(self, tensor: torch.Tensor):

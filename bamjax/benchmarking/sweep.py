@@ -46,7 +46,7 @@ class Rival(Protocol):
     """Ways to run a network with our weights, by name; none if it has none.
 
     Each runs the frame of a number as `programs.Program.run` does, and returns
-    its picture, N×sH×sW×3, or a training step's loss, as what NumPy takes.
+    its image, N×sH×sW×3, or a training step's loss, as what NumPy takes.
     """
 
 
@@ -104,8 +104,8 @@ def compare(
       runs[attn, name] = form
   seconds = timing.take_turns(runs, plan.frames, plan.rounds, about)
   # A step counts as one, whatever its batch.
-  pictures = 1 if plan.train else plan.batch_size
-  told = {k: timing.summarize(v, pictures) for k, v in seconds.items()}
+  images = 1 if plan.train else plan.batch_size
+  told = {k: timing.summarize(v, images) for k, v in seconds.items()}
   rows = []
   for attn, program in built.items():
     forms = {name: told[a, name] for a, name in told if a == attn and name}

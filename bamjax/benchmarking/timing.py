@@ -56,26 +56,26 @@ def take_turns(
   return seconds
 
 
-def summarize(rounds: Sequence[Sequence[float]], pictures: int = 1) -> dict:
+def summarize(rounds: Sequence[Sequence[float]], images: int = 1) -> dict:
   """The frame rate of eq. 7, its spread, and the distribution of the times.
 
   Args:
     rounds: seconds of each call, a list a round.
-    pictures: pictures of a call.
+    images: images of a call.
 
   Returns:
-    `frames` (calls), `total_s`, `fps` (pictures / total time), `fps_median` and
+    `frames` (calls), `total_s`, `fps` (images / total time), `fps_median` and
     `fps_spread` over the rounds ((max − min) / median), `ms_median` of the
     rounds' means, and `ms_p50` and `ms_p90` of the calls.
   """
   times = np.concatenate([np.asarray(times) for times in rounds])
   means = np.array([np.mean(times) for times in rounds])
-  rates = pictures / means
+  rates = images / means
   median = float(np.median(rates))
   return {
     "frames": len(times),
     "total_s": float(times.sum()),
-    "fps": pictures * len(times) / float(times.sum()),
+    "fps": images * len(times) / float(times.sum()),
     "fps_median": median,
     "fps_spread": float(np.ptp(rates)) / median,
     "ms_median": 1000 * float(np.median(means)),

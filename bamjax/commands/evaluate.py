@@ -60,7 +60,7 @@ def run(options: Options) -> int:
   """Evaluates, prints tables and writes them to the output folder.
 
   Returns:
-    The exit status: 0, or 1 if a picture, a benchmark or a network was left
+    The exit status: 0, or 1 if an image, a benchmark or a network was left
     out, which a warning has named.
 
   Raises:
@@ -128,7 +128,7 @@ def _score(options, output, network, benchmark, protocols, bad) -> list:
   place = {
     "path": _path(network),
     "tile": options.tile,
-    "pictures": benchmark.folder,
+    "folder": benchmark.folder,
     "self_ensemble": options.self_ensemble,
   }
   place["saved"] = _saved(options, output, network, benchmark.name, place)
@@ -142,7 +142,7 @@ def _score(options, output, network, benchmark, protocols, bad) -> list:
       tile=options.tile,
       shared=True,
     ),
-    benchmark.pictures,
+    benchmark.images,
     network.scale,
     protocols,
     _saver(output, place["saved"], benchmark),
@@ -219,7 +219,7 @@ def _load(options: Options, source: str, scale: int | None) -> Network:
 
 
 def _folders(options: Options) -> list[str | None]:
-  """Each benchmark once; [None], a run's own pictures, where none is named."""
+  """Each benchmark once; [None], a run's own images, where none is named."""
   found = {Path(folder).resolve(): folder for folder in options.benchmarks}
   return list(found.values()) or [None]
 
@@ -233,7 +233,7 @@ def load_networks(
 
 
 def _find(folder: str | None, network: Network) -> Benchmark:
-  """A benchmark, or a run's validation pictures.
+  """A benchmark, or a run's validation images.
 
   Raises:
     UserError: there is none.
@@ -242,13 +242,13 @@ def _find(folder: str | None, network: Network) -> Benchmark:
     return find_benchmark(folder, network.scale)
   if network.config is None:
     raise UserError(
-      f"no pictures to score {network.source} on; give --benchmarks=DIR"
+      f"no images to score {network.source} on; give --benchmarks=DIR"
     )
   # Only here, since a file of weights needs no part of training.
   from bamjax.training import run_data
 
   source = config_lib.make_source(network.config)
-  run_data.warn_of_other_pictures(Path(network.source), network.config, source)
+  run_data.warn_of_other_images(Path(network.source), network.config, source)
   data = network.config.data
   folder = data.val_dir or data.data_dir
   return Benchmark(
@@ -259,7 +259,7 @@ def _find(folder: str | None, network: Network) -> Benchmark:
 
 
 def find_benchmarks(options: Options, network: Network) -> list[Benchmark]:
-  """The benchmarks that are named, or a run's validation pictures.
+  """The benchmarks that are named, or a run's validation images.
 
   Raises:
     UserError: there are none.
@@ -279,7 +279,7 @@ def _saved(
   benchmark: str,
   place: dict,
 ) -> str | None:
-  """The folder of the super-resolved pictures, below the output."""
+  """The folder of the super-resolved images, below the output."""
   if not options.save_images:
     return None
   plus = "-plus" if options.self_ensemble else ""
@@ -292,18 +292,18 @@ def _saved(
 
 
 def _saver(output: Path, folder: str | None, benchmark: Benchmark):
-  """Writes pictures to output/folder, a folder a degradation."""
+  """Writes images to output/folder, a folder a degradation."""
   if folder is None:
     return None
   read = [
     path
-    for picture in benchmark.pictures
-    for path in (getattr(picture, "hr", None), getattr(picture, "lr", None))
+    for image in benchmark.images
+    for path in (getattr(image, "hr", None), getattr(image, "lr", None))
     if path
   ]
 
-  def save(protocol, picture, sr):
-    path = output / folder / protocol.degradation.name / f"{picture}.png"
+  def save(protocol, image, sr):
+    path = output / folder / protocol.degradation.name / f"{image}.png"
     refuse_overwriting(path, read)
     with replacing(path) as temporary:
       Image.fromarray(sr).save(temporary)
@@ -325,21 +325,21 @@ def _compare(rows: list[results.Row], output: Path) -> int:
   """
   groups = {}
   for row in rows:
-    key = row["scale"], row["pictures"], row["benchmark"], row["protocol"]
+    key = row["scale"], row["folder"], row["benchmark"], row["protocol"]
     groups.setdefault(key, []).append(row)
   pairs = [group for group in groups.values() if len(group) == 2]
-  for scale, pictures, benchmark, _ in (
+  for scale, images, benchmark, _ in (
     key for key, group in groups.items() if len(group) != 2
   ):
     logging.warning(
       "×%d on %s is of one of the two, and not compared",
       scale,
-      pictures or benchmark,
+      images or benchmark,
     )
   if not pairs:
     raise UserError(
-      "the two have no scale and pictures in common: A and B are of different"
-      " scales, or were validated on different pictures; give --benchmarks"
+      "the two have no scale and images in common: A and B are of different"
+      " scales, or were validated on different images; give --benchmarks"
     )
   bad = _Bad(raises=len(pairs) == 1)
   found = [

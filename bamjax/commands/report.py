@@ -40,7 +40,7 @@ class Options:
   normalization: str | None = None
   benchmarks: Sequence[str] = ()
   tile: int | None = None
-  pictures: int = 5
+  images: int = 5
   output: str = "report.html"
 
 
@@ -51,13 +51,13 @@ def run(options: Options) -> int:
   """Compares networks and writes the page.
 
   Returns:
-    The exit status: 0, or 1 if a picture was left out.
+    The exit status: 0, or 1 if an image was left out.
 
   Raises:
     UserError: an option, a file or a folder is at fault.
   """
-  if options.pictures < 1:
-    raise UserError(f"--pictures must be at least 1; got {options.pictures}")
+  if options.images < 1:
+    raise UserError(f"--images must be at least 1; got {options.images}")
   output = Path(options.output)
   if output.is_dir():
     raise UserError(f"{output} is a folder; give a file, {output}/report.html")
@@ -90,14 +90,14 @@ def run(options: Options) -> int:
   work = [(g, benchmark) for g in groups for benchmark in _benchmarks(given, g)]
   for _, benchmark in work:
     if benchmark.folder:
-      refuse_overwriting(output, _pictures(benchmark.folder))
+      refuse_overwriting(output, _images(benchmark.folder))
   check_writable(output)
   found = []
   for group, benchmark in work:
-    comparison = differences.compare(group, benchmark, options.pictures)
+    comparison = differences.compare(group, benchmark, options.images)
     found.append(comparison)
     print(
-      f"{benchmark.name} ×{comparison.scale}: {len(comparison.names)} pictures,"
+      f"{benchmark.name} ×{comparison.scale}: {len(comparison.names)} images,"
       f" {len(comparison.shown)} shown",
       flush=True,
     )
@@ -130,7 +130,7 @@ def labels(networks: Sequence[Network]) -> list[str]:
 def _benchmarks(
   options: evaluation.Options, group: Sequence[Entry]
 ) -> list[Benchmark]:
-  """Those that are named, or the validation pictures of the first run."""
+  """Those that are named, or the validation images of the first run."""
   networks = [entry.network for entry in group]
   runs = [network for network in networks if network.config is not None]
   found = evaluation.find_benchmarks(options, (runs or networks)[0])
@@ -152,8 +152,8 @@ def _read(sources: Iterable[Path]) -> Iterator[Path]:
       yield source
 
 
-def _pictures(folder: str) -> Iterator[Path]:
-  """Pictures of a folder, beside which a page may lie."""
+def _images(folder: str) -> Iterator[Path]:
+  """Images of a folder, beside which a page may lie."""
   return (
     path
     for path in Path(folder).rglob("*")

@@ -1,4 +1,4 @@
-"""What upscale.py does: picture files in, larger picture files out."""
+"""What upscale.py does: image files in, larger image files out."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -25,9 +25,9 @@ from bamjax.files import HeldError
 from bamjax.files import identity
 from bamjax.files import refuse_overwriting
 from bamjax.images import image_file
-from bamjax.images.image_file import Picture
+from bamjax.images.image_file import ImageData
 from bamjax.images.rgb import count_kinds
-from bamjax.images.rgb import list_pictures
+from bamjax.images.rgb import list_images
 from bamjax.inference import NotFiniteError
 from bamjax.inference import Upscaler
 from bamjax.networks import load_network
@@ -35,7 +35,7 @@ from bamjax.networks import Network
 
 DTYPES = ("float32", "bfloat16")
 _FULL = "RESOURCE_EXHAUSTED"  # the memory of a device, in XLA's words
-_QUIET_SECONDS = 30  # between lines about one picture
+_QUIET_SECONDS = 30  # between lines about one image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,13 +67,13 @@ OPTIONS = tuple(field.name for field in dataclasses.fields(Options))
 def run(inputs: Sequence[str], options: Options) -> int:
   """Upscales files, folders and globs.
 
-  A picture that is absent or cannot be read, or whose result cannot be written
+  An image that is absent or cannot be read, or whose result cannot be written
   as such or put in its place, is named in a warning and left out. Earlier
   results are written over, or with `skip_existing` left as they are, and passed
   over where they are inputs too.
 
   Returns:
-    The exit status: 0, or 1 if a picture was left out.
+    The exit status: 0, or 1 if an image was left out.
 
   Raises:
     UserError: an option, an input or the output is at fault; nothing was
@@ -92,12 +92,11 @@ def run(inputs: Sequence[str], options: Options) -> int:
     count = len(jobs)
     if results := len(sources) - count:
       print(
-        f"{results} of {len(sources)} pictures are results of others: passed"
-        " over"
+        f"{results} of {len(sources)} images are results of others: passed over"
       )
     # What else has the name is told below.
     jobs = [job for job in jobs if not os.path.isfile(job[1])]
-    print(f"{count - len(jobs)} of {count} pictures have a result: skipped")
+    print(f"{count - len(jobs)} of {count} images have a result: skipped")
   upscaler = Upscaler(
     network.module,
     network.variables,
@@ -115,9 +114,9 @@ def run(inputs: Sequence[str], options: Options) -> int:
     try:
       check_target(target)
       if identity(target) in written:
-        raise UserError(f"{target} holds another picture's result")
-      picture = image_file.read(source)
-      height, width = picture.color.shape[:2]
+        raise UserError(f"{target} holds another image's result")
+      image = image_file.read(source)
+      height, width = image.color.shape[:2]
       scale = network.scale
       image_file.check_output(target, scale * height, scale * width)
     except UserError as error:
@@ -127,7 +126,7 @@ def run(inputs: Sequence[str], options: Options) -> int:
     name = terminal.plain(source.name)
     with _Progress(f"{name} ({number}/{len(jobs)})") as progress:
       try:
-        larger = upscale_picture(upscaler, picture, progress)
+        larger = upscale_image(upscaler, image, progress)
         image_file.write(target, larger, options.quality)
       except NotFiniteError as error:
         logging.warning("left out: %s: %s", source, error)
@@ -153,22 +152,22 @@ def run(inputs: Sequence[str], options: Options) -> int:
       flush=True,
     )
   if left_out:
-    print(f"{left_out} of {len(jobs)} pictures left out", file=sys.stderr)
+    print(f"{left_out} of {len(jobs)} images left out", file=sys.stderr)
   return 1 if left_out else 0
 
 
-def upscale_picture(upscaler: Upscaler, picture: Picture, progress=None):
-  """Upscales a picture and its alpha, both by the network.
+def upscale_image(upscaler: Upscaler, image: ImageData, progress=None):
+  """Upscales an image and its alpha, both by the network.
 
-  Of gray pictures and of alpha, the network sees three equal channels; the
+  Of gray images and of alpha, the network sees three equal channels; the
   mean of the three it returns is taken. Under full transparency, it sees the
   color of the nearest pixel that is visible: whatever stands there would tinge
   the rim. Profile, density and EXIF data stay.
   """
-  color = upscaler(_visible_color(picture), progress)
-  if picture.gray:
+  color = upscaler(_visible_color(image), progress)
+  if image.gray:
     color = np.broadcast_to(_mean(color)[..., None], color.shape)
-  alpha = picture.alpha
+  alpha = image.alpha
   if alpha is not None:
     if alpha.min() == alpha.max():  # nothing that a network could add
       alpha = np.full(color.shape[:2], alpha.flat[0])
@@ -176,20 +175,20 @@ def upscale_picture(upscaler: Upscaler, picture: Picture, progress=None):
       shape = (*alpha.shape, 3)
       alpha = upscaler(np.broadcast_to(alpha[..., None], shape), progress)
       alpha = _mean(alpha)
-  return dataclasses.replace(picture, color=color, alpha=alpha)
+  return dataclasses.replace(image, color=color, alpha=alpha)
 
 
-def _visible_color(picture: Picture) -> np.ndarray:
+def _visible_color(image: ImageData) -> np.ndarray:
   """The color, under full transparency that of the nearest visible pixel."""
-  if picture.alpha is None:
-    return picture.color
-  hidden = picture.alpha == 0
+  if image.alpha is None:
+    return image.color
+  hidden = image.alpha == 0
   if hidden.all() or not hidden.any():
-    return picture.color
+    return image.color
   nearest = ndimage.distance_transform_edt(
     hidden, return_distances=False, return_indices=True
   )
-  return picture.color[tuple(nearest)]
+  return image.color[tuple(nearest)]
 
 
 def _mean(image: np.ndarray) -> np.ndarray:
@@ -205,7 +204,7 @@ def find_inputs(inputs: Sequence[str]) -> list[Path]:
   so that its reader names it.
 
   Raises:
-    UserError: there is none; or a folder has no picture, a glob no match.
+    UserError: there is none; or a folder has no image, a glob no match.
   """
   found, absent = [], []
   for name in inputs:
@@ -214,7 +213,7 @@ def find_inputs(inputs: Sequence[str]) -> list[Path]:
     path = Path(name)
     # Path's own tests raise where a name is too long, or a folder is closed.
     if os.path.isdir(path):
-      found += list_pictures(path)
+      found += list_images(path)
     elif os.path.lexists(path):
       found.append(path)
     elif matches := [*map(Path, sorted(glob.glob(name, recursive=True)))]:
@@ -228,7 +227,7 @@ def find_inputs(inputs: Sequence[str]) -> list[Path]:
       absent.append(path)
       found.append(path)
   if not found:
-    raise UserError("no picture named; give files, folders or globs")
+    raise UserError("no image named; give files, folders or globs")
   if len(absent) == len(inputs):
     image_file.read(absent[0])  # which tells why it can't
   once = {}
@@ -240,12 +239,12 @@ def find_inputs(inputs: Sequence[str]) -> list[Path]:
 def plan_outputs(
   sources: Sequence[Path], options: Options, scale: int
 ) -> list[tuple[Path, Path]]:
-  """Each picture with the file that it is written to.
+  """Each image with the file that it is written to.
 
-  With `skip_existing`, pictures that are results of others are not among them.
+  With `skip_existing`, images that are results of others are not among them.
 
   Raises:
-    UserError: an extension is unknown, a picture would be written over itself
+    UserError: an extension is unknown, an image would be written over itself
       or another, or two to one file.
   """
   if not options.output:
@@ -267,7 +266,7 @@ def plan_outputs(
     )
   if to_file and len(sources) > 1:
     raise UserError(
-      f"--output {output} is one file, and there are {len(sources)} pictures;"
+      f"--output {output} is one file, and there are {len(sources)} images;"
       " give a folder"
     )
   if to_file and ext != "auto":
@@ -302,7 +301,7 @@ def plan_outputs(
 def _without_results(
   jobs: Sequence[tuple[Path, Path]], skip_existing: bool
 ) -> list[tuple[Path, Path]]:
-  """Leaves out pictures that others' results are to have the place of.
+  """Leaves out images that others' results are to have the place of.
 
   Raises:
     UserError: they would be written over: without `skip_existing`, or by their

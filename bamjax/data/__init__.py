@@ -1,1 +1,1 @@
-"""Pictures: sources, resizing, crops, sampling and the tf.data pipeline."""
+"""Images: sources, resizing, crops, sampling and the tf.data pipeline."""

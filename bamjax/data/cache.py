@@ -1,8 +1,8 @@
-"""Pictures decoded once: kept in memory, or in a file that is mapped into it.
+"""Images decoded once: kept in memory, or in a file that is mapped into it.
 
-The file holds the pictures' bytes one after the other, then an index, then its
+The file holds the images' bytes one after the other, then an index, then its
 length and a mark. What is cut short lacks the mark and is made anew, and so is
-a file whose index does not account for each of the pictures that it is for.
+a file whose index does not account for each of the images that it is for.
 """
 
 from collections.abc import Iterable
@@ -21,21 +21,21 @@ import struct
 
 import numpy as np
 
-from bamjax.data.sources import Picture
+from bamjax.data.sources import ImagePair
 from bamjax.errors import UserError
 from bamjax.files import lock
 from bamjax.files import new_file
 from bamjax.memory import available_memory
 
 Pair = tuple[np.ndarray, np.ndarray]
-# A picture's number, and its LR and HR with their digest, or why it can't be
+# An image's number, and its LR and HR with their digest, or why it can't be
 # read.
 _Loaded = tuple[int, tuple[Pair, str] | UserError]
 
 _MARK = b"bamjax-2"
 _TAIL = struct.Struct("<Q8s")  # length of the index, mark
 _WORKERS = min(8, os.cpu_count() or 1)
-# Of the memory that is free, what decoded pictures may take.
+# Of the memory that is free, what decoded images may take.
 _SHARE = 0.5
 # Patches cut before mapped pages are let go. A patch touches the pages of all
 # its rows, about a megabyte in DIV2K.
@@ -43,13 +43,13 @@ _RELEASE_EVERY = 256
 
 
 class Decoded:
-  """Decoded pictures.
+  """Decoded images.
 
   Attributes:
-    names: of the pictures.
+    names: of the images.
     pairs: LR h×w×3 and HR sh×sw×3, uint8, of each.
     digests: of each, what `digest` finds.
-    left_out: why other pictures could not be read, a line each.
+    left_out: why other images could not be read, a line each.
   """
 
   def __init__(
@@ -69,12 +69,12 @@ class Decoded:
 
   @property
   def nbytes(self) -> int:
-    """Bytes of all pictures."""
+    """Bytes of all images."""
     return sum(lr.nbytes + hr.nbytes for lr, hr in self.pairs)
 
   @property
   def mapped(self) -> bool:
-    """Whether the pictures lie in a file, not in memory."""
+    """Whether the images lie in a file, not in memory."""
     return self._mapping is not None
 
   def count_cut(self, patches: int) -> None:
@@ -92,24 +92,24 @@ class Decoded:
 def digest(pair: Pair) -> str:
   """16 hexadecimal digits that differ where the bytes of LR or HR do."""
   found = hashlib.blake2b(digest_size=8)
-  for image in pair:
-    found.update(np.ascontiguousarray(image))
+  for array in pair:
+    found.update(np.ascontiguousarray(array))
   return found.hexdigest()
 
 
 def decode(
-  pictures: Sequence[Picture],
+  images: Sequence[ImagePair],
   *,
   cache_dir: str | Path | None = None,
   spill_dir: str | Path | None = None,
 ) -> Decoded:
-  """Reads all pictures; those that cannot be read are left out.
+  """Reads all images; those that cannot be read are left out.
 
   Args:
-    pictures: to read.
-    cache_dir: a folder for the file of decoded pictures, which every run on the
-      same pictures shares; None keeps them in memory.
-    spill_dir: where the file goes if `cache_dir` is None and the pictures would
+    images: to read.
+    cache_dir: a folder for the file of decoded images, which every run on the
+      same images shares; None keeps them in memory.
+    spill_dir: where the file goes if `cache_dir` is None and the images would
       take more than half of the free memory; None keeps them in memory all the
       same.
 
@@ -117,28 +117,28 @@ def decode(
     UserError: the file cannot be written.
   """
   if cache_dir is not None:
-    return _cached(pictures, Path(cache_dir), _load(pictures))
+    return _cached(images, Path(cache_dir), _load(images))
   if spill_dir is None:
-    return _in_memory(pictures, _load(pictures))
-  path = _path(pictures, Path(spill_dir))
+    return _in_memory(images, _load(images))
+  path = _path(images, Path(spill_dir))
   if path.exists():  # they did not fit the last time
-    return _cached(pictures, Path(spill_dir), _load(pictures))
+    return _cached(images, Path(spill_dir), _load(images))
   budget = _SHARE * available_memory()
-  loaded, found = _load(pictures), []
+  loaded, found = _load(images), []
   for item in loaded:
     found.append(item)
     if not isinstance(item[1], UserError):
-      budget -= sum(image.nbytes for image in item[1][0])
+      budget -= sum(array.nbytes for array in item[1][0])
     if budget < 0:
       logging.warning(
-        "the pictures take more than half of the free memory: they are kept in"
+        "the images take more than half of the free memory: they are kept in"
         " %s",
         path,
       )
       return _cached(
-        pictures, Path(spill_dir), itertools.chain(_drain(found), loaded)
+        images, Path(spill_dir), itertools.chain(_drain(found), loaded)
       )
-  return _in_memory(pictures, found)
+  return _in_memory(images, found)
 
 
 def _drain(items: list) -> Iterator:
@@ -148,18 +148,18 @@ def _drain(items: list) -> Iterator:
     yield items.pop()
 
 
-def _load(pictures: Iterable[Picture]) -> Iterator[_Loaded]:
-  """Reads pictures in parallel, in order, a few ahead of their use."""
+def _load(images: Iterable[ImagePair]) -> Iterator[_Loaded]:
+  """Reads images in parallel, in order, a few ahead of their use."""
 
   def read(numbered):
-    number, picture = numbered
+    number, image = numbered
     try:
-      pair = picture.load()
+      pair = image.load()
       return number, (pair, digest(pair))
     except UserError as error:
       return number, error
 
-  remaining = enumerate(pictures)
+  remaining = enumerate(images)
   with futures.ThreadPoolExecutor(_WORKERS) as pool:
     waiting = [
       pool.submit(read, p) for p in itertools.islice(remaining, 2 * _WORKERS)
@@ -170,45 +170,45 @@ def _load(pictures: Iterable[Picture]) -> Iterator[_Loaded]:
 
 
 def _in_memory(
-  pictures: Sequence[Picture], loaded: Iterable[_Loaded]
+  images: Sequence[ImagePair], loaded: Iterable[_Loaded]
 ) -> Decoded:
   names, pairs, digests, left_out = [], [], [], []
   for number, found in loaded:
     if isinstance(found, UserError):
       left_out.append(str(found))
     else:
-      names.append(pictures[number].name)
+      names.append(images[number].name)
       pairs.append(found[0])
       digests.append(found[1])
   return Decoded(names, pairs, digests, left_out)
 
 
-def _path(pictures: Sequence[Picture], folder: Path) -> Path:
-  """Where these pictures' file lies; other pictures have another."""
+def _path(images: Sequence[ImagePair], folder: Path) -> Path:
+  """Where these images' file lies; other images have another."""
   key = hashlib.sha256(_MARK)
-  for picture in pictures:
-    key.update(f"{picture.name}\0{picture.stamp}\0".encode())
-  return folder / f"{key.hexdigest()[:20]}.pictures"
+  for image in images:
+    key.update(f"{image.name}\0{image.stamp}\0".encode())
+  return folder / f"{key.hexdigest()[:20]}.images"
 
 
 def _cached(
-  pictures: Sequence[Picture], folder: Path, loaded: Iterable[_Loaded]
+  images: Sequence[ImagePair], folder: Path, loaded: Iterable[_Loaded]
 ) -> Decoded:
-  """Opens the pictures' file, after making it where there is none."""
-  path = _path(pictures, folder)
+  """Opens the images' file, after making it where there is none."""
+  path = _path(images, folder)
   try:
     folder.mkdir(parents=True, exist_ok=True)
     # Another process that needs the same file waits, and then finds it.
     with path.with_suffix(".lock").open("w") as file:
       with contextlib.suppress(OSError):  # a disk without locks
         lock(file, wait=True)
-      decoded = _open(path, pictures) if path.exists() else None
+      decoded = _open(path, images) if path.exists() else None
       if decoded is None:
         _write(path, loaded)
-        decoded = _open(path, pictures)
+        decoded = _open(path, images)
   except OSError as error:
     raise UserError(
-      f"decoded pictures cannot be kept in {folder}: {error.strerror}; free"
+      f"decoded images cannot be kept in {folder}: {error.strerror}; free"
       " some space, or give another --cache_dir"
     ) from error
   assert decoded is not None
@@ -225,12 +225,12 @@ def _write(path: Path, loaded: Iterable[_Loaded]) -> None:
         if isinstance(found, UserError):
           left_out.append([number, str(found)])
           continue
-        shapes = [image.shape[:2] for image in found[0]]
+        shapes = [array.shape[:2] for array in found[0]]
         rows.append([number, found[1], offset, *shapes])
-        for image in found[0]:
-          file.write(np.ascontiguousarray(image))
-          offset += image.nbytes
-      index = json.dumps({"pictures": rows, "left_out": left_out}).encode()
+        for array in found[0]:
+          file.write(np.ascontiguousarray(array))
+          offset += array.nbytes
+      index = json.dumps({"images": rows, "left_out": left_out}).encode()
       file.write(index + _TAIL.pack(len(index), _MARK))
     os.replace(part, path)
   except BaseException:
@@ -239,16 +239,16 @@ def _write(path: Path, loaded: Iterable[_Loaded]) -> None:
     raise
 
 
-def _open(path: Path, pictures: Sequence[Picture]) -> Decoded | None:
+def _open(path: Path, images: Sequence[ImagePair]) -> Decoded | None:
   """Maps the file into memory; None, and a warning, where it is damaged."""
   try:
     with path.open("rb") as file:
       mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     length, mark = _TAIL.unpack(mapping[-_TAIL.size :])
     index = json.loads(mapping[-_TAIL.size - length : -_TAIL.size])
-    rows, left_out = index["pictures"], index["left_out"]
+    rows, left_out = index["images"], index["left_out"]
     numbers = sorted(row[0] for row in [*rows, *left_out])
-    if mark != _MARK or numbers != list(range(len(pictures))):
+    if mark != _MARK or numbers != list(range(len(images))):
       raise ValueError(mark)
     names, pairs, digests = [], [], []
     for number, found, offset, *shapes in rows:
@@ -259,7 +259,7 @@ def _open(path: Path, pictures: Sequence[Picture]) -> Decoded | None:
         pair.append(flat.reshape(height, width, 3))
         offset += size
       lr, hr = pair
-      names.append(pictures[number].name)
+      names.append(images[number].name)
       pairs.append((lr, hr))
       digests.append(found)
     left_out = [line for _, line in left_out]

@@ -1,4 +1,4 @@
-"""The paper's five crops of each picture."""
+"""The paper's five crops of each image."""
 
 import functools
 import hashlib
@@ -19,8 +19,8 @@ def five_crops(height: int, width: int) -> list[Place]:
   """Four corners and the centre, each of half the height and width.
 
   Args:
-    height: of the LR picture.
-    width: of the LR picture.
+    height: of the LR image.
+    width: of the LR image.
 
   Source: paper, "Implementation details".
   """
@@ -31,28 +31,28 @@ def five_crops(height: int, width: int) -> list[Place]:
 
 
 class CropStore:
-  """Crops of decoded pictures.
+  """Crops of decoded images.
 
   Attributes:
-    decoded: the pictures.
-    places: (crops, 3) int32, each crop's picture, top row and left column, in
+    decoded: the images.
+    places: (crops, 3) int32, each crop's image, top row and left column, in
       LR pixels.
     sizes: (crops, 2) int32, LR heights and widths.
     scale: upscaling factor.
   """
 
   def __init__(self, decoded: Decoded, patch: int):
-    """Crops the pictures.
+    """Crops the images.
 
-    A picture whose half is smaller than a patch is taken whole. What could not
+    An image whose half is smaller than a patch is taken whole. What could not
     be read, or is smaller than a patch, is named in a warning and left out.
 
     Args:
-      decoded: the pictures.
+      decoded: the images.
       patch: side of the LR patches.
 
     Raises:
-      UserError: no picture is left.
+      UserError: no image is left.
     """
     left_out = list(decoded.left_out)
     found = []
@@ -72,7 +72,7 @@ class CropStore:
       logging.warning("left out: %s", line)
     if not found:
       raise UserError(
-        f"no picture to train on is left: all {len(left_out)} cannot be read or"
+        f"no image to train on is left: all {len(left_out)} cannot be read or"
         f" are smaller than a patch of {patch}×{patch} LR pixels; see the"
         " warnings above, or lower --config.data.patch"
       )
@@ -100,8 +100,8 @@ class CropStore:
     Returns:
       p×p×3 and sp×sp×3, uint8.
     """
-    picture, top, left = self.places[crop]
-    lr, hr = self.decoded.pairs[picture]
+    image, top, left = self.places[crop]
+    lr, hr = self.decoded.pairs[image]
     y, x, s = top + y, left + x, self.scale
     return (
       lr[y : y + patch, x : x + patch],

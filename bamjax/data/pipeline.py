@@ -84,7 +84,7 @@ def train_batches(
   """Batches of steps `start_step` to `start_step + num_steps`.
 
   tf.data makes them in parallel and ahead of time, in order. The patches are
-  views of decoded pictures, so that a batch costs little more than its copy.
+  views of decoded images, so that a batch costs little more than its copy.
 
   Args:
     store: the crops.

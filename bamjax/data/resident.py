@@ -1,4 +1,4 @@
-"""Pictures on the device, and patches cut there: the host does nothing.
+"""Images on the device, and patches cut there: the host does nothing.
 
 The samples are those of `bamjax.data.pipeline`, from the same plan.
 """
@@ -15,12 +15,12 @@ from bamjax.data.sampling import plan
 from bamjax.errors import UserError
 from bamjax.memory import available_memory
 
-# Of a device's free memory, what pictures may take; training needs the rest.
+# Of a device's free memory, what images may take; training needs the rest.
 _SHARE = 0.8
 
 
 class Resident(NamedTuple):
-  """All pictures side by side on two sheets, and where the crops lie there.
+  """All images side by side on two sheets, and where the crops lie there.
 
   A sheet's columns and channels share an axis, which suits every device's
   memory layout.
@@ -52,7 +52,7 @@ def _arrange(sizes: list[tuple[int, int]]) -> tuple[np.ndarray, int, int]:
   width = max(w for _, w in sizes)
   places = np.zeros((len(sizes), 2), np.int32)
   top = shelf = left = 0
-  # Tallest first, so that a shelf's pictures are about as high as it is.
+  # Tallest first, so that a shelf's images are about as high as it is.
   for i in sorted(range(len(sizes)), key=lambda i: sizes[i], reverse=True):
     height = sizes[i][0]
     if left + sizes[i][1] > width or not shelf:
@@ -63,7 +63,7 @@ def _arrange(sizes: list[tuple[int, int]]) -> tuple[np.ndarray, int, int]:
 
 
 def pack(store: CropStore) -> Resident:
-  """Lays the pictures out in main memory, for `jax.device_put`.
+  """Lays the images out in main memory, for `jax.device_put`.
 
   Raises:
     UserError: they do not fit on a device.
@@ -94,7 +94,7 @@ def _check_fits(needed: int) -> None:
     needed *= jax.local_device_count()
   if needed > _SHARE * free:
     raise UserError(
-      f"the pictures take {needed / 1e9:.1f} GB, too much for a device"
+      f"the images take {needed / 1e9:.1f} GB, too much for a device"
       f" ({device.device_kind}) with {free / 1e9:.1f} GB free, of which"
       " training needs some; --data_mode=tfdata keeps them on the host"
     )
@@ -112,7 +112,7 @@ def sample_batch(
   """Cuts and turns one batch; may be traced.
 
   Args:
-    data: the pictures.
+    data: the images.
     seed: int32 scalar, of order, places and turns.
     step: int32 scalar, 0 for the first batch.
     batch_size: global batch.

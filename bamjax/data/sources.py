@@ -1,4 +1,4 @@
-"""Where pictures come from: LR-HR pairs to train and to validate on."""
+"""Where images come from: LR-HR pairs to train and to validate on."""
 
 from collections.abc import Callable
 import contextlib
@@ -21,7 +21,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 KINDS = ("sample", "folder", "div2k")
 
-# Photographs in scikit-image's wheel, by split. Its other pictures are gray,
+# Photographs in scikit-image's wheel, by split. Its other images are gray,
 # drawings, or textures.
 _SAMPLE_TRAIN = (
   "coffee.png",
@@ -38,8 +38,8 @@ _DIV2K_SCALES = (2, 3, 4, 8)  # of TensorFlow Datasets' bicubic configurations
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-  """A picture that is read when asked for.
+class ImagePair:
+  """An image that is read when asked for.
 
   Attributes:
     name: for tables and messages.
@@ -55,11 +55,11 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """Pictures to train on and to validate on."""
+  """Images to train on and to validate on."""
 
   name: str
-  train: list[Picture]
-  val: list[Picture]
+  train: list[ImagePair]
+  val: list[ImagePair]
 
 
 def make_source(
@@ -70,19 +70,19 @@ def make_source(
   val_dir: str | None = None,
   manual_dir: str | None = None,
 ) -> Source:
-  """Finds the pictures of a source; reads none yet.
+  """Finds the images of a source; reads none yet.
 
   Args:
     kind: "sample", "folder" or "div2k".
     scale: upscaling factor.
-    data_dir: folder: of HR pictures; div2k: of DIV2K's own layout, or where
+    data_dir: folder: of HR images; div2k: of DIV2K's own layout, or where
       TensorFlow Datasets keeps its data.
-    val_dir: folder only: of HR pictures to validate on. Without it, every 20th
-      picture of `data_dir` (at least one) is held out.
+    val_dir: folder only: of HR images to validate on. Without it, every 20th
+      image of `data_dir` (at least one) is held out.
     manual_dir: div2k only: a folder of zips already downloaded.
 
   Raises:
-    UserError: the kind is unknown, or its pictures are not to be had.
+    UserError: the kind is unknown, or its images are not to be had.
   """
   if kind == "sample":
     return _sample(scale)
@@ -105,8 +105,8 @@ def _stamp(scale: int, *paths: Path) -> str:
   return readable("\n".join(parts))
 
 
-def _from_hr(path: Path, scale: int) -> Picture:
-  """A picture whose LR is made by MATLAB-compatible bicubic."""
+def _from_hr(path: Path, scale: int) -> ImagePair:
+  """An image whose LR is made by MATLAB-compatible bicubic."""
 
   def load() -> Pair:
     hr = resize.mod_crop(rgb.read_rgb(path), scale)
@@ -114,7 +114,7 @@ def _from_hr(path: Path, scale: int) -> Picture:
       raise UserError(f"{path} is smaller than {scale}×{scale} pixels")
     return resize.downscale(hr, scale), hr
 
-  return Picture(readable(path.stem), load, _stamp(scale, path))
+  return ImagePair(readable(path.stem), load, _stamp(scale, path))
 
 
 def _sample(scale: int) -> Source:
@@ -138,16 +138,14 @@ def _sample(scale: int) -> Source:
 
 def _folder(scale: int, data_dir: str | None, val_dir: str | None) -> Source:
   if not data_dir:
-    raise UserError(
-      "--data=folder needs --data_dir=DIR, a folder of HR pictures"
-    )
-  paths = rgb.list_pictures(data_dir)
+    raise UserError("--data=folder needs --data_dir=DIR, a folder of HR images")
+  paths = rgb.list_images(data_dir)
   if val_dir:
-    held_out = rgb.list_pictures(val_dir)
+    held_out = rgb.list_images(val_dir)
   else:
     if len(paths) == 1:
       raise UserError(
-        f"{data_dir} holds one picture only; add more, or give --val_dir=DIR"
+        f"{data_dir} holds one image only; add more, or give --val_dir=DIR"
       )
     held_out = paths[::20]
     paths = [p for p in paths if p not in held_out]
@@ -157,22 +155,22 @@ def _folder(scale: int, data_dir: str | None, val_dir: str | None) -> Source:
   return Source("folder", train, _readable(val))
 
 
-def _readable(pictures: list[Picture]) -> list[Picture]:
-  """Leaves out, with a warning, pictures that cannot be read.
+def _readable(images: list[ImagePair]) -> list[ImagePair]:
+  """Leaves out, with a warning, images that cannot be read.
 
   Raises:
     UserError: none can be read.
   """
   found = []
-  for picture in pictures:
+  for image in images:
     try:
-      picture.load()
-      found.append(picture)
+      image.load()
+      found.append(image)
     except UserError as error:
       logging.warning("left out: %s", error)
   if not found:
     raise UserError(
-      "none of the validation pictures can be read; see the warnings above, or"
+      "none of the validation images can be read; see the warnings above, or"
       " give --val_dir=DIR"
     )
   return found
@@ -188,13 +186,13 @@ def _div2k(scale: int, data_dir: str | None, manual_dir: str | None) -> Source:
   count = _count(data_dir)
   if count:
     raise UserError(
-      f"{data_dir} holds {count} pictures, but no folder DIV2K_train_HR; to"
-      " train on pictures of your own, add --data=folder"
+      f"{data_dir} holds {count} images, but no folder DIV2K_train_HR; to"
+      " train on images of your own, add --data=folder"
     )
   if scale not in _DIV2K_SCALES:
     raise UserError(
       f"DIV2K is published at {', '.join(f'×{s}' for s in _DIV2K_SCALES)}, not"
-      f" at ×{scale}; take its HR pictures with --data=folder --data_dir=DIR"
+      f" at ×{scale}; take its HR images with --data=folder --data_dir=DIR"
     )
   tfds = lazy_tensorflow.load_datasets()
   builder = tfds.builder(f"div2k/bicubic_x{scale}", data_dir=data_dir)
@@ -202,28 +200,28 @@ def _div2k(scale: int, data_dir: str | None, manual_dir: str | None) -> Source:
 
 
 def _count(folder: str | None) -> int:
-  """How many pictures lie in a folder; none where there is none."""
+  """How many images lie in a folder; none where there is none."""
   with contextlib.suppress(UserError):
-    return len(rgb.list_pictures(folder)) if folder else 0
+    return len(rgb.list_images(folder)) if folder else 0
   return 0
 
 
-def _div2k_split(root: Path, split: str, scale: int) -> list[Picture]:
+def _div2k_split(root: Path, split: str, scale: int) -> list[ImagePair]:
   """One split of DIV2K's own layout; LR files where there are any."""
-  paths = rgb.list_pictures(root / f"DIV2K_{split}_HR")
+  paths = rgb.list_images(root / f"DIV2K_{split}_HR")
   lr_dir = root / f"DIV2K_{split}_LR_bicubic" / f"X{scale}"
   if not lr_dir.is_dir():
     logging.warning("%s is absent: LR is made by bicubic", lr_dir)
     return [_from_hr(path, scale) for path in paths]
 
-  def pair(path: Path) -> Picture:
+  def pair(path: Path) -> ImagePair:
     lr_path = lr_dir / f"{path.stem}x{scale}.png"
 
     def load() -> Pair:
       lr, hr = rgb.read_rgb(lr_path), rgb.read_rgb(path)
       return _check_pair(path, lr, hr, scale)
 
-    return Picture(readable(path.stem), load, _stamp(scale, lr_path, path))
+    return ImagePair(readable(path.stem), load, _stamp(scale, lr_path, path))
 
   return [pair(path) for path in paths]
 
@@ -240,7 +238,7 @@ def _check_pair(name, lr: np.ndarray, hr: np.ndarray, scale: int) -> Pair:
 
 
 def from_builder(builder, manual_dir: str | None = None) -> Source:
-  """The pictures of a TensorFlow Datasets builder like `div2k/bicubic_x2`.
+  """The images of a TensorFlow Datasets builder like `div2k/bicubic_x2`.
 
   Args:
     builder: with features `lr` and `hr`, splits `train` and `validation`.
@@ -262,8 +260,8 @@ def from_builder(builder, manual_dir: str | None = None) -> Source:
   return Source("div2k", splits["train"], splits["validation"])
 
 
-def _from_split(builder, split: str, index: int, scale: int) -> Picture:
-  """One example; read by its index, so that pictures stay independent."""
+def _from_split(builder, split: str, index: int, scale: int) -> ImagePair:
+  """One example; read by its index, so that images stay independent."""
   name = f"{split} {index}"
 
   def load() -> Pair:
@@ -275,7 +273,7 @@ def _from_split(builder, split: str, index: int, scale: int) -> Picture:
 
   info = builder.info.splits[split]
   stamp = f"{builder.data_path} {info.num_examples} {info.num_bytes}"
-  return Picture(name, load, stamp)
+  return ImagePair(name, load, stamp)
 
 
 def _prepare(builder, manual_dir: str | None) -> None:
@@ -293,7 +291,7 @@ def _prepare(builder, manual_dir: str | None) -> None:
     raise UserError(
       "DIV2K is neither on disk nor within reach of the network; give"
       " --data_dir=DIR (a folder with DIV2K_train_HR/ …), train on your own"
-      " pictures with --data=folder --data_dir=DIR, or on the embedded sample"
+      " images with --data=folder --data_dir=DIR, or on the embedded sample"
       " with --config=configs/quickstart.py"
     )
   config = tfds.download.DownloadConfig(manual_dir=manual_dir)

@@ -1,6 +1,6 @@
 """Benchmarks on disk: Set5, Set14, BSD100, Urban100, Manga109, realSR7, ….
 
-People keep them in many ways. A picture's role (HR or LR), its scale and the
+People keep them in many ways. An image's role (HR or LR), its scale and the
 name that pairs the two are told by its own name and by those of its folders:
 
     Set5/HR/baby.png            Set5/LR_bicubic/X2/babyx2.png
@@ -27,7 +27,7 @@ from bamjax.files import readable
 from bamjax.images import resize
 from bamjax.images import rgb
 
-_DEPTH = 4  # folders between a benchmark and its pictures, at most
+_DEPTH = 4  # folders between a benchmark and its images, at most
 
 _SRF = re.compile(r"(?P<key>.+)_SRF_(?P<scale>\d)_(?P<role>\w+)")
 _SUFFIX = re.compile(
@@ -44,7 +44,7 @@ _HR_FOLDER = re.compile(
 _LR_FOLDER = re.compile(
   r"(?:^|[_-])lr(?=$|[_-]|bi|x)|^x\d$|bicubic", re.IGNORECASE
 )
-# Other degradations, and other methods' results beside the pictures.
+# Other degradations, and other methods' results beside the images.
 _OTHER_FOLDER = re.compile(
   r"(?:^|[_-])(?:lr_?(?:bd|dn|unknown)|sr|results?)(?=$|[_-]|x)", re.IGNORECASE
 )
@@ -64,13 +64,13 @@ _NAMES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class BenchmarkPicture:
-  """A picture of a benchmark, read when asked for.
+class BenchmarkImage:
+  """An image of a benchmark, read when asked for.
 
   Attributes:
     name: what HR and LR share.
-    hr: file of the HR picture; None where there is LR only.
-    lr: file of the LR picture; None where it is to be made.
+    hr: file of the HR image; None where there is LR only.
+    lr: file of the LR image; None where it is to be made.
     scale: what LR is smaller by.
   """
 
@@ -102,22 +102,22 @@ class BenchmarkPicture:
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-  """Pictures at one scale.
+  """Images at one scale.
 
   Attributes:
     name: of the benchmark.
-    pictures: its pictures.
+    images: its images.
     folder: where they are: others may share the name.
   """
 
   name: str
-  pictures: list[BenchmarkPicture]
+  images: list[BenchmarkImage]
   folder: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class _File:
-  """A picture file, as its names tell it."""
+  """An image file, as its names tell it."""
 
   path: Path
   key: str
@@ -126,7 +126,7 @@ class _File:
 
 
 def find_benchmark(folder: str | Path, scale: int) -> Benchmark:
-  """Finds a benchmark's pictures at one scale; reads none yet.
+  """Finds a benchmark's images at one scale; reads none yet.
 
   Args:
     folder: in one of the layouts that this file describes.
@@ -134,12 +134,12 @@ def find_benchmark(folder: str | Path, scale: int) -> Benchmark:
       there is none of this scale, LR is to be made.
 
   Raises:
-    UserError: there is no such folder, or no picture in it at this scale.
+    UserError: there is no such folder, or no image in it at this scale.
   """
   folder = Path(folder)
   if not folder.is_dir():
     raise UserError(f"there is no folder {folder}")
-  hr, lr = _split([_classify(folder, p) for p in _pictures(folder)], scale)
+  hr, lr = _split([_classify(folder, p) for p in _images(folder)], scale)
   if hr and lr and not hr.keys() & lr.keys():
     raise UserError(
       f"{folder}, ×{scale}: no LR file fits an HR file by name"
@@ -157,14 +157,14 @@ def find_benchmark(folder: str | Path, scale: int) -> Benchmark:
       )
   if not keys:
     raise UserError(
-      f"the folder {folder} holds no picture for ×{scale}"
+      f"the folder {folder} holds no image for ×{scale}"
       f" ({', '.join(rgb.EXTENSIONS)})"
     )
-  pictures = [
-    BenchmarkPicture(readable(key), hr.get(key), lr.get(key), scale)
+  images = [
+    BenchmarkImage(readable(key), hr.get(key), lr.get(key), scale)
     for key in sorted(keys)
   ]
-  return Benchmark(benchmark_name(folder), pictures, str(folder.resolve()))
+  return Benchmark(benchmark_name(folder), images, str(folder.resolve()))
 
 
 def benchmark_name(folder: str | Path) -> str:
@@ -174,15 +174,15 @@ def benchmark_name(folder: str | Path) -> str:
   return _NAMES.get(name.lower(), readable(name))
 
 
-def _pictures(folder: Path) -> list[Path]:
-  """Picture files, links that lead nowhere among them; counts what else is."""
+def _images(folder: Path) -> list[Path]:
+  """Image files, links that lead nowhere among them; counts what else is."""
   found, others = [], []
   for root, folders, names in os.walk(folder, followlinks=True):
     here = Path(root)
     deepest = len(here.relative_to(folder).parts) == _DEPTH - 1
     for name in (n for n in names if not n.startswith(".")):
-      is_picture = Path(name).suffix.lower() in rgb.EXTENSIONS
-      (found if is_picture else others).append(here / name)
+      is_image = Path(name).suffix.lower() in rgb.EXTENSIONS
+      (found if is_image else others).append(here / name)
     inner = [here / name for name in folders if not name.startswith(".")]
     entered = [] if deepest else [p for p in inner if not _loops(p)]
     others += [path for path in inner if path not in entered]
@@ -224,7 +224,7 @@ def _classify(folder: Path, path: Path) -> _File:
 
 
 def _unlike(file: _File, first: Path) -> bool:
-  """Whether a.png beside a.jpg is a picture of its own: no name tells more."""
+  """Whether a.png beside a.jpg is an image of its own: no name tells more."""
   return (
     file.role is None
     and file.path.parent == first.parent
@@ -249,7 +249,7 @@ def _split(
     more = f" and {len(twins) - 1} more" if len(twins) > 1 else ""
     logging.warning("left out, twins by name: %s%s", twins[0], more)
   hr, lr = found["hr"], found["lr"]
-  if hr:  # the benchmark names its HR: other pictures are none of it
+  if hr:  # the benchmark names its HR: other images are none of it
     if strangers := sorted(found[None].values()):
       made = "" if lr else ", and LR is made by bicubic"
       warn_once(
@@ -258,7 +258,7 @@ def _split(
       )
     return hr, lr
   for key, path in found[None].items():
-    # "babyx2" beside "baby" is its LR; without it, a picture of that name.
+    # "babyx2" beside "baby" is its LR; without it, an image of that name.
     match = _SUFFIX.fullmatch(key)
     if not match or match["key"] not in found[None]:
       hr[key] = path

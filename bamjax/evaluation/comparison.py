@@ -1,4 +1,4 @@
-"""Two networks on the same pictures: differences and how sure they are."""
+"""Two networks on the same images: differences and how sure they are."""
 
 import math
 from typing import Any
@@ -20,14 +20,14 @@ def bootstrap_interval(
   """Confidence interval of the mean, by the percentile bootstrap.
 
   Args:
-    differences: (N,), one a picture.
+    differences: (N,), one an image.
     level: confidence.
     seed: of the resampling.
 
   Returns:
     The bounds of the central `level` of the means of 10,000 samples of N
-    pictures drawn with replacement (Efron & Tibshirani 1993, chapter 13). With
-    few pictures it is too narrow: it knows no picture but these.
+    images drawn with replacement (Efron & Tibshirani 1993, chapter 13). With
+    few images it is too narrow: it knows no image but these.
   """
   rng = np.random.default_rng(seed)
   count = len(differences)
@@ -46,14 +46,14 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
 
   Returns:
     `a` and `b` (their sources), `benchmark`, `scale`, `protocol` and
-    `pictures`, the benchmark's folder; `images`,
-    the difference of each picture; and by the name of each score its
-    `difference`, mean over the pictures, and `low` and `high`, the bounds of
-    its 95 % confidence interval. A picture with an infinite PSNR counts only
+    `folder`, the benchmark's folder; `images`,
+    the difference of each image; and by the name of each score its
+    `difference`, mean over the images, and `low` and `high`, the bounds of
+    its 95 % confidence interval. An image with an infinite PSNR counts only
     for SSIM; its difference of PSNR is infinite, or NaN.
 
   Raises:
-    UserError: the rows are of different pictures, or not scored.
+    UserError: the rows are of different images, or not scored.
   """
   for name in ("benchmark", "scale", "protocol"):
     if a[name] != b[name]:
@@ -65,7 +65,7 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
     odd = sorted(images[0].keys() ^ images[1].keys())
     raise UserError(f"only one of the two has scores of {', '.join(odd)}")
   if a[keys[0]] is None:
-    raise UserError(f"{a['benchmark']} has no HR pictures to compare by")
+    raise UserError(f"{a['benchmark']} has no HR images to compare by")
   for name, first in images[0].items():
     _check_same(name, first, images[1][name])
   rows = [
@@ -77,12 +77,12 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
     differences = np.array([row[key] for row in rows])
     differences = differences[np.isfinite(differences)]
     if not differences.size:
-      raise UserError(f"each picture of {a['benchmark']} is equal to HR")
+      raise UserError(f"each image of {a['benchmark']} is equal to HR")
     low, high = bootstrap_interval(differences)
     mean = float(differences.mean())
     found[key] = {"difference": mean, "low": low, "high": high}
   shared = {name: a[name] for name in ("benchmark", "scale", "protocol")}
-  shared["pictures"] = a.get("pictures", "")
+  shared["folder"] = a.get("folder", "")
   return {
     "a": a["source"],
     "b": b["source"],
@@ -93,13 +93,13 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
 
 
 def _check_same(name: str, a: dict[str, Any], b: dict[str, Any]) -> None:
-  """Raises UserError where bicubic's scores tell pictures of a name apart."""
+  """Raises UserError where bicubic's scores tell images of a name apart."""
   for key in a.keys() & b.keys():
     if key.startswith("bicubic") and not math.isclose(
       a[key], b[key], abs_tol=1e-3
     ):
       raise UserError(
-        f"{name} is not the same picture for the two: bicubic has"
+        f"{name} is not the same image for the two: bicubic has"
         f" {a[key]:.4f} and {b[key]:.4f}"
       )
 
@@ -127,12 +127,12 @@ def table(found: dict[str, Any]) -> Table:
   return Table(
     f"B − A ×{found['scale']} on {found['benchmark']}, protocol"
     f" {found['protocol']}",
-    ["picture", "PSNR dB", "SSIM"],
+    ["image", "PSNR dB", "SSIM"],
     [*rows, mean],
     [
       f"A: {found['a']}",
       f"B: {found['b']}",
-      *([f"pictures: {found['pictures']}"] if found["pictures"] else []),
+      *([f"folder: {found['folder']}"] if found["folder"] else []),
       *(
         [f"equal to HR, and not in the mean of PSNR: {', '.join(equal)}"]
         if equal

@@ -30,7 +30,7 @@ def compare(results: Iterable[Row]) -> list[dict[str, Any]]:
     and `paper_gflops` (as printed), `scores`: by benchmark, `paper` and each
     protocol that was measured, PSNR and SSIM; `measured_parameters`, those of
     measured networks of another form, as CARN-M with groups; and `notes`, on
-    rows that hide others or are of fewer pictures.
+    rows that hide others or are of fewer images.
   """
   measured = {}
   for r in results:

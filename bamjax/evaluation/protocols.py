@@ -20,10 +20,10 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Degradation:
-  """How a protocol makes LR, and the bicubic picture beside a network's.
+  """How a protocol makes LR, and the bicubic image beside a network's.
 
   Attributes:
-    name: for the folders of saved pictures.
+    name: for the folders of saved images.
     pair: maps HR, the LR file (None where there is none) and the scale to LR
       and the HR that is compared; all H×W×3 uint8.
     upscale: bicubic upscaling of LR by a scale, uint8.
@@ -59,7 +59,7 @@ _PILLOW = Degradation("pillow", _pillow_pair, _pillow_upscale)
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-  """How a picture is scored.
+  """How an image is scored.
 
   Attributes:
     name: of the protocol.
@@ -96,7 +96,7 @@ class Protocol:
   def score(
     self, sr: np.ndarray, hr: np.ndarray, scale: int
   ) -> dict[str, float]:
-    """Scores one picture.
+    """Scores one image.
 
     Args:
       sr: H×W×3, uint8, or floating in [0, 1].
@@ -107,10 +107,10 @@ class Protocol:
       `psnr_y` (dB) and `ssim_y`, or `psnr_rgb` and `ssim_rgb`.
 
     Raises:
-      UserError: the picture is smaller than SSIM's window and the border.
+      UserError: the image is smaller than SSIM's window and the border.
     """
     try:
-      return metrics.picture_scores(
+      return metrics.image_scores(
         sr, hr, self.border(scale), self.planes, self.rounded
       )
     except ValueError as error:

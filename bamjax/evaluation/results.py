@@ -37,7 +37,7 @@ _KEY = (
   "self_ensemble",
   "tile",
   "benchmark",
-  "pictures",
+  "folder",
   "protocol",
 )
 # What a row has that is no score and no single value.
@@ -56,13 +56,13 @@ def make_row(
 
   Args:
     network: what was evaluated.
-    benchmark: name of the pictures.
+    benchmark: name of the images.
     protocol: how they were scored.
     result: what `bamjax.evaluation.scoring.evaluate` returns for this protocol.
     self_ensemble: whether the outputs were averaged over eight symmetries.
     **place: what else moves a score or tells one row from another: `path` of
-      the weights, `pictures`, the benchmark's folder, `tile`; and `saved`, the
-      folder of the super-resolved pictures.
+      the weights, `folder`, the benchmark's folder, `tile`; and `saved`, the
+      folder of the super-resolved images.
 
   Returns:
     The network, its `depth` where that is not the published one ("15 blocks"),
@@ -71,7 +71,7 @@ def make_row(
     `psnr_y`, `ssim_y`, `bicubic_psnr_y`, `bicubic_ssim_y` (None under `ntire`,
     which has them with `rgb` for `y`, and where there is no HR); `paper`, what
     the paper prints for the control and for BAM, PSNR and SSIM; `images`, the
-    scores of each; and `left_out`, the names of pictures that could not be
+    scores of each; and `left_out`, the names of images that could not be
     used.
   """
   printed = {
@@ -117,7 +117,7 @@ def _normalization(network: Network) -> str:
 
 
 def table(row: Row) -> Table:
-  """A row's pictures and means, bicubic and the paper's figures beside them."""
+  """A row's images and means, bicubic and the paper's figures beside them."""
   protocol = PROTOCOLS[row["protocol"]]
   keys = [f"{name}_{protocol.suffix}" for name in ("psnr", "ssim")]
 
@@ -140,7 +140,7 @@ def table(row: Row) -> Table:
   return Table(
     f"{network}{plus}{step}{tile} on {row['benchmark']}, protocol"
     f" {protocol.name}",
-    ["picture", "bicubic", "model", "gain"],
+    ["image", "bicubic", "model", "gain"],
     [*rows, cells(f"mean of {len(rows)}", row, row["images"])],
     [*_notes(row, protocol)],
     total=True,
@@ -159,8 +159,8 @@ def _notes(row: Row, protocol: Protocol) -> Iterable[str]:
     kind = row.get("normalization") or "paper"
     kind = "" if kind == "paper" else f", normalization {kind}"
     yield f"network: {row['source']}{kind}"
-  if row.get("pictures"):
-    yield f"pictures: {row['pictures']}"
+  if row.get("folder"):
+    yield f"folder: {row['folder']}"
   key = f"psnr_{protocol.suffix}"
   for method, name in (("bicubic", f"bicubic_{key}"), ("the model", key)):
     equal = [i["name"] for i in row["images"] if i[name] == math.inf]
@@ -185,11 +185,11 @@ def _notes(row: Row, protocol: Protocol) -> Iterable[str]:
     )
   if row["benchmark"] == "Set5" and protocol.name == "matlab":
     yield (
-      "bicubic upscales the RGB picture to 8 bits; the literature's rows"
+      "bicubic upscales the RGB image to 8 bits; the literature's rows"
       " (33.66/.9299, 30.39/.8682, 28.42/.8104) upscale the luma plane alone"
     )
   if row[f"psnr_{protocol.suffix}"] is None:
-    yield "not scored: there are no HR pictures"
+    yield "not scored: there are no HR images"
 
 
 def read(folder: str | Path) -> list[Row]:
@@ -232,8 +232,10 @@ def restored(row: Row) -> Row:
     return full
 
   images = [scores(image) for image in row["images"]]
-  # The first of them are not in files of older versions.
-  return {"left_out": [], **scores(row), "images": images}
+  full = {"left_out": [], **scores(row), "images": images}
+  if "pictures" in full:  # its name in files of older versions
+    full["folder"] = full.pop("pictures")
+  return full
 
 
 def _key(row: Row, without: str = "") -> tuple:
@@ -242,7 +244,7 @@ def _key(row: Row, without: str = "") -> tuple:
 
 
 def saved_in(rows: Iterable[Row], new: Row, name: str) -> str:
-  """A folder for super-resolved pictures, which no others are in.
+  """A folder for super-resolved images, which no others are in.
 
   Args:
     rows: of results.json.
@@ -285,7 +287,7 @@ def write(folder: str | Path, rows: list[Row]) -> None:
 
 
 def to_csv(rows: list[Row]) -> str:
-  """A line for each picture and one for each mean, whose `image` is "mean"."""
+  """A line for each image and one for each mean, whose `image` is "mean"."""
   lines = []
   for row in rows:
     shared = {k: v for k, v in row.items() if k not in _LISTS}

@@ -1,4 +1,4 @@
-"""Scores of networks on pictures, beside those of bicubic upscaling."""
+"""Scores of networks on images, beside those of bicubic upscaling."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -20,49 +20,49 @@ Upscale = Callable[[np.ndarray], np.ndarray]
 
 
 class NothingScored(UserError):
-  """None of the pictures can be used."""
+  """None of the images can be used."""
 
 
 def evaluate(
   upscale: Upscale,
-  pictures: Sequence,
+  images: Sequence,
   scale: int,
   protocols: Sequence[Protocol] = (MATLAB,),
   save: Callable[[Protocol, str, np.ndarray], None] | None = None,
 ) -> dict[str, dict[str, Any]]:
-  """Scores a network and bicubic upscaling on the same pictures.
+  """Scores a network and bicubic upscaling on the same images.
 
-  A picture that cannot be used is named in a warning and left out. Where a
+  An image that cannot be used is named in a warning and left out. Where a
   method returns HR itself, its PSNR is infinite, and not in its mean (`means`).
 
   Args:
     upscale: maps float32 RGB in [0, 1], H×W×3, to sH×sW×3 (`Upscaler`).
-    pictures: have a `name` and a `load()` that returns LR and HR, uint8 (of
+    images: have a `name` and a `load()` that returns LR and HR, uint8 (of
       `bamjax.data`); one is in memory at a time. Where LR is None it is made;
       where HR is None, nothing is scored.
     scale: upscaling factor s.
     protocols: how to make LR and to score. Those that make the same LR share
       the network's pass.
-    save: called with each super-resolved picture, uint8, and its name, once for
+    save: called with each super-resolved image, uint8, and its name, once for
       each way to make LR, with the first protocol that has it.
 
   Returns:
     For each protocol, by name: `psnr_y`, `ssim_y`, `bicubic_psnr_y`,
-    `bicubic_ssim_y` (means over the pictures; the `ntire` protocol has `rgb`
+    `bicubic_ssim_y` (means over the images; the `ntire` protocol has `rgb`
     for `y`), `images`, a row each with its `name`, which no other has, and
     `left_out`, the names of those left out. Scores are None where there is no
     HR.
 
   Raises:
-    NothingScored: no picture can be used.
+    NothingScored: no image can be used.
   """
   rows = {protocol.name: [] for protocol in protocols}
   left_out = []
-  names = labels(pictures)
-  told = progress.each(pictures, "picture", names)
-  for picture, label in zip(told, names, strict=True):
+  names = labels(images)
+  told = progress.each(images, "image", names)
+  for image, label in zip(told, names, strict=True):
     try:
-      lr, hr = picture.load()
+      lr, hr = image.load()
       found, outputs = _scores(upscale, lr, hr, scale, protocols)
     except UserError as error:
       logging.warning("left out: %s: %s", label, error)
@@ -75,7 +75,7 @@ def evaluate(
       save(protocol, label, sr)
   if not all(rows.values()):
     raise NothingScored(
-      "none of the pictures can be used; see the warnings above"
+      "none of the images can be used; see the warnings above"
     )
   return {
     name: {
@@ -87,9 +87,9 @@ def evaluate(
   }
 
 
-def labels(pictures: Sequence) -> list[str]:
-  """The pictures' names, numbered where several share one."""
-  names = [picture.name for picture in pictures]
+def labels(images: Sequence) -> list[str]:
+  """The images' names, numbered where several share one."""
+  names = [image.name for image in images]
   taken, found = set(names), []
   for name in names:
     if name in found:
@@ -101,7 +101,7 @@ def labels(pictures: Sequence) -> list[str]:
 
 
 def _scores(upscale, lr_file, hr_file, scale, protocols):
-  """Scores of one picture by protocol, and SR by the first that made it."""
+  """Scores of one image by protocol, and SR by the first that made it."""
   found, passes, outputs = {}, {}, []
   for protocol in protocols:
     degradation = protocol.degradation
@@ -130,14 +130,14 @@ def _scores(upscale, lr_file, hr_file, scale, protocols):
 
 
 def means(rows: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
-  """Mean scores over pictures.
+  """Mean scores over images.
 
   Args:
-    rows: the scores of each picture, of several methods, by name.
+    rows: the scores of each image, of several methods, by name.
 
   Returns:
     The means by name, over the rows that have a value; None where none has.
-    A picture that a method returns as HR is, with an infinite PSNR, is not in
+    An image that a method returns as HR is, with an infinite PSNR, is not in
     that method's mean PSNR, unless all are so.
   """
   found = {}
@@ -149,13 +149,13 @@ def means(rows: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
 
 
 def mean_gain(pairs: Iterable[tuple[float | None, float | None]]) -> float:
-  """Mean difference of two PSNR over the pictures where both are finite.
+  """Mean difference of two PSNR over the images where both are finite.
 
   Args:
-    pairs: PSNR of a method and of what it is compared with, of each picture.
+    pairs: PSNR of a method and of what it is compared with, of each image.
 
   Returns:
-    The mean, in dB; NaN where no picture has both.
+    The mean, in dB; NaN where no image has both.
   """
   gains = [
     a - b

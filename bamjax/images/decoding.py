@@ -1,4 +1,4 @@
-"""Reads picture files with all that they hold: depth, alpha, profile, EXIF."""
+"""Reads image files with all that they hold: depth, alpha, profile, EXIF."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -52,15 +52,15 @@ _STORAGE_TAGS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-  """A picture, upright.
+class ImageData:
+  """An image, upright.
 
   Attributes:
-    color: H×W×3, uint8 or uint16; of a gray picture, three times the same.
+    color: H×W×3, uint8 or uint16; of a gray image, three times the same.
     alpha: H×W of the same dtype; None where all is opaque.
-    gray: whether it is a gray picture.
+    gray: whether it is a gray image.
     icc: its colour profile.
-    dpi: pixels per inch across and down, of the upright picture.
+    dpi: pixels per inch across and down, of the upright image.
     exif: its EXIF data, without an orientation.
     text: what a PNG file says in words, by keyword.
     lossless: whether it comes from a lossless WebP file.
@@ -79,7 +79,7 @@ class Picture:
   gamma: float | None = None
 
 
-def read(path: str | Path, *, metadata: bool = True) -> Picture:
+def read(path: str | Path, *, metadata: bool = True) -> ImageData:
   """Reads a PNG, JPEG, WebP, TIFF or BMP file.
 
   16 bits a channel stay where they are RGB or gray, with alpha or without.
@@ -91,13 +91,13 @@ def read(path: str | Path, *, metadata: bool = True) -> Picture:
     metadata: whether EXIF data, text and the like are wanted too.
 
   Raises:
-    UserError: the file is absent, no regular file, cut short, no picture, or of
+    UserError: the file is absent, no regular file, cut short, no image, or of
       a kind that has no place here (32 bits a channel).
   """
   try:
     with warnings.catch_warnings():
-      # Pillow warns of odd metadata in pictures that read well, and of large
-      # pictures, which the user has named.
+      # Pillow warns of odd metadata in images that read well, and of large
+      # images, which the user has named.
       warnings.simplefilter("ignore")
       # Opening a FIFO would wait for somebody to write.
       if not stat.S_ISREG(os.stat(path).st_mode):
@@ -114,7 +114,7 @@ def read(path: str | Path, *, metadata: bool = True) -> Picture:
   # Damaged bytes can raise nearly anything in Pillow's plugins.
   except Exception as error:
     raise UserError(
-      f"{path} cannot be read as a picture ({_reason(error)})"
+      f"{path} cannot be read as an image ({_reason(error)})"
     ) from None
 
 
@@ -137,32 +137,32 @@ def _reason(error: Exception) -> str:
   return text if isinstance(error, plain) else f"it is damaged: {text}"
 
 
-def _read(path: str | Path, file: BinaryIO, metadata: bool) -> Picture:
+def _read(path: str | Path, file: BinaryIO, metadata: bool) -> ImageData:
   if deep := tiff.read(file):
     color, alpha, info = deep
     icc, is_gray = info["icc_profile"], color.shape[2] == 1
     exif, text = (_tiff_exif(path, file, info) if metadata else None), {}
   else:
-    with Image.open(file) as image:
-      frames = getattr(image, "n_frames", 1)
+    with Image.open(file) as pil:
+      frames = getattr(pil, "n_frames", 1)
       # Pillow turns TIFF by itself, and forgets that it did.
-      turned = getattr(image, "tag_v2", {}).get(_ORIENTATION)
-      color, alpha, icc, is_gray, exif = _pixels(path, image, file)
+      turned = getattr(pil, "tag_v2", {}).get(_ORIENTATION)
+      color, alpha, icc, is_gray, exif = _pixels(path, pil, file)
       turned = turned or exif.get(_ORIENTATION)
       # An MPO's other frames are previews.
-      frames = 1 if image.format == "MPO" else frames
-      info = {**image.info, "n_frames": frames}
+      frames = 1 if pil.format == "MPO" else frames
+      info = {**pil.info, "n_frames": frames}
       if turned in tiff.SIDEWAYS and isinstance(info.get("dpi"), tuple):
         info["dpi"] = info["dpi"][::-1]
-      if image.format != "PNG":
+      if pil.format != "PNG":
         info.pop("gamma", None)
       exif = _try_exif(path, lambda: _described(exif)) if metadata else None
-      text = _text(image) if metadata else {}
+      text = _text(pil) if metadata else {}
   if info["n_frames"] > 1:
     warn_once(f"{path} has several frames or pages; the first is taken")
   if is_gray:
     color = np.broadcast_to(color, (*color.shape[:2], 3))
-  return Picture(
+  return ImageData(
     color=color,
     alpha=alpha,
     gray=is_gray,
@@ -175,32 +175,32 @@ def _read(path: str | Path, file: BinaryIO, metadata: bool) -> Picture:
   )
 
 
-def _pixels(path, image: Image.Image, file: BinaryIO):
+def _pixels(path, pil: Image.Image, file: BinaryIO):
   """Colour H×W×C, alpha, profile, whether it is gray, and EXIF data."""
-  raw = _raw_mode(image)
+  raw = _raw_mode(pil)
   if raw == "LA;16B":
     # Pillow drops half of its bits; as RGBA, its four bytes a pixel are kept.
-    _retile(image, "RGBA")
-  image.load()
+    _retile(pil, "RGBA")
+  pil.load()
   # Of a TIFF file, the orientation is undone now and no longer in here.
-  exif = _try_exif(path, image.getexif) or Image.Exif()
+  exif = _try_exif(path, pil.getexif) or Image.Exif()
   turn = _TURNS.get(exif.get(_ORIENTATION))
 
-  def upright(image):
-    return image if turn is None else image.transpose(turn)
+  def upright(pil):
+    return pil if turn is None else pil.transpose(turn)
 
-  icc, key = image.info.get("icc_profile"), image.info.get("transparency")
-  if image.mode in ("I", "F"):
+  icc, key = pil.info.get("icc_profile"), pil.info.get("transparency")
+  if pil.mode in ("I", "F"):
     raise ValueError("it has 32 bits a channel; 8 and 16 are known")
   deep, alpha = None, None
-  if image.mode.startswith("I;16"):
+  if pil.mode.startswith("I;16"):
     # In the machine's own order of bytes.
-    deep = np.asarray(upright(image)).astype(np.uint16, copy=False)[..., None]
+    deep = np.asarray(upright(pil)).astype(np.uint16, copy=False)[..., None]
   elif raw == "LA;16B":
-    pair = np.ascontiguousarray(upright(image)).view(">u2").astype(np.uint16)
+    pair = np.ascontiguousarray(upright(pil)).view(">u2").astype(np.uint16)
     deep, alpha = pair[..., :1], pair[..., 1]
   elif _DEEP.fullmatch(raw):
-    high = np.asarray(upright(image)).astype(np.uint16)
+    high = np.asarray(upright(pil)).astype(np.uint16)
     # Read once more, as if the bytes stood in the other order.
     file.seek(0)
     with Image.open(file) as again:
@@ -213,8 +213,8 @@ def _pixels(path, image: Image.Image, file: BinaryIO):
       alpha = np.where((deep == key).all(axis=-1), 0, 65535).astype(np.uint16)
     return deep, alpha, icc, deep.shape[2] == 1, exif
   if raw in _GRAY_STEPS and isinstance(key, int):
-    image.info["transparency"] = key * _GRAY_STEPS[raw]
-  simple, icc, is_gray = _simple(upright(image), icc)
+    pil.info["transparency"] = key * _GRAY_STEPS[raw]
+  simple, icc, is_gray = _simple(upright(pil), icc)
   bands = np.asarray(simple)
   bands = bands if bands.ndim == 3 else bands[..., None]
   if simple.mode in ("LA", "RGBA"):
@@ -249,18 +249,18 @@ def _is_lossless_webp(file: BinaryIO) -> bool:
   return False
 
 
-def _raw_mode(image: Image.Image) -> str:
+def _raw_mode(pil: Image.Image) -> str:
   """How the file stores a pixel, in Pillow's words, "RGB;16B"; or ""."""
-  args = image.tile[0][3] if getattr(image, "tile", None) else ""
+  args = pil.tile[0][3] if getattr(pil, "tile", None) else ""
   args = args[0] if isinstance(args, tuple) and args else args
   return args if isinstance(args, str) else ""
 
 
-def _retile(image: Image.Image, raw: str) -> None:
+def _retile(pil: Image.Image, raw: str) -> None:
   """Makes Pillow take the file's pixels for others."""
-  image.tile = [
+  pil.tile = [
     t._replace(args=raw if isinstance(t[3], str) else (raw, *t[3][1:]))
-    for t in image.tile
+    for t in pil.tile
   ]
 
 
@@ -309,29 +309,29 @@ def _density(dpi: Any) -> tuple[float, float] | None:
 
 
 def _simple(
-  picture: Image.Image, icc: bytes | None
+  pil: Image.Image, icc: bytes | None
 ) -> tuple[Image.Image, bytes | None, bool]:
   """As L, LA, RGB or RGBA; its profile; and whether it is gray."""
-  mode = picture.mode
-  clear = "transparency" in picture.info
+  mode = pil.mode
+  clear = "transparency" in pil.info
   if mode in ("1", "L", "LA", "La"):
     alpha = clear or mode in ("LA", "La")
-    return picture.convert("LA" if alpha else "L"), icc, True
+    return pil.convert("LA" if alpha else "L"), icc, True
   if mode in ("P", "PA", "RGBA", "RGBa", "RGB"):
     alpha = clear or mode not in ("P", "RGB")
     target = "RGBA" if alpha else "RGB"
-    return (picture if mode == target else picture.convert(target)), icc, False
+    return (pil if mode == target else pil.convert(target)), icc, False
   if mode == "CMYK" and icc:
     try:
       source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
       srgb = ImageCms.createProfile("sRGB")
-      rgb = ImageCms.profileToProfile(picture, source, srgb, outputMode="RGB")
+      rgb = ImageCms.profileToProfile(pil, source, srgb, outputMode="RGB")
       return rgb, None, False
     except (OSError, ImageCms.PyCMSError):
       pass  # a broken profile, as good as none
   # A profile of other colours says nothing of RGB.
   icc = None if mode in ("CMYK", "LAB") else icc
-  return picture.convert("RGB"), icc, False
+  return pil.convert("RGB"), icc, False
 
 
 def _described(exif: Image.Exif) -> Image.Exif | None:

@@ -1,4 +1,4 @@
-"""Picture files with all that they hold: depth, alpha, profile, EXIF, text.
+"""Image files with all that they hold: depth, alpha, profile, EXIF, text.
 
 Reading them is in `decoding`; writing is here.
 """
@@ -19,8 +19,8 @@ from bamjax.errors import UserError
 from bamjax.files import replacing
 from bamjax.images import metadata
 from bamjax.images import png16
-from bamjax.images.decoding import Picture
-from bamjax.images.decoding import read as read  # pictures.read, pictures.write
+from bamjax.images.decoding import ImageData
+from bamjax.images.decoding import read as read  # read and write, side by side
 
 _FORMATS = {
   ".png": "PNG",
@@ -41,14 +41,14 @@ _OPTIONS = {
 
 
 class FormatError(UserError):
-  """A format that cannot hold a picture."""
+  """A format that cannot hold an image."""
 
 
 def check_output(path: Path, height: int, width: int) -> None:
-  """Checks that a file's format can hold a picture so large.
+  """Checks that a file's format can hold an image so large.
 
   Raises:
-    FormatError: its extension is unknown, or the format has smaller pictures.
+    FormatError: its extension is unknown, or the format has smaller images.
   """
   suffix = path.suffix.lower()
   if suffix not in _FORMATS:
@@ -64,52 +64,52 @@ def check_output(path: Path, height: int, width: int) -> None:
     )
 
 
-def write(path: Path, picture: Picture, quality: int | None = None) -> None:
-  """Writes a picture in the format of the extension, whole or not at all.
+def write(path: Path, image: ImageData, quality: int | None = None) -> None:
+  """Writes an image in the format of the extension, whole or not at all.
 
-  JPEG and BMP have no alpha: the picture is laid on white. JPEG, WebP and BMP
+  JPEG and BMP have no alpha: the image is laid on white. JPEG, WebP and BMP
   have 8 bits a channel. Both are told in a warning, as are metadata that the
   format cannot hold, which are left out.
 
   Args:
     path: of the file.
-    picture: what is written.
+    image: what is written.
     quality: 1 to 100, of JPEG and WebP. None is 95, and lossless for WebP of
       what comes from a lossless WebP file.
 
   Raises:
-    FormatError: the format cannot hold the picture.
+    FormatError: the format cannot hold the image.
     UserError: the file cannot be written.
   """
-  check_output(path, *picture.color.shape[:2])
+  check_output(path, *image.color.shape[:2])
   kind = _FORMATS[path.suffix.lower()]
-  deep = picture.color.dtype == np.uint16
+  deep = image.color.dtype == np.uint16
   if deep and kind not in ("PNG", "TIFF"):
     logging.warning("%s: %s has 8 bits a channel, not 16", path, kind)
-    picture = dataclasses.replace(
-      picture,
-      color=_shallow(picture.color),
-      alpha=None if picture.alpha is None else _shallow(picture.alpha),
+    image = dataclasses.replace(
+      image,
+      color=_shallow(image.color),
+      alpha=None if image.alpha is None else _shallow(image.alpha),
     )
     deep = False
-  if picture.alpha is not None and kind in ("JPEG", "BMP"):
+  if image.alpha is not None and kind in ("JPEG", "BMP"):
     logging.warning("%s: %s has no transparency: laid on white", path, kind)
-    picture = _on_white(picture)
-  pixels = _bands(picture)
-  found = metadata.options(path, kind, picture, *pixels.shape[:2])
+    image = _on_white(image)
+  pixels = _bands(image)
+  found = metadata.options(path, kind, image, *pixels.shape[:2])
   with replacing(path) as temporary, warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of metadata that are odd, and fit
     try:
       if deep and kind == "PNG":
         png16.write(temporary, pixels, _png_chunks(found))
       elif deep:
-        _write_deep_tiff(temporary, pixels, picture, found)
+        _write_deep_tiff(temporary, pixels, image, found)
       else:
-        image = Image.fromarray(
+        pil = Image.fromarray(
           pixels[..., 0] if pixels.shape[2] == 1 else pixels
         )
-        options = _options(kind, picture.lossless, quality)
-        image.save(temporary, kind, **found, **options)
+        options = _options(kind, image.lossless, quality)
+        pil.save(temporary, kind, **found, **options)
     # A pixel too many for a format's numbers raises nearly anything.
     except (ValueError, RuntimeError, OverflowError, struct.error) as error:
       raise FormatError(
@@ -132,20 +132,20 @@ def _shallow(values: np.ndarray) -> np.ndarray:
   return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _on_white(picture: Picture) -> Picture:
-  color = np.empty(picture.color.shape, np.uint8)
+def _on_white(image: ImageData) -> ImageData:
+  color = np.empty(image.color.shape, np.uint8)
   # By rows, for a float copy of the whole may not fit into memory.
-  for y, alpha in enumerate(picture.alpha):
+  for y, alpha in enumerate(image.alpha):
     share = alpha[:, None] / np.float32(255)
-    color[y] = 255 - share * (255 - picture.color[y].astype(np.float32)) + 0.5
-  return dataclasses.replace(picture, color=color, alpha=None)
+    color[y] = 255 - share * (255 - image.color[y].astype(np.float32)) + 0.5
+  return dataclasses.replace(image, color=color, alpha=None)
 
 
-def _bands(picture: Picture) -> np.ndarray:
+def _bands(image: ImageData) -> np.ndarray:
   """H×W×C: gray, gray and alpha, RGB or RGBA."""
-  color = picture.color[..., :1] if picture.gray else picture.color
-  if picture.alpha is not None:
-    color = np.concatenate([color, picture.alpha[..., None]], axis=-1)
+  color = image.color[..., :1] if image.gray else image.color
+  if image.alpha is not None:
+    color = np.concatenate([color, image.alpha[..., None]], axis=-1)
   return np.ascontiguousarray(color)
 
 
@@ -164,7 +164,7 @@ def _png_chunks(found: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
 
 
 def _write_deep_tiff(
-  path: Path, pixels: np.ndarray, picture: Picture, found: Mapping[str, Any]
+  path: Path, pixels: np.ndarray, image: ImageData, found: Mapping[str, Any]
 ) -> None:
   import tifffile
 
@@ -173,9 +173,9 @@ def _write_deep_tiff(
   tifffile.imwrite(
     path,
     pixels[..., 0] if pixels.shape[2] == 1 else pixels,
-    photometric="minisblack" if picture.gray else "rgb",
+    photometric="minisblack" if image.gray else "rgb",
     planarconfig=None if pixels.shape[2] == 1 else "contig",
-    extrasamples=None if picture.alpha is None else ["unassalpha"],
+    extrasamples=None if image.alpha is None else ["unassalpha"],
     compression="zlib",
     iccprofile=found.get("icc_profile"),
     resolution=dpi,

@@ -1,4 +1,4 @@
-"""What a format can hold of a picture's metadata: all but what is odd."""
+"""What a format can hold of an image's metadata: all but what is odd."""
 
 from collections.abc import Sequence
 import io
@@ -13,8 +13,8 @@ from PIL import ExifTags
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from bamjax.images.decoding import ImageData
 from bamjax.images.decoding import INNER_IFDS
-from bamjax.images.decoding import Picture
 
 _EXIF_IFD, _WIDTH, _HEIGHT = 0x8769, 0xA002, 0xA003
 # Pixels per inch that are told; JFIF has 16 bits for them, others 31 per meter.
@@ -27,7 +27,7 @@ _Tag = tuple[int, int, Any]  # directory, number, value
 
 
 def options(
-  path: Path, kind: str, picture: Picture, height: int, width: int
+  path: Path, kind: str, image: ImageData, height: int, width: int
 ) -> dict[str, Any]:
   """Metadata as Pillow's `save` takes them: icc_profile, dpi, exif, pnginfo.
 
@@ -36,74 +36,74 @@ def options(
   Args:
     path: of the file, for the warning.
     kind: the format, in Pillow's words.
-    picture: whose metadata they are.
-    height: of the file's picture, in pixels; EXIF data tell it.
+    image: whose metadata they are.
+    height: of the file's image, in pixels; EXIF data tell it.
     width: likewise.
   """
   with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Pillow's, of what is odd and fits
-    found, left_out = _fitting(kind, picture, height, width)
+    found, left_out = _fitting(kind, image, height, width)
   if left_out:
     logging.warning("%s: %s cannot hold %s", path, kind, ", ".join(left_out))
   return found
 
 
 def _fitting(
-  kind: str, picture: Picture, height: int, width: int
+  kind: str, image: ImageData, height: int, width: int
 ) -> tuple[dict[str, Any], list[str]]:
   """What fits; and what does not, in words."""
   found, left_out = {}, []
   # WebP has no gray.
-  space = b"GRAY" if picture.gray and kind != "WEBP" else b"RGB "
-  if not picture.icc:
+  space = b"GRAY" if image.gray and kind != "WEBP" else b"RGB "
+  if not image.icc:
     pass
-  elif kind == "BMP" or not _holds(kind, icc_profile=picture.icc):
-    left_out.append(f"the colour profile ({len(picture.icc):,} bytes)")
-  elif picture.icc[16:20] != space:
+  elif kind == "BMP" or not _holds(kind, icc_profile=image.icc):
+    left_out.append(f"the colour profile ({len(image.icc):,} bytes)")
+  elif image.icc[16:20] != space:
     left_out.append(
       f"the colour profile (it is not of {space.decode().strip()})"
     )
   else:
-    found["icc_profile"] = picture.icc
-  if picture.dpi:
+    found["icc_profile"] = image.icc
+  if image.dpi:
     least, most = _DENSITIES.get(kind, _DENSITY)
-    if all(least <= dpi <= most for dpi in picture.dpi):  # and no NaN
-      found["dpi"] = picture.dpi
+    if all(least <= dpi <= most for dpi in image.dpi):  # and no NaN
+      found["dpi"] = image.dpi
     else:
-      left_out.append("the density ({:g}×{:g} dpi)".format(*picture.dpi))
-  deep_tiff = kind == "TIFF" and picture.color.dtype == np.uint16
-  if picture.exif is not None and (kind == "BMP" or deep_tiff):
+      left_out.append("the density ({:g}×{:g} dpi)".format(*image.dpi))
+  deep_tiff = kind == "TIFF" and image.color.dtype == np.uint16
+  if image.exif is not None and (kind == "BMP" or deep_tiff):
     left_out.append("EXIF data")
-  elif picture.exif is not None:
-    exif, tags = _encoded(_tags(picture.exif, kind, height, width), kind)
+  elif image.exif is not None:
+    exif, tags = _encoded(_tags(image.exif, kind, height, width), kind)
     if exif:
       found["exif"] = exif
     left_out += [f"EXIF's {_name(tag)}" for tag in tags]
-  if picture.text and kind == "PNG":
-    found["pnginfo"], keys = _png_text(picture.text)
+  if image.text and kind == "PNG":
+    found["pnginfo"], keys = _png_text(image.text)
     left_out += [f"the text {key!r}" for key in keys]
-  elif picture.text:
-    left_out.append(f"PNG's text ({', '.join(picture.text)})")
-  if picture.gamma and kind == "PNG":
-    gamma = struct.pack(">I", round(picture.gamma * 1e5))
+  elif image.text:
+    left_out.append(f"PNG's text ({', '.join(image.text)})")
+  if image.gamma and kind == "PNG":
+    gamma = struct.pack(">I", round(image.gamma * 1e5))
     found.setdefault("pnginfo", PngInfo()).add(b"gAMA", gamma)
-  elif picture.gamma and not picture.icc:  # which says it better
-    if abs(picture.gamma / _USUAL_GAMMA - 1) > 0.01:
-      left_out.append(f"PNG's gamma ({picture.gamma:g})")
+  elif image.gamma and not image.icc:  # which says it better
+    if abs(image.gamma / _USUAL_GAMMA - 1) > 0.01:
+      left_out.append(f"PNG's gamma ({image.gamma:g})")
   return found, left_out
 
 
 def _holds(kind: str, **found: Any) -> bool:
-  """Whether a picture of one pixel is written with it, and can be opened."""
+  """Whether an image of one pixel is written with it, and can be opened."""
   if kind == "PNG" and len(found.get("icc_profile", b"")) > _PILLOW_OPENS:
     return False
   file = io.BytesIO()
-  if kind == "TIFF":  # libtiff, as in `pictures`, is more particular
+  if kind == "TIFF":  # libtiff, as in `image_file`, is more particular
     found["compression"] = "tiff_adobe_deflate"
   try:
     Image.new("RGB", (1, 1)).save(file, kind, **found)
-    with Image.open(file) as image:
-      image.load()
+    with Image.open(file) as written:
+      written.load()
   # Odd values raise nearly anything in Pillow's plugins.
   except Exception:
     return False

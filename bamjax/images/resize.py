@@ -22,7 +22,7 @@ def downscale(image: np.ndarray, scale: int) -> np.ndarray:
 
   Returns:
     (H/scale)×(W/scale)(×C) of the same dtype. uint8 is rounded after each axis,
-    as MATLAB does; a floating picture is neither rounded nor clipped.
+    as MATLAB does; a floating image is neither rounded nor clipped.
   """
   return _imresize(image, Fraction(1, scale))
 
@@ -50,10 +50,10 @@ def _imresize(image: np.ndarray, factor: Fraction) -> np.ndarray:
   """The height first, 8 bits rounded half up, then the width, likewise."""
   dtype = image.dtype
   if dtype != np.uint8 and not np.issubdtype(dtype, np.floating):
-    raise TypeError(f"a picture must be uint8 or floating, not {dtype}")
+    raise TypeError(f"an image must be uint8 or floating, not {dtype}")
   for axis in (0, 1):
     indices, weights = _taps(image.shape[axis], factor)
-    # Tap by tap, so that memory stays near that of the picture.
+    # Tap by tap, so that memory stays near that of the image.
     out = 0
     for i, w in zip(indices.T, weights.T, strict=True):
       w = w.reshape([-1 if d == axis else 1 for d in range(image.ndim)])

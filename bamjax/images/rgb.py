@@ -1,4 +1,4 @@
-"""Picture files in, 8-bit RGB out."""
+"""Image files in, 8-bit RGB out."""
 
 import collections
 from collections.abc import Iterable
@@ -14,14 +14,14 @@ from bamjax.images import decoding
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 
-def list_pictures(folder: str | Path) -> list[Path]:
-  """Picture files of a folder, by extension, sorted by name.
+def list_images(folder: str | Path) -> list[Path]:
+  """Image files of a folder, by extension, sorted by name.
 
   Links that lead nowhere are among them, so that their reader names them. What
   else the folder holds is counted in a warning, hidden files apart.
 
   Raises:
-    UserError: it is no folder, cannot be read, or holds no picture.
+    UserError: it is no folder, cannot be read, or holds no image.
   """
   folder = Path(folder)
   # Unlike Path's, os.path's tests raise nothing where a folder is closed to us.
@@ -37,12 +37,12 @@ def list_pictures(folder: str | Path) -> list[Path]:
   for path in paths:
     if path.name.startswith("."):
       continue
-    is_picture = path.suffix.lower() in EXTENSIONS and not os.path.isdir(path)
-    (found if is_picture else others).append(path)
+    is_image = path.suffix.lower() in EXTENSIONS and not os.path.isdir(path)
+    (found if is_image else others).append(path)
   if not found:
     besides = f"; it holds {count_kinds(others)}" if others else ""
     raise UserError(
-      f"the folder {folder} holds no picture ({', '.join(EXTENSIONS)}){besides}"
+      f"the folder {folder} holds no image ({', '.join(EXTENSIONS)}){besides}"
     )
   if others:
     warn_once(f"{folder}: passed over {count_kinds(others)}")
@@ -64,13 +64,13 @@ def _kind(path: Path) -> str:
 
 
 def read_rgb(path: str | Path) -> np.ndarray:
-  """Reads a picture as H×W×3 uint8, upright.
+  """Reads an image as H×W×3 uint8, upright.
 
   Gray is repeated, a palette is looked up, alpha is dropped, 16 bits are
   rounded to 8; otherwise as `decoding.read` has it.
 
   Raises:
-    UserError: the file is absent, cut short, or no picture.
+    UserError: the file is absent, cut short, or no image.
   """
   color = decoding.read(path, metadata=False).color
   return np.ascontiguousarray(decoding.to_8_bits(color))

@@ -32,7 +32,7 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 def read(
   file: BinaryIO,
 ) -> tuple[np.ndarray, np.ndarray | None, dict] | None:
-  """Reads a TIFF file's first picture, if it is not one for Pillow.
+  """Reads a TIFF file's first image, if it is not one for Pillow.
 
   Args:
     file: at its start; is there again afterwards.
@@ -40,7 +40,7 @@ def read(
   Returns:
     H×W×C, upright, uint8 or uint16, C being 1 (gray) or 3 (RGB); H×W of alpha,
     of the same dtype, or None; and `icc_profile`, `dpi` (of the upright
-    picture) and `n_frames` as Pillow has them, and where tags are: `offset`,
+    image) and `n_frames` as Pillow has them, and where tags are: `offset`,
     `endian` ("<", ">") and `bigtiff`. None where the file is one for Pillow.
 
   Raises:

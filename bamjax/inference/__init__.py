@@ -1,4 +1,4 @@
-"""Super-resolution of pictures of any size with a backbone."""
+"""Super-resolution of images of any size with a backbone."""
 
 from bamjax.inference.upscaler import NotFiniteError
 from bamjax.inference.upscaler import Upscaler

@@ -1,4 +1,4 @@
-"""What the attentions of a network weigh, for a picture."""
+"""What the attentions of a network weigh, for an image."""
 
 from collections.abc import Iterator
 import functools

@@ -1,6 +1,6 @@
 """What a backbone's program tells of itself: its memory, its reach, its pools.
 
-All by its trace on a small picture; nothing is compiled or run.
+All by its trace on a small image; nothing is compiled or run.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from bamjax.layers import Pool
 from bamjax.layers import portable
 from bamjax.layers.cpu.choice import without_choice
 
-_SIDE = 32  # of the picture that is traced
+_SIDE = 32  # of the image that is traced
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Footprint:
     bytes_per_pixel: peak memory for each LR pixel, roughly: of the feature
       maps that are still to be used, operation by operation.
     reach: LR pixels to each side that an output pixel depends on, but for what
-      attentions pool over the whole picture.
-    pools: layers that pool over the whole picture.
+      attentions pool over the whole image.
+    pools: layers that pool over the whole image.
   """
 
   bytes_per_pixel: float

@@ -1,11 +1,11 @@
-"""How a picture is cut into windows, each of which keeps the tile inside."""
+"""How an image is cut into windows, each of which keeps the tile inside."""
 
 import dataclasses
 import math
 
 import numpy as np
 
-# Sides that windows are padded to, so that pictures of many sizes share
+# Sides that windows are padded to, so that images of many sizes share
 # programs: 1.5 times the pixels' work at most where they are small.
 _SIDES = (
   32,
@@ -40,7 +40,7 @@ class Span:
 
   @property
   def own(self) -> slice:
-    """The tile's pixels in the picture."""
+    """The tile's pixels in the image."""
     return slice(self.start, self.stop)
 
   @property
@@ -51,10 +51,10 @@ class Span:
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-  """One axis of a picture.
+  """One axis of an image.
 
   Attributes:
-    length: LR pixels of the picture.
+    length: LR pixels of the image.
     window: of each window, more than `length` where it is padded.
     spans: one for each tile.
   """
@@ -65,7 +65,7 @@ class Axis:
 
   @property
   def padded(self) -> bool:
-    """Whether windows hold more than the picture."""
+    """Whether windows hold more than the image."""
     return self.window > self.length
 
   def flags(self, part: slice) -> np.ndarray:
@@ -76,7 +76,7 @@ class Axis:
 
   @property
   def valid(self) -> np.ndarray:
-    """The part of each window that is picture, as flags."""
+    """The part of each window that is image, as flags."""
     return self.flags(slice(self.length))
 
 
@@ -94,10 +94,10 @@ def cut(length: int, tile: int, halo: int, padded: bool) -> Axis:
   """An axis in tiles of equal length.
 
   Args:
-    length: of the picture, in LR pixels.
+    length: of the image, in LR pixels.
     tile: at most so many pixels a tile.
     halo: pixels that a window has on each side of its tile, except at the
-      picture's edge, where it is moved inwards.
+      image's edge, where it is moved inwards.
     padded: windows take one of a few lengths, `tile + 2 * halo` at most.
   """
   longest = tile + 2 * halo

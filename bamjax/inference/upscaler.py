@@ -1,4 +1,4 @@
-"""Super-resolution of pictures with a backbone and its variables."""
+"""Super-resolution of images with a backbone and its variables."""
 
 from collections.abc import Callable
 import dataclasses
@@ -18,19 +18,19 @@ from bamjax.inference import windows
 _SMALLEST_TILE = 64  # LR pixels
 # Most of a halo found by itself. What lies farther has next to no influence.
 _LARGEST_HALO = 64  # LR pixels
-# Pixels of an earlier picture's window in those of a picture that shares it.
+# Pixels of an earlier image's window in those of an image that shares it.
 _LARGER = 1.5
 # Values of full intensity.
 PEAKS = {"uint8": 255, "uint16": 65535}
 
 
 class NotFiniteError(UserError):
-  """A network gave NaN or infinite numbers, which are no picture."""
+  """A network gave NaN or infinite numbers, which are no image."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Turn:
-  """One of the eight symmetries of a picture: flipped or not, then turned."""
+  """One of the eight symmetries of an image: flipped or not, then turned."""
 
   flip: bool = False
   quarters: int = 0
@@ -60,14 +60,14 @@ _EIGHT = tuple(
 
 
 class Upscaler:
-  """A backbone with its variables, as a function of pictures.
+  """A backbone with its variables, as a function of images.
 
-  A picture that would not fit into memory is done in tiles, each with a halo
+  An image that would not fit into memory is done in tiles, each with a halo
   of neighbouring pixels that is cut off again; the output is the only array of
   its size. Where the halo holds the network's reach, tiles differ from the
-  whole picture by rounding alone, if the network does not pool over the whole
-  picture. Attentions that do (BAM, ACAM, CA, CCA, SE, CBAM, LA) are given the
-  whole picture's pools in every tile, gathered in `passes` passes before.
+  whole image by rounding alone, if the network does not pool over the whole
+  image. Attentions that do (BAM, ACAM, CA, CCA, SE, CBAM, LA) are given the
+  whole image's pools in every tile, gathered in `passes` passes before.
   """
 
   def __init__(
@@ -89,23 +89,23 @@ class Upscaler:
       module: a Linen backbone.
       variables: its variables, `{"params": …}`.
       self_ensemble: average the outputs of the eight flips and quarter turns
-        of each picture, turned back: the literature's "+" (Timofte et al. 2016,
+        of each image, turned back: the literature's "+" (Timofte et al. 2016,
         "Seven ways to improve example-based single image super resolution").
       tile: side of the tiles in LR pixels, their halo not counted, at most; 0
         never tiles, None tiles what would not fit into memory.
       halo: LR pixels that a tile sees on each side beyond its own. None is what
         the network reaches, 64 at most.
-      passes: over a tiled picture to gather what attentions pool, each but the
+      passes: over a tiled image to gather what attentions pool, each but the
         first with the pools that the one before found. As many as there are
         such attentions in a row make tiles equal the whole. 0: each tile pools
         over itself.
       memory: bytes that a pass may take, for `tile=None`; None is what the
         device has, or half of the machine's memory.
-      padded: pad pictures and windows, where that is exact, to one of a few
-        sizes, so that pictures of many sizes share compiled programs. Exact
+      padded: pad images and windows, where that is exact, to one of a few
+        sizes, so that images of many sizes share compiled programs. Exact
         for networks whose layers that look around are this library's.
-      shared: pad a picture, where that is exact, to the size of an earlier one
-        that is larger by half at most: pictures of nearly the same size share
+      shared: pad an image, where that is exact, to the size of an earlier one
+        that is larger by half at most: images of nearly the same size share
         a compiled program, and those of one size cost nothing more.
 
     Raises:
@@ -132,7 +132,7 @@ class Upscaler:
       self._pixels = memory / found.bytes_per_pixel
     self._padded = padded
     self._shared = shared
-    self._seen: set[tuple[int, int]] = set()  # windows of earlier pictures
+    self._seen: set[tuple[int, int]] = set()  # windows of earlier images
 
   @property
   def scale(self) -> int:
@@ -140,7 +140,7 @@ class Upscaler:
     return self._module.scale
 
   def tiles(self, height: int, width: int) -> int:
-    """Number of tiles that a picture of height × width LR pixels is done in."""
+    """Number of tiles that an image of height × width LR pixels is done in."""
     rows, columns = self._plan(height, width)
     return len(rows.spans) * len(columns.spans)
 
@@ -149,7 +149,7 @@ class Upscaler:
     image: np.ndarray,
     progress: Callable[[int, int], None] | None = None,
   ) -> np.ndarray:
-    """Upscales one picture or a batch of equal shapes.
+    """Upscales one image or a batch of equal shapes.
 
     Args:
       image: H×W×3 or N×H×W×3, uint8, uint16, or float RGB in [0, 1].
@@ -168,18 +168,14 @@ class Upscaler:
     """
     image = np.asarray(image)
     if image.ndim not in (3, 4) or image.shape[-1] != 3 or not image.size:
-      raise ValueError(
-        f"a picture is H×W×3 or N×H×W×3; got shape {image.shape}"
-      )
+      raise ValueError(f"an image is H×W×3 or N×H×W×3; got shape {image.shape}")
     integer = image.dtype.name in PEAKS
     if not integer and not np.issubdtype(image.dtype, np.floating):
-      raise ValueError(
-        f"a picture is uint8, uint16 or float; got {image.dtype}"
-      )
+      raise ValueError(f"an image is uint8, uint16 or float; got {image.dtype}")
     # A little beyond is what resizing leaves.
     if not integer and not -1 < image.min() <= image.max() < 2:
       raise ValueError(
-        "a picture of floats is in [0, 1]; this one is in"
+        "an image of floats is in [0, 1]; this one is in"
         f" [{image.min():g}, {image.max():g}]: divide 8 bits by 255"
       )
     sr = self._batch(
@@ -205,7 +201,7 @@ class Upscaler:
     )
 
   def _earlier(self, height, width) -> tuple[tiling.Axis, ...]:
-    """An earlier picture's window that holds this picture; () if none does."""
+    """An earlier image's window that holds this image; () if none does."""
     most = min(_LARGER * height * width, self._pixels)
     fitting = [
       (rows, columns)

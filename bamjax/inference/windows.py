@@ -1,9 +1,9 @@
-"""The compiled programs of inference: a network on one window of a picture.
+"""The compiled programs of inference: a network on one window of an image.
 
-A window may hold more than the picture: what lies outside is hidden from every
-convolution, which then sees the zeros that it would see at the picture's edge.
-And an attention that pools over the whole picture can be told what the whole
-picture has. Both by intercepting calls of `Conv` and `Pool`, so that backbones
+A window may hold more than the image: what lies outside is hidden from every
+convolution, which then sees the zeros that it would see at the image's edge.
+And an attention that pools over the whole image can be told what the whole
+image has. Both by intercepting calls of `Conv` and `Pool`, so that backbones
 know nothing of it.
 """
 
@@ -39,9 +39,9 @@ def super_resolve(
     module: a backbone.
     variables: its variables.
     lr: RGB in [0, 1], N×H×W×3.
-    valid: the part of the window that is picture; None is all of it. Outside,
-      lr repeats the picture's edge.
-    moments: the whole picture's; None takes those of the window.
+    valid: the part of the window that is image; None is all of it. Outside,
+      lr repeats the image's edge.
+    moments: the whole image's; None takes those of the window.
 
   Returns:
     N×sH×sW×3 float32, not clipped.
@@ -134,7 +134,7 @@ def _pooled(layer: Pool, moments: dict[str, jax.Array], dtype):
 
 
 def combine(parts: Iterable[tuple[int, Moments]]) -> Moments:
-  """Moments of a picture by those of its parts, each with its size in pixels.
+  """Moments of an image by those of its parts, each with its size in pixels.
 
   Exact but for rounding, in float64 (Chan et al. 1983, eq. 2.1).
   """

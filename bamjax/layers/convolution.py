@@ -188,7 +188,7 @@ def upsample_bilinear(x: jax.Array, factor: int) -> jax.Array:
 
   Pixels are squares whose corners stay, and the border's are repeated outwards
   (PyTorch's `align_corners=False`). By slices, where `jax.image.resize`
-  multiplies by a dense matrix that grows with the picture.
+  multiplies by a dense matrix that grows with the image.
   """
   n, h, w, c = x.shape
   if 0 in x.shape:

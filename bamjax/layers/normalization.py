@@ -11,12 +11,12 @@ DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 
 @dataclasses.dataclass(frozen=True)
 class Normalization:
-  """Maps pictures in [0, 1] to a backbone's input range and back.
+  """Maps images in [0, 1] to a backbone's input range and back.
 
-  Inside, a picture is gain·x − shift·mean, mean being DIV2K's in [0, 1].
+  Inside, an image is gain·x − shift·mean, mean being DIV2K's in [0, 1].
 
   Attributes:
-    gain: factor of the picture: 255 for networks fed [0, 255].
+    gain: factor of the image: 255 for networks fed [0, 255].
     shift: factor of the mean that is subtracted.
   """
 

@@ -1,4 +1,4 @@
-"""What attentions learn of the whole picture: means and maxima of channels."""
+"""What attentions learn of the whole image: means and maxima of channels."""
 
 from flax import linen as nn
 import jax
@@ -15,7 +15,7 @@ class Pool(nn.Module):
   """Pools over height and width: N×H×W×C to N×1×1×C, once a kind.
 
   A module without parameters, so that inference in tiles can find it, and put
-  the whole picture's values in the place of the tile's.
+  the whole image's values in the place of the tile's.
 
   Attributes:
     kinds: of `KINDS`: the mean (BAM paper, eq. 1), the maximum, and the

@@ -44,7 +44,7 @@ class DRLM(nn.Module):
   "drln",
   native="la",
   paper=Normalization(gain=1, shift=1),
-  # As released: pictures in [0, 255], but the mean of pictures in [0, 1].
+  # As released: images in [0, 255], but the mean of images in [0, 1].
   official=Normalization(gain=255, shift=1),
   fixed=24,
 )

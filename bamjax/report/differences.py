@@ -1,4 +1,4 @@
-"""Networks on a benchmark's pictures, and where on them they differ most."""
+"""Networks on a benchmark's images, and where on them they differ most."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -42,12 +42,12 @@ class Entry:
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-  """A picture and what was made of it; pictures are H×W×3 uint8.
+class ComparedImage:
+  """An image and what was made of it; images are H×W×3 uint8.
 
   Attributes:
-    name: of the picture.
-    lr: the low-resolution picture.
+    name: of the image.
+    lr: the low-resolution image.
     hr: the original, None where there is none.
     outputs: bicubic's, then each network's.
     scores: `psnr_y` and `ssim_y` of each output; None where there is no HR.
@@ -70,11 +70,11 @@ class Comparison:
     benchmark: its name.
     scale: upscaling factor.
     entries: what was compared.
-    names: of all pictures.
-    scores: of bicubic, then of each network, the scores of each picture; empty
+    names: of all images.
+    scores: of bicubic, then of each network, the scores of each image; empty
       where there is no HR.
-    shown: the pictures on which the networks differ most, these first.
-    left_out: names of the pictures that could not be used.
+    shown: the images on which the networks differ most, these first.
+    left_out: names of the images that could not be used.
   """
 
   benchmark: str
@@ -82,18 +82,18 @@ class Comparison:
   entries: Sequence[Entry]
   names: list[str]
   scores: list[list[Scores]]
-  shown: list[Picture]
+  shown: list[ComparedImage]
   left_out: Sequence[str] = ()
 
   def _rows(self) -> list[Scores]:
-    """Of each picture all scores, by name and number of the method."""
+    """Of each image all scores, by name and number of the method."""
     return [
       {f"{k} {i}": v for i, one in enumerate(found) for k, v in one.items()}
       for found in zip(*self.scores, strict=True)
     ]
 
   def equal(self) -> list[str]:
-    """Pictures that a method returns as HR is: not in its mean PSNR."""
+    """Images that a method returns as HR is: not in its mean PSNR."""
     rows = zip(self.names, zip(*self.scores, strict=True), strict=False)
     return [
       name
@@ -122,37 +122,37 @@ class Comparison:
 def compare(
   entries: Sequence[Entry], benchmark: Benchmark, count: int
 ) -> Comparison:
-  """Runs networks of one scale on all pictures, and keeps `count` of them.
+  """Runs networks of one scale on all images, and keeps `count` of them.
 
   Args:
     entries: the networks, of one scale.
-    benchmark: the pictures.
+    benchmark: the images.
     count: how many to keep, at most: those on which PSNR-Y differs most between
       the networks, or from bicubic where there is one network.
 
   Raises:
-    UserError: no picture can be used.
+    UserError: no image can be used.
   """
   scale = entries[0].network.scale
   names, kept, left_out = [], [], []
   scores = [[] for _ in range(len(entries) + 1)]
-  labels = scoring.labels(benchmark.pictures)
-  told = progress.each(benchmark.pictures, "picture", labels)
+  labels = scoring.labels(benchmark.images)
+  told = progress.each(benchmark.images, "image", labels)
   for file, label in zip(told, labels, strict=True):
     try:
-      picture = _run(entries, file, label, scale)
+      image = _run(entries, file, label, scale)
     except UserError as error:
       logging.warning("left out: %s: %s", label, error)
       left_out.append(label)
       continue
-    names.append(picture.name)
-    for rows, found in zip(scores, picture.scores or (), strict=False):
+    names.append(image.name)
+    for rows, found in zip(scores, image.scores or (), strict=False):
       rows.append(found)
-    kept.append(picture)
+    kept.append(image)
     kept = sorted(kept, key=lambda p: -p.spread)[:count]
   if not names:
     raise UserError(
-      f"none of the pictures of {benchmark.name} can be used; see the warnings"
+      f"none of the images of {benchmark.name} can be used; see the warnings"
       " above"
     )
   return Comparison(
@@ -160,7 +160,9 @@ def compare(
   )
 
 
-def _run(entries: Sequence[Entry], file: Any, name: str, scale: int) -> Picture:
+def _run(
+  entries: Sequence[Entry], file: Any, name: str, scale: int
+) -> ComparedImage:
   lr, hr = file.load()
   if hr is not None:
     lr, hr = MATLAB.degradation.pair(hr, lr, scale)
@@ -169,7 +171,7 @@ def _run(entries: Sequence[Entry], file: Any, name: str, scale: int) -> Picture:
   scores = None
   if hr is not None:
     scores = [MATLAB.score(sr, hr, scale) for sr in outputs]
-  return Picture(name, lr, hr, outputs, scores, _spread(outputs, scores))
+  return ComparedImage(name, lr, hr, outputs, scores, _spread(outputs, scores))
 
 
 def _spread(outputs: list[np.ndarray], scores: list[Scores] | None) -> float:
@@ -188,7 +190,7 @@ def luma(image: np.ndarray) -> np.ndarray:
 
 
 def difference(outputs: list[np.ndarray]) -> np.ndarray:
-  """H×W levels of luma between which the networks' pictures lie.
+  """H×W levels of luma between which the networks' images lie.
 
   Args:
     outputs: bicubic's, which counts only where there is one network, and each
@@ -202,7 +204,7 @@ def difference(outputs: list[np.ndarray]) -> np.ndarray:
 def crops(
   outputs: list[np.ndarray], count: int = CROPS
 ) -> list[tuple[int, int, int, int]]:
-  """Where the networks' pictures differ most.
+  """Where the networks' images differ most.
 
   Args:
     outputs: bicubic's and each network's, H×W×3 uint8.
@@ -210,7 +212,7 @@ def crops(
 
   Returns:
     Top, left, height and width of squares that do not overlap, the largest mean
-    squared difference in luma first. Their side is a quarter of the picture's
+    squared difference in luma first. Their side is a quarter of the image's
     shorter one, within `_SIDES`.
   """
   squares = difference(outputs).astype(np.float64) ** 2

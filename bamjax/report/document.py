@@ -28,12 +28,12 @@ def page(entries: Sequence[Entry], found: Sequence[Comparison]) -> str:
     entries: all networks that are compared.
     found: the comparisons.
   """
-  images, data = encode.Images(), []
-  sections = [(_title(each), _benchmark(images, data, each)) for each in found]
+  uris, data = encode.Uris(), []
+  sections = [(_title(each), _benchmark(uris, data, each)) for each in found]
   if curves_of_runs := _training(entries):
     sections.append(("Training", curves_of_runs))
   main = tag("main", *(part for _, part in sections))
-  payload = {"images": images.uris, "pictures": data}
+  payload = {"uris": uris.keyed, "images": data}
   # In a script, only "</" and "<!--" would end or change the text.
   text = json.dumps(payload, separators=(",", ":")).replace("<", "\\u003c")
   head = tag(
@@ -45,7 +45,7 @@ def page(entries: Sequence[Entry], found: Sequence[Comparison]) -> str:
   )
   body = tag(
     "body",
-    tag("noscript", tag("p", "The pictures of this page need JavaScript.")),
+    tag("noscript", tag("p", "The images of this page need JavaScript.")),
     _header(entries, [title for title, _ in sections]),
     main,
     _footer(),
@@ -95,10 +95,10 @@ def _header(entries: Sequence[Entry], titles: Sequence[str]) -> Markup:
   )
 
 
-def _benchmark(images, data, found: Comparison) -> Markup:
-  """A benchmark's scores and pictures."""
+def _benchmark(uris, data, found: Comparison) -> Markup:
+  """A benchmark's scores and images."""
   shown, total = len(found.shown), len(found.names)
-  many = "All pictures" if shown == total else f"{shown} of {total} pictures"
+  many = "All images" if shown == total else f"{shown} of {total} images"
   rival = (
     "the networks differ"
     if len(found.entries) > 1
@@ -111,10 +111,10 @@ def _benchmark(images, data, found: Comparison) -> Markup:
     tag(
       "p",
       f"{many} below, those first on which {rival} most. Crops are cut where"
-      f" {rival} most, and are lossless; whole pictures are compressed.",
+      f" {rival} most, and are lossless; whole images are compressed.",
       class_="note",
     ),
-    *(gallery.section(images, data, found, p) for p in found.shown),
+    *(gallery.section(uris, data, found, p) for p in found.shown),
     id=_anchor(_title(found)),
   )
 
@@ -123,7 +123,7 @@ def _scores(found: Comparison) -> Markup:
   """Mean scores, the best in bold."""
   means = found.means()
   if not means:
-    return tag("p", "Not scored: there are no HR pictures.", class_="note")
+    return tag("p", "Not scored: there are no HR images.", class_="note")
   texts = [(f"{m['psnr_y']:.2f}", f"{m['ssim_y']:.4f}") for m in means]
   best = [max(column, key=float) for column in zip(*texts, strict=True)]
   rows = []
@@ -156,7 +156,7 @@ def _scores(found: Comparison) -> Markup:
     "table",
     tag(
       "caption",
-      f"Mean of {len(found.names)} pictures, protocol {MATLAB.name}{equal}",
+      f"Mean of {len(found.names)} images, protocol {MATLAB.name}{equal}",
     ),
     tag("tr", *(tag("th", head, scope="col") for head in heads)),
     *rows,
@@ -167,7 +167,7 @@ def _scores(found: Comparison) -> Markup:
 def _difference(found: Comparison) -> Markup:
   """How sure the difference of two networks is; nothing where there are more.
 
-  Of the pictures whose PSNR is finite.
+  Of the images whose PSNR is finite.
   """
   values = np.array(
     [[s["psnr_y"] for s in rows] for rows in zip(*found.scores, strict=True)]
@@ -201,10 +201,10 @@ def _footer() -> Markup:
     "footer",
     tag(
       "p",
-      f"Made by bamjax {bamjax.__version__}. Whole pictures are compressed"
+      f"Made by bamjax {bamjax.__version__}. Whole images are compressed"
       f" (WebP, at most {encode.OVERVIEW} pixels on the longer side), and so"
       " are maps. Crops and their error maps are lossless. Scores are of the"
-      " pictures as computed: Y of YCbCr in 8 bits, a border of the scale left"
+      " images as computed: Y of YCbCr in 8 bits, a border of the scale left"
       " out.",
     ),
   )

@@ -1,4 +1,4 @@
-"""Pictures inside a page: data URIs, each once, and colours of maps."""
+"""Images inside a page: data URIs, each once, and colours of maps."""
 
 import base64
 import io
@@ -6,8 +6,8 @@ import io
 import numpy as np
 from PIL import Image
 
-OVERVIEW = 1024  # longer side of a whole picture, in pixels, at most
-_QUALITY = 88  # of WebP, for whole pictures
+OVERVIEW = 1024  # longer side of a whole image, in pixels, at most
+_QUALITY = 88  # of WebP, for whole images
 _MAP_QUALITY = 75
 
 # Anchors of matplotlib's colour maps (CC0): in order of lightness, and told
@@ -44,11 +44,11 @@ def shrink(image: np.ndarray, side: int) -> np.ndarray:
   return np.asarray(Image.fromarray(image).resize(size, Image.BOX))
 
 
-class Images:
-  """The pictures of a page, by short keys."""
+class Uris:
+  """The images of a page, by short keys."""
 
   def __init__(self):
-    self.uris: dict[str, str] = {}
+    self.keyed: dict[str, str] = {}
 
   def lossless(self, image: np.ndarray) -> str:
     """Adds H×W×3 uint8, exactly; returns its key."""
@@ -66,6 +66,6 @@ class Images:
     file = io.BytesIO()
     Image.fromarray(image).save(file, "WEBP", **options)
     text = base64.b64encode(file.getvalue()).decode()
-    key = f"i{len(self.uris)}"
-    self.uris[key] = f"data:image/webp;base64,{text}"
+    key = f"i{len(self.keyed)}"
+    self.keyed[key] = f"data:image/webp;base64,{text}"
     return key

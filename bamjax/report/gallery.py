@@ -1,4 +1,4 @@
-"""One picture of the page: divider, crops, errors, attention."""
+"""One image of the page: divider, crops, errors, attention."""
 
 import numpy as np
 
@@ -11,51 +11,51 @@ from bamjax.report.markup import tag
 
 
 def section(
-  images: encode.Images,
+  uris: encode.Uris,
   data: list[dict],
   found: differences.Comparison,
-  picture: differences.Picture,
+  shown: differences.ComparedImage,
 ) -> Markup:
-  """A picture's part of the page.
+  """An image's part of the page.
 
   Args:
-    images: gets the pictures.
-    data: gets what the page's script needs of this picture: `methods`, each
+    uris: gets the images.
+    data: gets what the page's script needs of this shown: `methods`, each
       with `label`, `score`, and the keys of its `views` and of their `errors`:
-      the whole picture, then the crops.
-    found: the comparison that the picture is of.
-    picture: what is shown.
+      the whole shown, then the crops.
+    found: the comparison that the image is of.
+    shown: what is shown.
   """
-  boxes = differences.crops(picture.outputs)
+  boxes = differences.crops(shown.outputs)
   names = ["bicubic", *(entry.label for entry in found.entries)]
-  methods = _methods(images, picture, boxes, names)
+  methods = _methods(uris, shown, boxes, names)
   data.append({"methods": methods})
   first = len(methods) - len(found.entries)
   colours = [None] * first + [entry.colour for entry in found.entries]
-  height, width = picture.outputs[0].shape[:2]
+  height, width = shown.outputs[0].shape[:2]
   parts = [
-    tag("h3", picture.name, tag("small", f" {width}×{height}")),
+    tag("h3", shown.name, tag("small", f" {width}×{height}")),
     _controls(methods, boxes, first),
     _stage(boxes, height, width),
     _panels(methods, colours),
   ]
   for entry, method in zip(found.entries, methods[first:], strict=True):
     whole = method["views"][0]
-    figures = maps.figures(images, entry, picture.lr, whole)
+    figures = maps.figures(uris, entry, shown.lr, whole)
     if figures is not None:
       mark = tag("span", class_=f"swatch n{entry.colour}")
       summary = tag("summary", "Attention in ", mark, entry.label)
       parts.append(tag("details", summary, figures, class_="attention"))
-  return tag("article", *parts, class_="picture", data_index=len(data) - 1)
+  return tag("article", *parts, class_="image", data_index=len(data) - 1)
 
 
-def _methods(images, picture, boxes, names) -> list[dict]:
+def _methods(uris, shown, boxes, names) -> list[dict]:
   """What can be looked at, HR first where there is one."""
-  scores = picture.scores or [None] * len(names)
-  rows = list(zip(names, picture.outputs, scores, strict=True))
-  if picture.hr is not None:
-    rows.insert(0, ("HR", picture.hr, None))
-  reference = None if picture.hr is None else differences.luma(picture.hr)
+  scores = shown.scores or [None] * len(names)
+  rows = list(zip(names, shown.outputs, scores, strict=True))
+  if shown.hr is not None:
+    rows.insert(0, ("HR", shown.hr, None))
+  reference = None if shown.hr is None else differences.luma(shown.hr)
   errors, peak = {}, None
   if reference is not None:
     errors = {
@@ -71,11 +71,11 @@ def _methods(images, picture, boxes, names) -> list[dict]:
     if scored is not None:
       text = tables.pair(scored["psnr_y"], scored["ssim_y"])
       method["score"] = text.replace("/", " dB / ")
-    method["views"] = _views(images, image, boxes)
+    method["views"] = _views(uris, image, boxes)
     if name in errors:
       method["peak"] = peak
       mapped = encode.colourise(errors[name], 0, peak, "inferno")
-      method["errors"] = _views(images, mapped, boxes)
+      method["errors"] = _views(uris, mapped, boxes)
       method["cropErrors"] = [
         f"{np.sqrt(np.mean(_cut(errors[name], box) ** 2)):.2f}" for box in boxes
       ]
@@ -88,10 +88,10 @@ def _cut(image, box):
   return image[top : top + height, left : left + width]
 
 
-def _views(images, image, boxes) -> list[str]:
-  """Keys of the whole picture and of its crops."""
-  whole = images.whole(image)
-  return [whole, *(images.lossless(_cut(image, box)) for box in boxes)]
+def _views(uris, image, boxes) -> list[str]:
+  """Keys of the whole image and of its crops."""
+  whole = uris.whole(image)
+  return [whole, *(uris.lossless(_cut(image, box)) for box in boxes)]
 
 
 def _controls(methods, boxes, first) -> Markup:
@@ -134,7 +134,7 @@ def _controls(methods, boxes, first) -> Markup:
 
 
 def _stage(boxes, height, width) -> Markup:
-  """Two pictures with a divider, and where the crops lie."""
+  """Two images with a divider, and where the crops lie."""
   marks = [
     tag(
       "div",
@@ -168,7 +168,7 @@ def _stage(boxes, height, width) -> Markup:
       step=0.5,
       value=50,
       class_="split",
-      aria_label="Divider between the left and the right picture",
+      aria_label="Divider between the left and the right image",
     ),
     class_="stage",
     data_width=width,

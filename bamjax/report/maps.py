@@ -1,4 +1,4 @@
-"""Attention weights as figures: maps over the picture, bars of channels."""
+"""Attention weights as figures: maps over the image, bars of channels."""
 
 import numpy as np
 
@@ -15,33 +15,32 @@ _SIDES = (320, 128)  # longer side of a map: where they are few, or many
 
 
 def figures(
-  images: encode.Images, entry: Entry, lr: np.ndarray, picture: str
+  uris: encode.Uris, entry: Entry, lr: np.ndarray, image: str
 ) -> Markup | None:
   """What a network's attentions weigh; None where it has none.
 
   Args:
-    images: of the page.
+    uris: of the page.
     entry: the network.
     lr: H×W×3 uint8.
-    picture: key of the picture that lies under the maps.
+    image: key of the image that lies under the maps.
   """
   network = entry.network
   if network.attn == "none":
     return None
   if entry.upscaler.tiles(*lr.shape[:2]) > 1:
-    return tag("p", "Not shown: the picture is done in tiles.")
+    return tag("p", "Not shown: the image is done in tiles.")
   maps = attention_maps(network.module, network.variables, lr)
   side = _SIDES[len(maps) > _FEW]
   found = [
-    _figure(images, path, weights, side, picture)
-    for path, weights in maps.items()
+    _figure(uris, path, weights, side, image) for path, weights in maps.items()
   ]
   grid = tag("div", *found, class_="maps" + (" many" * (len(maps) > _FEW)))
   kinds = {kind for weights in maps.values() for kind in weights}
   tools, texts = [], []
   if kinds - {"channel_weights"}:
     mix = tag("input", type="range", min=0, max=100, value=80, class_="mix")
-    tools = [tag("label", "Map over picture ", mix), _legend()]
+    tools = [tag("label", "Map over image ", mix), _legend()]
   if "channel_weights" in kinds:
     texts.append("Bars: the channels' weights from 0 to 1, dashed at ½.")
   note = tag("p", *texts, class_="note") if texts else ""
@@ -61,7 +60,7 @@ def _legend() -> Markup:
   )
 
 
-def _figure(images, path, weights, side, picture) -> Markup:
+def _figure(uris, path, weights, side, image) -> Markup:
   """One attention: its map, if it has one, and its channels."""
   parts, texts = [], []
   for kind, array in weights.items():
@@ -77,11 +76,11 @@ def _figure(images, path, weights, side, picture) -> Markup:
       # Borders, where the conv sees zeros, would take most of the colours.
       low, high = np.quantile(plane, _QUANTILES)
       colours = encode.colourise(plane, low, high, "viridis")
-      key = images.map(colours, side)
+      key = uris.map(colours, side)
       alt = f"{path}: {text}, bright where the weight is high"
       over = tag(
         "div",
-        tag("img", data_key=picture, alt=""),
+        tag("img", data_key=image, alt=""),
         tag("img", data_key=key, alt=alt, class_="over"),
         class_="overlay",
         style=f"aspect-ratio:{plane.shape[1]}/{plane.shape[0]}",

@@ -85,7 +85,7 @@ def build_model(config: ml_collections.ConfigDict) -> nn.Module:
 
 
 def make_source(config: ml_collections.ConfigDict) -> sources.Source:
-  """The pictures that a configuration names.
+  """The images that a configuration names.
 
   Raises:
     UserError: they are not to be had.
@@ -158,7 +158,7 @@ def check(config: ml_collections.ConfigDict) -> None:
       raise UserError(f"{name} must be at least 1; got {_get(config, name)}")
   for name in (
     "data.steps_per_dispatch",
-    "data.max_val_pictures",
+    "data.max_val_images",
     "optim.clip_norm",
     "optim.warmup_steps",
   ):
@@ -251,11 +251,19 @@ def load(path: Path) -> ml_collections.ConfigDict:
       f"{path} is no run's configuration: it lacks {', '.join(sorted(lacks))}"
     )
   found.pop("version", None)
+  _rename(found)
   try:
     whole = _complete(found, defaults.get_config().to_dict())
     return ml_collections.ConfigDict(whole)
   except ValueError as error:
     raise UserError(f"{path} cannot be read: {error}") from None
+
+
+def _rename(found: dict[str, Any]) -> None:
+  """Gives fields of older versions their names of today."""
+  data = found.get("data")
+  if isinstance(data, dict) and "max_val_pictures" in data:
+    data["max_val_images"] = data.pop("max_val_pictures")
 
 
 def _complete(found: Any, default: dict, prefix: str = "") -> dict[str, Any]:

@@ -28,14 +28,14 @@ def get_config() -> ml_collections.ConfigDict:
   c.data.val_dir = ""  # folder only; empty: some of data_dir is held out
   c.data.manual_dir = ""  # div2k only: a folder of zips already downloaded
   c.data.patch = 64  # side of the LR patches
-  # "tfdata" cuts patches on the host; "resident" keeps the pictures on the
+  # "tfdata" cuts patches on the host; "resident" keeps the images on the
   # device and cuts them there: the same samples, and no work for the host.
   c.data.mode = "tfdata"
   c.data.steps_per_dispatch = 0  # resident only; 0: 1 on a CPU, else 50
-  # Decoded pictures stay in memory where they fit, else in a file beside the
+  # Decoded images stay in memory where they fit, else in a file beside the
   # run. A folder here keeps them in a file there, which runs share.
   c.data.cache_dir = ""
-  c.data.max_val_pictures = 20  # validated on during training; 0: all
+  c.data.max_val_images = 20  # validated on during training; 0: all
 
   # Optimisation.
   c.seed = 0

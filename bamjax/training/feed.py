@@ -31,7 +31,7 @@ def make_advance(
     the most steps that one call should be asked for.
 
   Raises:
-    UserError: the pictures do not fit on the device.
+    UserError: the images do not fit on the device.
   """
   step = functools.partial(
     train_step,

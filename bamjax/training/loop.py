@@ -67,13 +67,13 @@ def train_and_evaluate(
 
   Returns:
     What summary.json holds: a row of results (`bamjax.evaluation.results`) of
-    the best checkpoint on the validation pictures, with the run's `steps`. None
+    the best checkpoint on the validation images, with the run's `steps`. None
     on all processes but the first. Of a run that had finished before, what it
     wrote then.
 
   Raises:
     UserError: the configuration, the data or the folder is at fault, the run
-      has validated on other pictures, or the loss stopped being finite.
+      has validated on other images, or the loss stopped being finite.
     SystemExit: a signal ended the run, after a checkpoint: 128 + its number.
 
   Where one of several processes is lost, the others exit (`watch`).
@@ -115,7 +115,7 @@ def _train_and_evaluate(config, run_dir: Path) -> dict | None:
           state, parallel.replicate(params), ema=state.ema is not None
         )
       validation = Validation(
-        source.val, config.scale, config.data.max_val_pictures
+        source.val, config.scale, config.data.max_val_images
       )
       if start:
         distributed.on_primary(
@@ -175,11 +175,11 @@ def _finished(run_dir: Path, config) -> tuple[bool, dict | None]:
   return bool(there), summary
 
 
-def _score(config, module, params, step, pictures) -> results.Row:
+def _score(config, module, params, step, images) -> results.Row:
   """The row of one checkpoint, apart from where the run lies."""
   variables = {"params": params}
   found = scoring.evaluate(
-    Upscaler(module, variables, shared=True), pictures, config.scale
+    Upscaler(module, variables, shared=True), images, config.scale
   )
   network = Network(
     "", *identify(module), config.scale, module, variables, step
@@ -197,16 +197,14 @@ def _score(config, module, params, step, pictures) -> results.Row:
 class _Run:
   """What does not change while a run trains."""
 
-  def __init__(
-    self, config, run_dir, module, pictures, validation, checkpoints
-  ):
+  def __init__(self, config, run_dir, module, images, validation, checkpoints):
     self._config = config
     self._run_dir = run_dir
     self._module = module
     self._checkpoints = checkpoints
     self._schedule = make_schedule(config.optim, config.steps)
     decoded = cache.decode(
-      pictures,
+      images,
       cache_dir=config.data.cache_dir or None,
       spill_dir=run_dir / "cache",
     )
@@ -254,7 +252,7 @@ class _Run:
     return (
       f"{device} ×{jax.device_count()}: {' '.join(identify(self._module))}"
       f" ×{config.scale}, {count:,} parameters; trains on"
-      f" {len(decoded.names)} pictures ({len(self._store.places)} crops),"
+      f" {len(decoded.names)} images ({len(self._store.places)} crops),"
       f" validates on {len(names)}{'' if kept else ' held out'}:"
       f" {run_data.abbreviate(names)}"
     )

@@ -129,13 +129,13 @@ def parallelize_resident(
   batch_size: int,
   patch: int,
 ) -> Advance:
-  """Compiles steps that cut their own batches from pictures on the device.
+  """Compiles steps that cut their own batches from images on the device.
 
   Args:
     step: maps (state, batch, axis_name=…) to the next state.
-    data: the pictures, which every device gets a copy of.
+    data: the images, which every device gets a copy of.
     kind: as in `parallelize`. Several processes have "jit" whatever it says,
-      since `pmap` would copy the pictures at every call there.
+      since `pmap` would copy the images at every call there.
     seed: of order, places and turns.
     batch_size: global batch.
     patch: side of the LR patches.

@@ -200,7 +200,7 @@ def _described(config: ml_collections.ConfigDict, module) -> TrainState:
 
 
 class Logs:
-  """metrics.jsonl, and TensorBoard's scalars and pictures, of a run.
+  """metrics.jsonl, and TensorBoard's scalars and images, of a run.
 
   Rows hold what was computed and no wall-clock time, so that a resumed run's
   file equals that of an uninterrupted one.
@@ -224,9 +224,9 @@ class Logs:
       if math.isfinite(value):
         self._board.add_scalar(name, value, step)
 
-  def show(self, step: int, name: str, picture: np.ndarray) -> None:
-    """Shows a picture, H×W×3 uint8, in TensorBoard."""
-    self._board.add_image(name, picture, step, dataformats="HWC")
+  def show(self, step: int, name: str, image: np.ndarray) -> None:
+    """Shows an image, H×W×3 uint8, in TensorBoard."""
+    self._board.add_image(name, image, step, dataformats="HWC")
 
   def close(self) -> None:
     """Flushes TensorBoard's file, as far as the disk has room."""
@@ -262,7 +262,7 @@ class NoLogs:
   def write(self, step: int, **scalars: float) -> None:
     """Writes nothing."""
 
-  def show(self, step: int, name: str, picture: np.ndarray) -> None:
+  def show(self, step: int, name: str, image: np.ndarray) -> None:
     """Shows nothing."""
 
   def close(self) -> None:

@@ -60,7 +60,7 @@ def create_state(
   Raises:
     UserError: the backbone's hyper-parameters do not fit together.
   """
-  # Parameters do not depend on the picture's size; a small one is cheap.
+  # Parameters do not depend on the image's size; a small one is cheap.
   side = min(patch, 16)
   example = jnp.zeros((1, side, side, 3), jnp.float32)
   # A network's many random draws would take XLA's full optimisation tens of

@@ -35,7 +35,7 @@ def train_step(
   """
 
   def loss_fn(params, part):
-    # Pictures travel as bytes, a quarter of float32's traffic, and become
+    # Images travel as bytes, a quarter of float32's traffic, and become
     # [0, 1] on the device.
     lr, hr = (part[k].astype(jnp.float32) / 255 for k in ("lr", "hr"))
     sr = state.apply_fn({"params": params}, lr)

@@ -28,7 +28,7 @@ _Vector = tuple[float, ...]
 class Affine(Normalization):
   """A normalization whose mean-shift layers were trained along.
 
-  Inside, a picture is matrix_in·(gain·x) + offset_in.
+  Inside, an image is matrix_in·(gain·x) + offset_in.
 
   Attributes:
     matrix_in: 3×3, output × input channel.

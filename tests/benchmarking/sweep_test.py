@@ -136,7 +136,7 @@ def test_training_steps_lower_the_loss_and_count_as_one(monkeypatch):
   assert row["macs_per_s"] == 6 * row["macs"] * row["fps_median"]
 
 
-def test_frames_are_pictures_that_differ():
+def test_frames_are_images_that_differ():
   frames = compiled.frames(plan(batch_size=3), 8)
   assert len(frames) == compiled.POOL
   assert frames[0].shape == (3, 8, 8, 3) and frames[0].dtype == np.uint8

@@ -28,5 +28,5 @@ def test_fps_is_frames_over_total_time():
   assert got["ms_p90"] == pytest.approx(480)
 
 
-def test_a_batch_counts_its_pictures():
-  assert timing.summarize([[0.5]], pictures=4)["fps"] == pytest.approx(8)
+def test_a_batch_counts_its_images():
+  assert timing.summarize([[0.5]], images=4)["fps"] == pytest.approx(8)

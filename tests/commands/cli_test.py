@@ -11,7 +11,7 @@ import os
 import sys
 
 from absl import flags
-from bamjax import cli
+from bamjax.commands import cli
 from bamjax.errors import UserError
 
 flags.DEFINE_string("fail", None, "how to fail")

@@ -105,7 +105,7 @@ def test_self_ensemble_gains(tmp_path):
 
 
 @needs_shared
-def test_two_files_are_compared_picture_by_picture(tmp_path, capsys):
+def test_two_files_are_compared_image_by_image(tmp_path, capsys):
   a, b = (str(WEIGHTS / f"{n}_x4.safetensors") for n in ("imdn", "pan"))
   rows = run(tmp_path, compare=[a, b], benchmarks=[str(SET5)])
   (found,) = json.loads((tmp_path / "comparison.json").read_text())
@@ -122,20 +122,20 @@ def test_two_files_are_compared_picture_by_picture(tmp_path, capsys):
   assert "95 % confidence interval" in capsys.readouterr().out
 
 
-def lay(folder, **pictures):
+def lay(folder, **images):
   folder.mkdir(parents=True, exist_ok=True)
-  for name, array in pictures.items():
+  for name, array in images.items():
     Image.fromarray(array).save(folder / f"{name}.png")
   return folder
 
 
 def smooth(height, width, seed=0):
   small = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
-  picture = Image.fromarray(small).resize((width, height), Image.BICUBIC)
-  return np.asarray(picture)
+  image = Image.fromarray(small).resize((width, height), Image.BICUBIC)
+  return np.asarray(image)
 
 
-def test_a_run_is_scored_on_its_own_pictures(finished_run, tmp_path):
+def test_a_run_is_scored_on_its_own_images(finished_run, tmp_path):
   (row,) = run(tmp_path, run_dir=[str(finished_run)])
   summary = json.loads((finished_run / "summary.json").read_text())
   assert row["benchmark"] == "folder validation"
@@ -143,7 +143,7 @@ def test_a_run_is_scored_on_its_own_pictures(finished_run, tmp_path):
   assert (row["model"], row["attn"], row["step"]) == ("pan", "bam", 2)
 
 
-def test_pictures_are_saved(finished_run, tmp_path):
+def test_images_are_saved(finished_run, tmp_path):
   folder = lay(tmp_path / "mine", one=smooth(41, 50))
   run(
     tmp_path / "out",
@@ -185,16 +185,16 @@ def test_networks_of_one_title_and_sets_of_one_name_are_kept_apart(
   assert [each["psnr_y"]["difference"] for each in found] == [0, 0]
 
 
-def test_gray_pictures_are_scored_as_rgb(finished_run, tmp_path):
+def test_gray_images_are_scored_as_rgb(finished_run, tmp_path):
   gray = smooth(40, 50)[..., 0]
   rgb = np.repeat(gray[..., None], 3, axis=2)
   first, second = (
     run(
       tmp_path / name,
       run_dir=[str(finished_run)],
-      benchmarks=[str(lay(tmp_path / "pictures" / name, one=picture))],
+      benchmarks=[str(lay(tmp_path / "images" / name, one=image))],
     )[0]
-    for name, picture in (("gray", gray), ("rgb", rgb))
+    for name, image in (("gray", gray), ("rgb", rgb))
   )
   assert first["psnr_y"] == second["psnr_y"]
 
@@ -214,9 +214,9 @@ def test_lr_alone_is_upscaled_and_not_scored(finished_run, tmp_path, capsys):
   assert rgb.read_rgb(path).shape == (40, 60, 3)
 
 
-def test_bad_pictures_are_left_out(finished_run, tmp_path, caplog):
+def test_bad_images_are_left_out(finished_run, tmp_path, caplog):
   folder = lay(tmp_path / "mixed", good=smooth(40, 50), tiny=smooth(8, 8))
-  (folder / "text.png").write_text("no picture")
+  (folder / "text.png").write_text("no image")
   empty = tmp_path / "empty"
   empty.mkdir()
   status = evaluate.run(

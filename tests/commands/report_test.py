@@ -30,13 +30,13 @@ class Addresses(HTMLParser):
     assert name not in ("link", "iframe", "base")
 
 
-def test_a_run_is_shown_on_its_own_pictures(finished_run, tmp_path, capsys):
+def test_a_run_is_shown_on_its_own_images(finished_run, tmp_path, capsys):
   text = run(tmp_path / "new" / "page.html", run_dir=[str(finished_run)])
   assert "folder validation ×2" in text and "pan bam ×2" in text
   assert "Training loss" in text and "up_0_attention" in text
   # The run is one network: its gain over bicubic, and no interval.
   assert "differs from bicubic" in text and "confidence" not in text
-  assert "2 pictures, 2 shown" in capsys.readouterr().out
+  assert "2 images, 2 shown" in capsys.readouterr().out
   parser = Addresses()
   parser.feed(text)
   assert parser.found and all(a.startswith("#") for a in parser.found)
@@ -44,16 +44,16 @@ def test_a_run_is_shown_on_its_own_pictures(finished_run, tmp_path, capsys):
   assert "url(" not in style and "@import" not in style
 
 
-def test_no_more_pictures_than_asked_for(finished_run, tmp_path):
-  text = run(tmp_path / "page.html", run_dir=[str(finished_run)], pictures=1)
-  assert text.count("<article") == 1 and "1 of 2 pictures below" in text
+def test_no_more_images_than_asked_for(finished_run, tmp_path):
+  text = run(tmp_path / "page.html", run_dir=[str(finished_run)], images=1)
+  assert text.count("<article") == 1 and "1 of 2 images below" in text
 
 
 def test_lr_alone_has_neither_scores_nor_errors(finished_run, tmp_path):
   folder = tmp_path / "real" / "LR"
   folder.mkdir(parents=True)
-  picture = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
-  Image.fromarray(picture).save(folder / "<one>.png")
+  image = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
+  Image.fromarray(image).save(folder / "<one>.png")
   text = run(
     tmp_path / "page.html",
     run_dir=[str(finished_run)],
@@ -80,7 +80,7 @@ def test_no_two_networks_have_one_name():
   ("options", "message"),
   [
     ({}, "no network named"),
-    ({"run_dir": ["RUN"], "pictures": 0}, "--pictures must be at least 1"),
+    ({"run_dir": ["RUN"], "images": 0}, "--images must be at least 1"),
     ({"run_dir": ["RUN"], "benchmarks": ["absent"]}, "there is no folder"),
     ({"run_dir": ["RUN"], "tile": -1}, "--tile"),
     ({"run_dir": ["RUN"], "scale": ["3"]}, "a run of scale 2, not 3"),
@@ -98,15 +98,15 @@ def test_mistakes(finished_run, tmp_path, options, message):
 
 
 def test_the_page_is_written_over_nothing_that_it_shows(finished_run, tmp_path):
-  picture = tmp_path / "pictures" / "one.png"
-  picture.parent.mkdir()
-  Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(picture)
+  image = tmp_path / "images" / "one.png"
+  image.parent.mkdir()
+  Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(image)
   link = tmp_path / "page.html"
-  link.hardlink_to(picture)
+  link.hardlink_to(image)
   for output, read in (
     (finished_run / "config.json", None),
-    (picture.parent / ".." / "pictures" / "one.png", picture.parent),
-    (link, picture.parent),
+    (image.parent / ".." / "images" / "one.png", image.parent),
+    (link, image.parent),
   ):
     before = output.read_bytes()
     with pytest.raises(UserError, match="which is read; give another --output"):

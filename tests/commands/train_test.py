@@ -192,14 +192,12 @@ def test_a_run_folder_of_another_model_is_left_alone(
   assert (finished[0] / "config.json").read_text() == before
 
 
-def test_bad_pictures_among_good_ones_are_warned_of(
-  photographs, start, tmp_path
-):
+def test_bad_images_among_good_ones_are_warned_of(photographs, start, tmp_path):
   folder = tmp_path / "mixed"
   shutil.copytree(photographs, folder)
   data = (folder / "coffee.png").read_bytes()
   (folder / "cut.png").write_bytes(data[: len(data) // 2])
-  (folder / "text.png").write_text("no picture")
+  (folder / "text.png").write_text("no image")
   Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(folder / "small.png")
   gray = skimage.data.camera()[:96, :96]
   Image.fromarray(gray).save(folder / "gray.png")
@@ -215,12 +213,10 @@ def test_bad_pictures_among_good_ones_are_warned_of(
   assert "gray" not in err and "rgba" not in err
 
 
-def test_a_folder_of_bad_pictures_only_is_an_error(
-  start, photographs, tmp_path
-):
+def test_a_folder_of_bad_images_only_is_an_error(start, photographs, tmp_path):
   folder = tmp_path / "bad"
   folder.mkdir()
-  (folder / "text.png").write_text("no picture")
+  (folder / "text.png").write_text("no image")
   flags = tiny_run(folder, tmp_path / "run", 8)
   flags.append(f"--val_dir={photographs}")
-  refused(start(*flags), "no picture to train on is left")
+  refused(start(*flags), "no image to train on is left")

@@ -34,7 +34,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path):
-  """Pictures of several kinds."""
+  """Images of several kinds."""
   folder = tmp_path / "in"
   folder.mkdir()
   rgb = Image.fromarray(RGB)
@@ -46,7 +46,7 @@ def folder(tmp_path):
   rgba.putalpha(alpha)
   rgba.save(folder / "rgba.webp", lossless=True)
   deep = RGB.astype(np.uint16) * 257
-  image_file.write(folder / "deep.png", image_file.Picture(deep))
+  image_file.write(folder / "deep.png", image_file.ImageData(deep))
   rgb.crop((0, 0, 17, 9)).save(folder / "small.bmp")
   return folder
 
@@ -69,11 +69,11 @@ def test_a_folder_of_all_kinds(folder, weights, tmp_path, capsys):
     *("rgb_x2.png", "photo_x2.JPG", "gray_x2.png", "rgba_x2.webp"),
     *("deep_x2.png", "small_x2.bmp"),
   }
-  for name, picture in made.items():
+  for name, image in made.items():
     size = (18, 34) if name == "small_x2.bmp" else (42, 60)
-    assert picture.color.shape[:2] == size
-    assert picture.gray == (name == "gray_x2.png")
-    assert (picture.alpha is not None) == (name == "rgba_x2.webp")
+    assert image.color.shape[:2] == size
+    assert image.gray == (name == "gray_x2.png")
+    assert (image.alpha is not None) == (name == "rgba_x2.webp")
   # As the library has it.
   network = bamjax.load_weights(weights)
   expected = bamjax.Upscaler(*network)(RGB)
@@ -96,12 +96,12 @@ def test_a_folder_of_all_kinds(folder, weights, tmp_path, capsys):
 def test_alpha_is_upscaled_by_the_network(weights):
   upscaler = bamjax.Upscaler(*bamjax.load_weights(weights))
   alpha = RGB[..., 1]
-  larger = command.upscale_picture(upscaler, image_file.Picture(RGB, alpha))
+  larger = command.upscale_image(upscaler, image_file.ImageData(RGB, alpha))
   three = np.repeat(alpha[..., None], 3, axis=2)
   want = upscaler(three).mean(-1)
   np.testing.assert_allclose(larger.alpha, want, atol=1)
   flat = np.full(alpha.shape, 77, np.uint8)
-  larger = command.upscale_picture(upscaler, image_file.Picture(RGB, flat))
+  larger = command.upscale_image(upscaler, image_file.ImageData(RGB, flat))
   assert (larger.alpha == 77).all()
 
 
@@ -118,7 +118,7 @@ def test_color_under_transparency_does_not_tinge_the_rim(under):
   def upscaler(image, progress=None):
     return resize.upscale(image, 2)
 
-  larger = command.upscale_picture(upscaler, image_file.Picture(color, alpha))
+  larger = command.upscale_image(upscaler, image_file.ImageData(color, alpha))
   # Bicubic of color that is multiplied by alpha, and of alpha.
   share = (alpha[..., None] / 255).astype(np.float32)
   color_share = resize.upscale(color / 255 * share, 2)
@@ -126,8 +126,8 @@ def test_color_under_transparency_does_not_tinge_the_rim(under):
   seen = larger.alpha > 32
   assert np.abs(larger.color - want)[seen].max() < 6
   # All of it hidden: it stays.
-  none = image_file.Picture(color, np.zeros_like(alpha))
-  same = command.upscale_picture(upscaler, none).color
+  none = image_file.ImageData(color, np.zeros_like(alpha))
+  same = command.upscale_image(upscaler, none).color
   np.testing.assert_array_equal(same, upscaler(color))
 
 
@@ -158,7 +158,7 @@ def test_names_are_made_as_asked(folder, weights, tmp_path, monkeypatch):
   assert (tmp_path / "o" / "gray.png").exists()
 
 
-def test_tiles_make_the_same_picture(folder, weights, tmp_path):
+def test_tiles_make_the_same_image(folder, weights, tmp_path):
   upscale([folder / "rgb.png"], weights, tmp_path / "a.png")
   upscale([folder / "rgb.png"], weights, tmp_path / "b.png", tile="8")
   a, b = (
@@ -209,7 +209,7 @@ def test_mistakes_are_told_before_anything_is_written(
   Image.fromarray(RGB).save(folder / "sub" / "rgb.png")
   (tmp_path / "empty").mkdir()
   for inputs, options, text in (
-    ([], {}, "no picture named"),
+    ([], {}, "no image named"),
     (["", rgb], {}, "an input's name is empty"),
     ([rgb], {"output": ""}, "--output is empty"),
     ([rgb], {"suffix": "/../../b"}, "--suffix is a part of names"),
@@ -218,7 +218,7 @@ def test_mistakes_are_told_before_anything_is_written(
     (["absent.png"], {}, "there is no file absent.png"),
     (["absent*.png", rgb], {}, "no file, folder or match of absent"),
     (["a" * 300 + ".png"], {}, "File name too long"),
-    ([tmp_path / "empty"], {}, "holds no picture"),
+    ([tmp_path / "empty"], {}, "holds no image"),
     ([rgb], {"tile": "big"}, "--tile is auto or a number"),
     ([rgb], {"ext": "gif"}, "unknown --ext 'gif'"),
     ([rgb], {"dtype": "int8"}, "unknown dtype"),
@@ -256,7 +256,7 @@ def test_results_are_written_over_or_skipped(folder, weights, tmp_path, capsys):
   old.write_text("old")
   options = {"output": f"{old.parent}/", "skip_existing": True}
   assert upscale(inputs, weights, **options) == 0
-  assert "1 of 2 pictures have a result: skipped" in capsys.readouterr().out
+  assert "1 of 2 images have a result: skipped" in capsys.readouterr().out
   assert old.read_text() == "old"
   assert size(old.with_name("gray_x2.png")) == (60, 42)
   assert upscale(inputs[:1], weights, old.parent) == 0
@@ -279,8 +279,8 @@ def test_results_among_the_inputs_are_written_over_by_none(
   (folder / "rgb_x2_x2.png").write_text("old")
   assert upscale([folder], weights, folder, skip_existing=True) == 0
   told = capsys.readouterr().out
-  assert "2 of 4 pictures are results of others: passed over" in told
-  assert "1 of 2 pictures have a result: skipped" in told
+  assert "2 of 4 images are results of others: passed over" in told
+  assert "1 of 2 images have a result: skipped" in told
   assert result.read_bytes() == before
   assert (folder / "rgb_x2_x2.png").read_text() == "old"
   assert size(folder / "new_x2.png") == (60, 42)
@@ -383,20 +383,20 @@ def test_what_cannot_be_written_is_left_out_alone(
   assert caplog.text.count("File name too long") == 2
   assert "wide_x2.webp would have 60×42 pixels" in caplog.text
   assert "photo_x2.JPG is no file to write" in caplog.text
-  assert "4 of 6 pictures left out" in capsys.readouterr().err
+  assert "4 of 6 images left out" in capsys.readouterr().err
 
 
 def test_what_does_not_fit_in_memory_is_left_out_alone(
   folder, weights, tmp_path, monkeypatch, caplog
 ):
-  real = command.upscale_picture
+  real = command.upscale_image
 
-  def fill(upscaler, picture, progress):
-    if picture.gray:
+  def fill(upscaler, image, progress):
+    if image.gray:
       raise MemoryError
-    return real(upscaler, picture, progress)
+    return real(upscaler, image, progress)
 
-  monkeypatch.setattr(upscale, "upscale_picture", fill)
+  monkeypatch.setattr(command, "upscale_image", fill)
   inputs = [folder / "gray.png", folder / "rgb.png"]
   assert upscale(inputs, weights, tmp_path / "out") == 1
   assert "gray.png does not fit in memory" in caplog.text
@@ -424,9 +424,9 @@ def test_a_result_is_not_written_over_by_another(
   # As where a disk takes A.png and a.png for one, which is not known before.
   target = tmp_path / "a.png"
   jobs = [(folder / "rgb.png", target), (folder / "gray.png", target)]
-  monkeypatch.setattr(upscale, "plan_outputs", lambda *_: jobs)
+  monkeypatch.setattr(command, "plan_outputs", lambda *_: jobs)
   assert upscale([folder], weights, tmp_path) == 1
-  assert "a.png holds another picture's result" in caplog.text
+  assert "a.png holds another image's result" in caplog.text
   assert not image_file.read(target).gray
 
 
@@ -438,7 +438,7 @@ def test_names_of_all_letters(folder, weights, tmp_path, name):
 
 
 def test_the_script_skips_what_it_cannot_read(folder, weights, tmp_path):
-  (folder / "broken.png").write_text("not a picture")
+  (folder / "broken.png").write_text("not an image")
   os.replace(folder / "gray.png", folder / "caf\udce9.png")
   os.replace(folder / "rgb.png", folder / "r\x1b[31m\ngb.png")
   out = tmp_path / "out"
@@ -452,7 +452,7 @@ def test_the_script_skips_what_it_cannot_read(folder, weights, tmp_path):
   )
   assert done.code == 1, done.err
   assert "broken.png cannot be read" in done.err
-  assert "2 of 4 pictures left out" in done.err
+  assert "2 of 4 images left out" in done.err
   assert "Traceback" not in done.err
   assert "no file ab\\x1bc\\nsent.png" in done.err
   assert "r\\x1b[31m\\ngb_x2.png  30×21 → 60×42" in done.out

@@ -13,22 +13,22 @@ from bamjax.errors import UserError
 from bamjax.images import resize
 
 
-def picture(seed, height=26, width=33):
+def image(seed, height=26, width=33):
   rng = np.random.default_rng(seed)
   return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 @pytest.fixture
 def folder(tmp_path):
-  path = tmp_path / "pictures"
+  path = tmp_path / "images"
   path.mkdir()
   for n in range(6):
-    Image.fromarray(picture(n, 24 + 2 * n)).save(path / f"{n}.png")
-  (path / "text.png").write_text("not a picture")
+    Image.fromarray(image(n, 24 + 2 * n)).save(path / f"{n}.png")
+  (path / "text.png").write_text("not an image")
   return path
 
 
-def pictures(folder, scale=2):
+def images(folder, scale=2):
   """All of a folder's but the first, which is for validation."""
   return sources.make_source("folder", scale, data_dir=str(folder)).train
 
@@ -37,14 +37,14 @@ def check(decoded, folder, scale=2):
   assert decoded.names == ["1", "2", "3", "4", "5"]
   for name, (lr, hr) in zip(decoded.names, decoded.pairs, strict=True):
     n = int(name)
-    expected = resize.mod_crop(picture(n, 24 + 2 * n), scale)
+    expected = resize.mod_crop(image(n, 24 + 2 * n), scale)
     np.testing.assert_array_equal(hr, expected)
     np.testing.assert_array_equal(lr, resize.downscale(expected, scale))
   assert len(decoded.left_out) == 1 and "text.png" in decoded.left_out[0]
 
 
 def files(path):
-  return sorted(path.glob("*.pictures"))
+  return sorted(path.glob("*.images"))
 
 
 def no_decoding(monkeypatch):
@@ -54,8 +54,8 @@ def no_decoding(monkeypatch):
   monkeypatch.setattr(sources.images, "read_rgb", fail)
 
 
-def test_pictures_stay_in_memory_by_default(folder, tmp_path):
-  decoded = cache.decode(pictures(folder), spill_dir=tmp_path / "spill")
+def test_images_stay_in_memory_by_default(folder, tmp_path):
+  decoded = cache.decode(images(folder), spill_dir=tmp_path / "spill")
   check(decoded, folder)
   assert not decoded.mapped
   assert not (tmp_path / "spill").exists()
@@ -63,10 +63,10 @@ def test_pictures_stay_in_memory_by_default(folder, tmp_path):
 
 def test_a_cache_is_made_once_and_then_mapped(folder, tmp_path, monkeypatch):
   where = tmp_path / "cache"
-  first = cache.decode(pictures(folder), cache_dir=where)
+  first = cache.decode(images(folder), cache_dir=where)
   check(first, folder)
   assert first.mapped
-  found = pictures(folder)
+  found = images(folder)
   no_decoding(monkeypatch)
   again = cache.decode(found, cache_dir=where)
   check(again, folder)
@@ -78,17 +78,17 @@ def test_a_cache_is_made_once_and_then_mapped(folder, tmp_path, monkeypatch):
   assert len(list(where.iterdir())) == 2
 
 
-def test_pictures_that_do_not_fit_go_to_a_file(
+def test_images_that_do_not_fit_go_to_a_file(
   folder, tmp_path, monkeypatch, caplog
 ):
   one = 24 * 32 * 3
   monkeypatch.setattr(cache, "available_memory", lambda: 4 * one)
   spill = tmp_path / "run" / "cache"
-  decoded = cache.decode(pictures(folder), spill_dir=spill)
+  decoded = cache.decode(images(folder), spill_dir=spill)
   check(decoded, folder)
   assert decoded.mapped and len(files(spill)) == 1
   assert str(spill) in caplog.text
-  found = pictures(folder)
+  found = images(folder)
   no_decoding(monkeypatch)
   check(cache.decode(found, spill_dir=spill), folder)
 
@@ -96,17 +96,17 @@ def test_pictures_that_do_not_fit_go_to_a_file(
 @pytest.mark.parametrize("change", ["content", "scale", "more"])
 def test_a_changed_source_gets_a_file_of_its_own(folder, tmp_path, change):
   where = tmp_path / "cache"
-  cache.decode(pictures(folder), cache_dir=where)
+  cache.decode(images(folder), cache_dir=where)
   scale = 2
   if change == "content":
-    Image.fromarray(255 - picture(1)).save(folder / "1.png")
+    Image.fromarray(255 - image(1)).save(folder / "1.png")
   elif change == "more":
-    Image.fromarray(picture(9)).save(folder / "9.png")
+    Image.fromarray(image(9)).save(folder / "9.png")
   else:
     scale = 3
-  decoded = cache.decode(pictures(folder, scale), cache_dir=where)
+  decoded = cache.decode(images(folder, scale), cache_dir=where)
   assert len(files(where)) == 2
-  expected = [p.load() for p in pictures(folder, scale) if p.name != "text"]
+  expected = [p.load() for p in images(folder, scale) if p.name != "text"]
   for pair, found in zip(expected, decoded.pairs, strict=True):
     np.testing.assert_array_equal(pair[0], found[0])
 
@@ -114,7 +114,7 @@ def test_a_changed_source_gets_a_file_of_its_own(folder, tmp_path, change):
 @pytest.mark.parametrize("keep", [0, 7, 0.5, -1, "garbage", "nested"])
 def test_a_damaged_file_is_made_anew(folder, tmp_path, keep, caplog):
   where = tmp_path / "cache"
-  cache.decode(pictures(folder), cache_dir=where)
+  cache.decode(images(folder), cache_dir=where)
   (file,) = files(where)
   data = file.read_bytes()
   if keep == "garbage":
@@ -125,53 +125,53 @@ def test_a_damaged_file_is_made_anew(folder, tmp_path, keep, caplog):
     file.write_bytes(index + tail)
   else:
     file.write_bytes(data[: int(keep * len(data)) if keep == 0.5 else keep])
-  check(cache.decode(pictures(folder), cache_dir=where), folder)
+  check(cache.decode(images(folder), cache_dir=where), folder)
   assert "made anew" in caplog.text
   assert file.read_bytes() == data
 
 
 @pytest.mark.parametrize("change", ["empty", "fewer", "twice"])
-def test_an_index_that_leaves_pictures_out_is_made_anew(
+def test_an_index_that_leaves_images_out_is_made_anew(
   folder, tmp_path, change, caplog
 ):
   where = tmp_path / "cache"
-  cache.decode(pictures(folder), cache_dir=where)
+  cache.decode(images(folder), cache_dir=where)
   (file,) = files(where)
   data = file.read_bytes()
   length, mark = cache._TAIL.unpack(data[-cache._TAIL.size :])
   start = len(data) - cache._TAIL.size - length
   index = json.loads(data[start : start + length])
-  rows = index["pictures"]
-  index["pictures"] = {
+  rows = index["images"]
+  index["images"] = {
     "empty": [],
     "fewer": rows[1:],
     "twice": [rows[0], *rows[:-1]],
   }[change]
   text = json.dumps(index).encode()
   file.write_bytes(data[:start] + text + cache._TAIL.pack(len(text), mark))
-  check(cache.decode(pictures(folder), cache_dir=where), folder)
+  check(cache.decode(images(folder), cache_dir=where), folder)
   assert "made anew" in caplog.text
   assert file.read_bytes() == data
 
 
 def test_digests_tell_contents_in_memory_and_in_a_file(folder, tmp_path):
   where = {"cache_dir": tmp_path / "cache"}
-  first = cache.decode(pictures(folder)).digests
-  assert first == cache.decode(pictures(folder), **where).digests
-  assert first == cache.decode(pictures(folder), **where).digests
+  first = cache.decode(images(folder)).digests
+  assert first == cache.decode(images(folder), **where).digests
+  assert first == cache.decode(images(folder), **where).digests
   assert len(set(first)) == 5
   # One value of one pixel more.
-  changed = picture(3, 30)
+  changed = image(3, 30)
   changed[-2, 4, 1] ^= 1
   Image.fromarray(changed).save(folder / "3.png")
-  found = cache.decode(pictures(folder)).digests
+  found = cache.decode(images(folder)).digests
   assert [a == b for a, b in zip(first, found, strict=True)] == [
     *(True, True, False, True, True)
   ]
 
 
 def _build(folder, where, results):
-  decoded = cache.decode(pictures(folder), cache_dir=where)
+  decoded = cache.decode(images(folder), cache_dir=where)
   results.put([hr.tobytes() for _, hr in decoded.pairs])
 
 
@@ -195,12 +195,12 @@ def test_a_full_disk_leaves_nothing_behind(folder, tmp_path, monkeypatch):
 
   monkeypatch.setattr(cache.os, "replace", full)
   with pytest.raises(UserError, match="No space left.*--cache_dir"):
-    cache.decode(pictures(folder), cache_dir=tmp_path / "cache")
+    cache.decode(images(folder), cache_dir=tmp_path / "cache")
   assert [p.suffix for p in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
-def test_a_picture_that_vanished_is_left_out(folder):
-  found = pictures(folder)
+def test_an_image_that_vanished_is_left_out(folder):
+  found = images(folder)
   (folder / "3.png").unlink()
   decoded = cache.decode(found)
   assert decoded.names == ["1", "2", "4", "5"]

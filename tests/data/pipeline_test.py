@@ -15,18 +15,18 @@ from bamjax.images import resize
 PATCH, SCALE, BATCH = 8, 2, 4
 
 
-def picture(name, height, width):
+def image(name, height, width):
   seed = sum(map(ord, name))
   rng = np.random.default_rng(seed)
   lr = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
   hr = np.repeat(np.repeat(lr, SCALE, axis=0), SCALE, axis=1)
-  return sources.Picture(name, lambda: (lr, hr))
+  return sources.ImagePair(name, lambda: (lr, hr))
 
 
 @pytest.fixture(scope="module")
 def store():
-  pictures = [picture("a", 33, 40), picture("b", 21, 18), picture("c", 12, 9)]
-  return crops.CropStore(cache.decode(pictures), PATCH)
+  images = [image("a", 33, 40), image("b", 21, 18), image("c", 12, 9)]
+  return crops.CropStore(cache.decode(images), PATCH)
 
 
 def test_five_crops_are_corners_and_centre():
@@ -39,32 +39,32 @@ def test_five_crops_are_corners_and_centre():
   ]
 
 
-def test_windows_are_views_of_the_decoded_pictures(store):
+def test_windows_are_views_of_the_decoded_images(store):
   lr, hr = store.decoded.pairs[1]
-  # The second picture's fourth crop: bottom right.
+  # The second image's fourth crop: bottom right.
   a, b = store.window(8, 1, 0, PATCH)
   np.testing.assert_array_equal(a, lr[12:20, 9:17])
   np.testing.assert_array_equal(b, hr[24:40, 18:34])
   assert np.shares_memory(a, lr) and np.shares_memory(b, hr)
 
 
-def test_a_small_picture_is_taken_whole(store):
+def test_a_small_image_is_taken_whole(store):
   # a and b give five crops each, c is smaller than two patches.
   assert store.places[:, 0].tolist() == [0] * 5 + [1] * 5 + [2]
   assert store.sizes.tolist() == [[16, 20]] * 5 + [[10, 9]] * 5 + [[12, 9]]
 
 
-def test_bad_pictures_are_named_and_left_out(caplog):
+def test_bad_images_are_named_and_left_out(caplog):
   def broken():
     raise UserError("broken.png cannot be read")
 
-  bad = [sources.Picture("broken", broken), picture("tiny", 7, 30)]
-  good = picture("a", 33, 40)
+  bad = [sources.ImagePair("broken", broken), image("tiny", 7, 30)]
+  good = image("a", 33, 40)
   store = crops.CropStore(cache.decode([*bad, good]), PATCH)
   assert len(store.places) == 5
   assert "broken.png" in caplog.text
   assert "tiny" in caplog.text
-  with pytest.raises(UserError, match="no picture to train on is left"):
+  with pytest.raises(UserError, match="no image to train on is left"):
     crops.CropStore(cache.decode(bad), PATCH)
 
 

@@ -19,17 +19,17 @@ SIZES = [(33, 40), (21, 18), (12, 9), (30, 17), (9, 70), (64, 16)]
 
 
 def make_store(scale, sizes=SIZES):
-  def picture(i, height, width):
+  def image(i, height, width):
     rng = np.random.default_rng(i)
     shape = (height, width, 3)
     lr = rng.integers(0, 256, shape, dtype=np.uint8)
     # HR is no function of LR, so that a shift of either shows.
     shape = (scale * height, scale * width, 3)
     hr = rng.integers(0, 256, shape, dtype=np.uint8)
-    return sources.Picture(str(i), lambda: (lr, hr))
+    return sources.ImagePair(str(i), lambda: (lr, hr))
 
-  pictures = [picture(i, *size) for i, size in enumerate(sizes)]
-  return crops.CropStore(cache.decode(pictures), PATCH)
+  images = [image(i, *size) for i, size in enumerate(sizes)]
+  return crops.CropStore(cache.decode(images), PATCH)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -62,7 +62,7 @@ def test_shards_make_up_the_batch():
   )
 
 
-def test_pictures_lie_side_by_side_without_overlap():
+def test_images_lie_side_by_side_without_overlap():
   rng = np.random.default_rng(0)
   sizes = [tuple(size) for size in rng.integers(5, 60, (40, 2))]
   places, height, width = resident._arrange(sizes)
@@ -75,7 +75,7 @@ def test_pictures_lie_side_by_side_without_overlap():
 
 
 def test_landscape_and_portrait_waste_little():
-  # As DIV2K: most pictures are 2040 wide.
+  # As DIV2K: most images are 2040 wide.
   sizes = [(1356, 2040)] * 17 + [(2040, 1356)] * 3
   _, height, width = resident._arrange(sizes)
   used = sum(h * w for h, w in sizes)

@@ -16,7 +16,7 @@ from bamjax.images import resize
 SCALE = 2
 
 
-def picture(seed, height=24, width=32):
+def image(seed, height=24, width=32):
   rng = np.random.default_rng(seed)
   small = rng.integers(0, 256, (height // 4, width // 4, 3))
   return np.kron(small, np.ones((4, 4, 1))).astype(np.uint8)
@@ -24,7 +24,7 @@ def picture(seed, height=24, width=32):
 
 @pytest.fixture(scope="module")
 def div2k(tmp_path_factory):
-  """A folder in DIV2K's layout: three training pictures, one to validate."""
+  """A folder in DIV2K's layout: three training images, one to validate."""
   root = tmp_path_factory.mktemp("div2k")
   for split, numbers in (("train", (1, 2, 3)), ("valid", (801,))):
     hr_dir = root / f"DIV2K_{split}_HR"
@@ -32,7 +32,7 @@ def div2k(tmp_path_factory):
     hr_dir.mkdir()
     lr_dir.mkdir(parents=True)
     for n in numbers:
-      hr = picture(n)
+      hr = image(n)
       Image.fromarray(hr).save(hr_dir / f"{n:04}.png")
       lr = resize.downscale(hr, SCALE)
       Image.fromarray(lr).save(lr_dir / f"{n:04}x{SCALE}.png")
@@ -50,7 +50,7 @@ def test_div2k_folder_reads_its_own_lr(div2k):
   assert [p.name for p in source.train] == ["0001", "0002", "0003"]
   assert [p.name for p in source.val] == ["0801"]
   np.testing.assert_array_equal(lr, marked)
-  np.testing.assert_array_equal(hr, picture(2))
+  np.testing.assert_array_equal(hr, image(2))
 
 
 def test_div2k_pairs_that_do_not_fit_are_named(div2k):
@@ -73,12 +73,12 @@ def zipped(root, scale, zips):
       names.append(f"{archive}.zip")
       with zipfile.ZipFile(zips / names[-1], "w") as file:
         for n in numbers:
-          image, name = picture(n), f"{folder}/{n:04}.png"
+          pixels, name = image(n), f"{folder}/{n:04}.png"
           if folder == lr:
-            image = resize.downscale(resize.mod_crop(image, scale), scale)
+            pixels = resize.downscale(resize.mod_crop(pixels, scale), scale)
             name = f"{folder}/X{scale}/{n:04}x{scale}.png"
-          Image.fromarray(image).save(root / "picture.png")
-          file.write(root / "picture.png", name)
+          Image.fromarray(pixels).save(root / "image.png")
+          file.write(root / "image.png", name)
   return names
 
 
@@ -110,19 +110,19 @@ def test_tfds_builder_reads_zips_already_downloaded(tmp_path, scale):
   assert (len(source.train), len(source.val)) == (3, 1)
   # Decoded as in a run, by several threads, into a file.
   decoded = cache.decode(source.train, cache_dir=tmp_path / "cache")
-  expected = {resize.mod_crop(picture(n), scale).tobytes() for n in (1, 2, 3)}
+  expected = {resize.mod_crop(image(n), scale).tobytes() for n in (1, 2, 3)}
   assert {hr.tobytes() for _, hr in decoded.pairs} == expected
   lr, hr = source.val[0].load()
-  np.testing.assert_array_equal(hr, resize.mod_crop(picture(801), scale))
+  np.testing.assert_array_equal(hr, resize.mod_crop(image(801), scale))
   np.testing.assert_array_equal(lr, resize.downscale(hr, scale))
   # The archives were used in place: no copy of them was made.
   copies = (tmp_path / "tfds").rglob("*.zip")
   assert not [path for path in copies if path.is_file()]
 
 
-def test_folder_holds_some_pictures_out(tmp_path):
+def test_folder_holds_some_images_out(tmp_path):
   for n in range(4):
-    Image.fromarray(picture(n, 26, 33)).save(tmp_path / f"{n}.png")
+    Image.fromarray(image(n, 26, 33)).save(tmp_path / f"{n}.png")
   source = sources.make_source("folder", SCALE, data_dir=str(tmp_path))
   assert [p.name for p in source.val] == ["0"]
   assert [p.name for p in source.train] == ["1", "2", "3"]
@@ -130,20 +130,20 @@ def test_folder_holds_some_pictures_out(tmp_path):
   assert hr.shape == (24, 32, 3) and lr.shape == (12, 16, 3)
 
 
-def test_folder_needs_pictures(tmp_path):
+def test_folder_needs_images(tmp_path):
   with pytest.raises(UserError, match="--data_dir"):
     sources.make_source("folder", SCALE)
-  Image.fromarray(picture(0)).save(tmp_path / "only.png")
-  with pytest.raises(UserError, match="one picture only"):
+  Image.fromarray(image(0)).save(tmp_path / "only.png")
+  with pytest.raises(UserError, match="one image only"):
     sources.make_source("folder", SCALE, data_dir=str(tmp_path))
 
 
-def test_folder_names_bad_pictures_and_goes_on(tmp_path, caplog):
+def test_folder_names_bad_images_and_goes_on(tmp_path, caplog):
   for n in range(3):
-    Image.fromarray(picture(n)).save(tmp_path / f"{n}.png")
+    Image.fromarray(image(n)).save(tmp_path / f"{n}.png")
   (tmp_path / "val").mkdir()
-  Image.fromarray(picture(9)).save(tmp_path / "val" / "good.png")
-  (tmp_path / "val" / "text.png").write_text("not a picture")
+  Image.fromarray(image(9)).save(tmp_path / "val" / "good.png")
+  (tmp_path / "val" / "text.png").write_text("not an image")
   options = {"data_dir": str(tmp_path), "val_dir": str(tmp_path / "val")}
   with caplog.at_level(logging.WARNING):
     source = sources.make_source("folder", SCALE, **options)
@@ -160,13 +160,13 @@ def test_kinds_and_folders_that_do_not_exist(tmp_path):
     sources.make_source("set5", SCALE)
   with pytest.raises(UserError, match="no folder"):
     sources.make_source("folder", SCALE, data_dir=str(tmp_path / "absent"))
-  with pytest.raises(UserError, match="holds no picture"):
+  with pytest.raises(UserError, match="holds no image"):
     sources.make_source("folder", SCALE, data_dir=str(tmp_path))
 
 
-def test_pictures_of_ones_own_are_no_div2k(tmp_path):
-  Image.fromarray(picture(0)).save(tmp_path / "a.png")
-  with pytest.raises(UserError, match="holds 1 pictures.*add --data=folder"):
+def test_images_of_ones_own_are_no_div2k(tmp_path):
+  Image.fromarray(image(0)).save(tmp_path / "a.png")
+  with pytest.raises(UserError, match="holds 1 images.*add --data=folder"):
     sources.make_source("div2k", SCALE, data_dir=str(tmp_path))
 
 
@@ -208,7 +208,7 @@ def test_a_damaged_zip_is_told_in_one_line(tmp_path):
 
 def test_names_that_are_no_utf_8_are_spelt(tmp_path):
   for name in ("caf\udce9", "é"):
-    Image.fromarray(picture(0)).save(tmp_path / f"{name}.png")
+    Image.fromarray(image(0)).save(tmp_path / f"{name}.png")
   found = sources.make_source(
     "folder", SCALE, data_dir=str(tmp_path), val_dir=str(tmp_path)
   )
@@ -216,5 +216,5 @@ def test_names_that_are_no_utf_8_are_spelt(tmp_path):
   decoded = cache.decode(found.train, cache_dir=tmp_path / "cache")
   assert len(decoded.pairs) == 2
   test_set = test_sets.find_benchmark(tmp_path, SCALE)
-  assert {p.name for p in test_set.pictures} == {"caf\\udce9", "é"}
-  assert all(p.load()[1].shape == (24, 32, 3) for p in test_set.pictures)
+  assert {p.name for p in test_set.images} == {"caf\\udce9", "é"}
+  assert all(p.load()[1].shape == (24, 32, 3) for p in test_set.images)

@@ -15,7 +15,7 @@ HR = np.random.default_rng(0).integers(0, 256, (25, 30, 3), dtype=np.uint8)
 
 
 def lay(root, *names):
-  """Writes pictures whose LR and HR fit, by what their paths should mean."""
+  """Writes images whose LR and HR fit, by what their paths should mean."""
   for name in names:
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def found(folder, scale):
   """Name → (HR, LR), as paths inside the folder."""
   return {
     p.name: tuple(q and q.relative_to(folder).as_posix() for q in (p.hr, p.lr))
-    for p in find_benchmark(folder, scale).pictures
+    for p in find_benchmark(folder, scale).images
   }
 
 
@@ -56,7 +56,7 @@ def test_layouts(tmp_path, hr, lr):
   assert found(folder, 2) == {"baby": (hr, lr)}
 
 
-def test_other_scales_and_other_pictures_are_passed_over(tmp_path):
+def test_other_scales_and_other_images_are_passed_over(tmp_path):
   folder = lay(
     tmp_path,
     "HR/baby.png",
@@ -94,7 +94,7 @@ def test_hr_of_each_scale(tmp_path):
   for s in (2, 4):
     stem = f"image_SRF_{s}/img_001_SRF_{s}"
     assert found(folder, s) == {"img_001": (f"{stem}_HR.png", f"{stem}_LR.png")}
-  with pytest.raises(UserError, match="no picture for ×3"):
+  with pytest.raises(UserError, match="no image for ×3"):
     find_benchmark(folder, 3)
 
 
@@ -117,7 +117,7 @@ def test_what_is_missing_is_told(tmp_path, caplog):
   assert "LR of c has no HR" in caplog.text
 
 
-def test_files_of_one_name_and_two_kinds_are_two_pictures(tmp_path, caplog):
+def test_files_of_one_name_and_two_kinds_are_two_images(tmp_path, caplog):
   folder = lay(tmp_path, "a.jpg", "a.png", "b.png", "bx2.jpg", "bx2.png")
   assert found(folder, 2) == {
     "a": ("a.jpg", None),
@@ -175,19 +175,19 @@ def test_names_of_benchmarks(tmp_path, folder, name):
   assert benchmark_name(tmp_path / folder) == name
 
 
-def test_pictures_that_do_not_fit_are_named(tmp_path):
+def test_images_that_do_not_fit_are_named(tmp_path):
   folder = lay(tmp_path, "HR/a.png", "LR/X2/ax2.png")
   with pytest.raises(UserError, match="ax2.png is 30×25.*do not fit at ×2"):
-    find_benchmark(folder, 2).pictures[0].load()
+    find_benchmark(folder, 2).images[0].load()
   Image.fromarray(resize.downscale(HR[:24], 2)).save(folder / "LR/X2/ax2.png")
-  lr, hr = find_benchmark(folder, 2).pictures[0].load()
+  lr, hr = find_benchmark(folder, 2).images[0].load()
   assert lr.shape == (12, 15, 3) and hr.shape == HR.shape
 
 
-def test_folders_without_pictures_are_refused(tmp_path):
+def test_folders_without_images_are_refused(tmp_path):
   with pytest.raises(UserError, match="there is no folder"):
     find_benchmark(tmp_path / "absent", 2)
-  with pytest.raises(UserError, match="holds no picture"):
+  with pytest.raises(UserError, match="holds no image"):
     find_benchmark(tmp_path, 2)
 
 
@@ -196,10 +196,10 @@ def test_folders_without_pictures_are_refused(tmp_path):
 def test_set5(scale):
   benchmark = find_benchmark(SHARED / "benchmarks" / "Set5", scale)
   assert benchmark.name == "Set5"
-  names = [p.name for p in benchmark.pictures]
+  names = [p.name for p in benchmark.images]
   assert names == ["baby", "bird", "butterfly", "head", "woman"]
-  for picture in benchmark.pictures:
-    lr, hr = picture.load()
+  for image in benchmark.images:
+    lr, hr = image.load()
     np.testing.assert_array_equal(
       lr, resize.downscale(resize.mod_crop(hr, scale), scale)
     )

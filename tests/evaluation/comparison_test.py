@@ -52,7 +52,7 @@ def test_differences_are_b_minus_a():
   assert "holds 0" in comparison.table(comparison.compare(A, A)).text()
 
 
-def test_equal_pictures_count_in_no_mean_of_psnr():
+def test_equal_images_count_in_no_mean_of_psnr():
   a, b = (
     row(n, {"flat": (np.inf, 1.0), "baby": (38.0 + i, 0.9)})
     for i, n in enumerate("ab")
@@ -63,13 +63,13 @@ def test_equal_pictures_count_in_no_mean_of_psnr():
   assert "nan" not in text and "not in the mean of PSNR: flat" in text
 
 
-def test_other_pictures_of_the_same_names_are_refused():
+def test_other_images_of_the_same_names_are_refused():
   a, b = (row(n, {"baby": (38.0, 0.9)}) for n in "ab")
   a["images"][0]["bicubic_psnr_y"] = 33.0
   b["images"][0]["bicubic_psnr_y"] = 33.0001
   assert comparison.compare(a, b)["psnr_y"]["difference"] == 0
   b["images"][0]["bicubic_psnr_y"] = 33.1
-  with pytest.raises(UserError, match="baby is not the same picture"):
+  with pytest.raises(UserError, match="baby is not the same image"):
     comparison.compare(a, b)
 
 
@@ -115,7 +115,7 @@ def test_unlike_rows_are_refused(other, message):
 
 def test_rows_without_scores_are_refused():
   empty = row("e", {"real": (None, None)})
-  with pytest.raises(UserError, match="no HR pictures"):
+  with pytest.raises(UserError, match="no HR images"):
     comparison.compare(empty, empty)
 
 

@@ -74,7 +74,7 @@ def test_gflops_are_those_of_the_networks(row):
     ("imdn", "cbam", 4, "realSR7", (30.16, 0.8461)),
     ("imdn", "bam", 2, "realSR7", None),
     ("pan", "se", 2, "Set5", None),
-    ("imdn", "bam", 2, "my pictures", None),
+    ("imdn", "bam", 2, "my images", None),
   ],
 )
 def test_scores_are_as_printed(model, attn, scale, benchmark, want):

@@ -28,9 +28,9 @@ def test_matlab_crops_hr_and_takes_the_lr_file():
 def test_bam_resizes_hr_and_makes_lr_whatever_the_file():
   marked = np.zeros((20, 27, 3), np.uint8)
   lr, hr = BAM.degradation.pair(HR, marked, 3)
-  picture = Image.fromarray(HR).resize((81, 60), Image.BICUBIC)
-  np.testing.assert_array_equal(hr, picture)
-  np.testing.assert_array_equal(lr, picture.resize((27, 20), Image.BICUBIC))
+  image = Image.fromarray(HR).resize((81, 60), Image.BICUBIC)
+  np.testing.assert_array_equal(hr, image)
+  np.testing.assert_array_equal(lr, image.resize((27, 20), Image.BICUBIC))
   # Nothing to resize: nothing is resampled.
   whole = BAM.degradation.pair(HR[:60, :81], None, 3)[1]
   np.testing.assert_array_equal(whole, HR[:60, :81])
@@ -81,10 +81,10 @@ def test_ntire_is_rgb_with_a_border_of_six_more():
   a, b = np.floor(sr * 255 + 0.5)[8:-8, 8:-8], HR[8:-8, 8:-8].astype(float)
   want = skimage.metrics.peak_signal_noise_ratio(b, a, data_range=255)
   assert found["psnr_rgb"] == pytest.approx(want, abs=1e-3)
-  assert found == metrics.picture_scores(sr, HR, 8, "rgb")
+  assert found == metrics.image_scores(sr, HR, 8, "rgb")
 
 
-def test_too_small_a_picture_is_the_users_mistake():
+def test_too_small_an_image_is_the_users_mistake():
   small = HR[:14, :30]
   with pytest.raises(UserError, match="too small to be scored: 30×14"):
     MATLAB.score(small, small, 2)
@@ -106,11 +106,11 @@ def test_names():
   [(2, (33.67, 0.9303)), (3, (30.40, 0.8689)), (4, (28.43, 0.8111))],
 )
 def test_bicubic_of_set5_in_rgb(scale, want):
-  pictures = test_sets.find_benchmark(SHARED / "benchmarks" / "Set5", scale)
+  images = test_sets.find_benchmark(SHARED / "benchmarks" / "Set5", scale)
 
   def upscale(lr):
     return np.zeros((lr.shape[0] * scale, lr.shape[1] * scale, 3), np.float32)
 
-  found = scoring.evaluate(upscale, pictures.pictures, scale)["matlab"]
+  found = scoring.evaluate(upscale, images.images, scale)["matlab"]
   assert round(found["bicubic_psnr_y"], 2) == want[0]
   assert round(found["bicubic_ssim_y"], 4) == want[1]

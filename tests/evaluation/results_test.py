@@ -125,12 +125,12 @@ def test_rows_of_other_settings_stay(tmp_path):
     measured(38.0, 0.96, 33.0, 0.9),
     path="/w/imdn",
     tile=None,
-    pictures="/data/Set5",
+    folder="/data/Set5",
   )
   others = {
     "path": "/x/imdn",
     "tile": 32,
-    "pictures": "/other/Set5",
+    "folder": "/other/Set5",
     "normalization": "official",
     "step": 7,
     "self_ensemble": True,
@@ -145,7 +145,7 @@ def test_rows_of_other_settings_stay(tmp_path):
 
 
 def test_no_two_networks_save_into_one_folder(tmp_path):
-  a = results.describe(network(), "Set5", path="/a", pictures="/Set5")
+  a = results.describe(network(), "Set5", path="/a", folder="/Set5")
   b = {**a, "path": "/b"}
   assert results.saved_in([], a, "pan") == "pan"
   rows = [{**a, "saved": "pan", "protocol": "bam"}]
@@ -257,3 +257,12 @@ def test_tables_align_and_become_markdown():
     "",
     "note",
   ]
+
+
+def test_rows_of_older_versions_have_their_names_of_today(tmp_path):
+  first = {**row(), "folder": "/Set5"}
+  results.write(tmp_path, [first])
+  (expected,) = results.read(tmp_path)
+  path = tmp_path / "results.json"
+  path.write_text(path.read_text().replace('"folder"', '"pictures"'))
+  assert results.read(tmp_path) == [expected] and expected["folder"] == "/Set5"

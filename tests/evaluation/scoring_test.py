@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from bamjax.data.sources import Picture
+from bamjax.data.sources import ImagePair
 from bamjax.errors import UserError
 from bamjax.evaluation import protocols
 from bamjax.evaluation import scoring
@@ -14,9 +14,9 @@ ALL = protocols.find(["matlab", "bam", "ntire"])
 SCALE = 2
 
 
-def picture(name, lr=None, rows=64):
+def image(name, lr=None, rows=64):
   hr = getattr(skimage.data, name)()[:rows, :80]
-  return Picture(name, lambda: (lr, hr))
+  return ImagePair(name, lambda: (lr, hr))
 
 
 class Nearest:
@@ -31,25 +31,25 @@ class Nearest:
     return np.kron(lr, np.ones((SCALE, SCALE, 1), np.float32))
 
 
-def test_means_are_over_the_pictures():
-  pictures = [picture("chelsea"), picture("coffee")]
-  found = scoring.evaluate(Nearest(), pictures, SCALE)["matlab"]
+def test_means_are_over_the_images():
+  images = [image("chelsea"), image("coffee")]
+  found = scoring.evaluate(Nearest(), images, SCALE)["matlab"]
   assert [image["name"] for image in found["images"]] == ["chelsea", "coffee"]
   for key in ("psnr_y", "ssim_y", "bicubic_psnr_y", "bicubic_ssim_y"):
     values = [image[key] for image in found["images"]]
     assert found[key] == pytest.approx(np.mean(values))
-  hr = pictures[0].load()[1]
+  hr = images[0].load()[1]
   lr = resize.downscale(hr, SCALE)
   sr = np.repeat(np.repeat(lr, SCALE, 0), SCALE, 1)
   want = protocols.MATLAB.score(sr, hr, SCALE)
   assert found["images"][0]["psnr_y"] == pytest.approx(want["psnr_y"], rel=1e-6)
 
 
-def test_protocols_of_the_same_lr_share_a_pass_and_a_saved_picture():
+def test_protocols_of_the_same_lr_share_a_pass_and_a_saved_image():
   upscale, saved = Nearest(), []
   found = scoring.evaluate(
     upscale,
-    [picture("chelsea", rows=65)],
+    [image("chelsea", rows=65)],
     SCALE,
     ALL,
     lambda protocol, name, sr: saved.append((protocol.name, name, sr)),
@@ -74,16 +74,16 @@ def test_protocols_of_the_same_lr_share_a_pass_and_a_saved_picture():
 def test_the_lr_file_is_what_the_network_sees():
   marked = np.full((32, 40, 3), 51, np.uint8)
   upscale = Nearest()
-  scoring.evaluate(upscale, [picture("chelsea", marked)], SCALE)
+  scoring.evaluate(upscale, [image("chelsea", marked)], SCALE)
   np.testing.assert_allclose(upscale.seen[0], 0.2, rtol=1e-6)
 
 
-def test_pictures_without_hr_are_upscaled_and_not_scored():
+def test_images_without_hr_are_upscaled_and_not_scored():
   lr = skimage.data.chelsea()[:20, :30]
   saved = []
   found = scoring.evaluate(
     Nearest(),
-    [Picture("real", lambda: (lr, None))],
+    [ImagePair("real", lambda: (lr, None))],
     SCALE,
     ALL,
     lambda *args: saved.append(args[2].shape),
@@ -101,24 +101,24 @@ def test_pictures_without_hr_are_upscaled_and_not_scored():
   ]
 
 
-def test_bad_pictures_are_named_and_left_out(caplog):
+def test_bad_images_are_named_and_left_out(caplog):
   def broken():
     raise UserError("broken.png cannot be read")
 
-  bad = [Picture("broken", broken), picture("coffee", rows=14)]
+  bad = [ImagePair("broken", broken), image("coffee", rows=14)]
   with caplog.at_level(logging.WARNING):
-    found = scoring.evaluate(Nearest(), [*bad, picture("chelsea")], SCALE)
+    found = scoring.evaluate(Nearest(), [*bad, image("chelsea")], SCALE)
   assert [image["name"] for image in found["matlab"]["images"]] == ["chelsea"]
   assert "broken.png" in caplog.text
   assert "coffee: too small" in caplog.text
   assert found["matlab"]["left_out"] == ["broken", "coffee"]
-  with pytest.raises(UserError, match="none of the pictures"):
+  with pytest.raises(UserError, match="none of the images"):
     scoring.evaluate(Nearest(), bad, SCALE)
 
 
-def test_a_flat_picture_counts_in_no_mean_psnr():
-  flat = Picture("flat", lambda: (None, np.full((64, 80, 3), 90, np.uint8)))
-  found = scoring.evaluate(Nearest(), [flat, picture("coffee")], SCALE)
+def test_a_flat_image_counts_in_no_mean_psnr():
+  flat = ImagePair("flat", lambda: (None, np.full((64, 80, 3), 90, np.uint8)))
+  found = scoring.evaluate(Nearest(), [flat, image("coffee")], SCALE)
   found = found["matlab"]
   flat, coffee = found["images"]
   assert flat["psnr_y"] == np.inf and flat["ssim_y"] > 0.99999
@@ -127,12 +127,12 @@ def test_a_flat_picture_counts_in_no_mean_psnr():
   assert found["ssim_y"] == np.mean([flat["ssim_y"], coffee["ssim_y"]])
 
 
-def test_what_is_not_finite_is_no_picture(caplog):
+def test_what_is_not_finite_is_no_image(caplog):
   def upscale(lr):
     return np.nan * Nearest()(lr)
 
-  with pytest.raises(UserError, match="none of the pictures"):
-    scoring.evaluate(upscale, [picture("coffee")], SCALE)
+  with pytest.raises(UserError, match="none of the images"):
+    scoring.evaluate(upscale, [image("coffee")], SCALE)
   assert "coffee: what the network returns is not finite" in caplog.text
 
 
@@ -149,17 +149,17 @@ def test_a_methods_mean_psnr_is_over_its_own_finite_ones():
   assert np.isnan(scoring.mean_gain([*pairs[:1], (None, None)]))
 
 
-def test_pictures_of_one_name_are_told_apart():
+def test_images_of_one_name_are_told_apart():
   names = ["a", "b", "a", "a #2", "a"]
-  found = scoring.labels([Picture(name, None) for name in names])
+  found = scoring.labels([ImagePair(name, None) for name in names])
   assert found == ["a", "b", "a #3", "a #2", "a #4"]
 
 
-def test_a_picture_that_cannot_be_saved_ends_the_evaluation():
+def test_an_image_that_cannot_be_saved_ends_the_evaluation():
   def save(*args):
     raise UserError("the disk is full")
 
   with pytest.raises(UserError, match="the disk is full"):
     scoring.evaluate(
-      Nearest(), [picture("chelsea"), picture("coffee")], SCALE, save=save
+      Nearest(), [image("chelsea"), image("coffee")], SCALE, save=save
     )

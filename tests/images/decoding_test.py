@@ -33,14 +33,14 @@ TURNED = {
 
 def check(path, color, alpha=None):
   """Compares with H×W×3 and H×W of the same dtype, and so `read_rgb`."""
-  picture = decoding.read(path)
-  assert picture.color.dtype == color.dtype
-  np.testing.assert_array_equal(picture.color, color)
+  image = decoding.read(path)
+  assert image.color.dtype == color.dtype
+  np.testing.assert_array_equal(image.color, color)
   if alpha is None:
-    assert picture.alpha is None
+    assert image.alpha is None
   else:
-    assert picture.alpha.dtype == color.dtype
-    np.testing.assert_array_equal(picture.alpha, alpha)
+    assert image.alpha.dtype == color.dtype
+    np.testing.assert_array_equal(image.alpha, alpha)
   share = 257 if color.dtype == np.uint16 else 1
   rgb = read_rgb(path)
   assert rgb.dtype == np.uint8 and rgb.flags.c_contiguous
@@ -127,7 +127,7 @@ def test_tiff_of_every_layout(tmp_path, bits, photometric):
       check(path, turned(color), None if alpha is None else turned(alpha))
 
 
-def test_density_is_turned_with_the_picture(tmp_path):
+def test_density_is_turned_with_the_image(tmp_path):
   for orientation in range(1, 9):
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -144,10 +144,10 @@ def test_density_is_turned_with_the_picture(tmp_path):
       photometric="rgb",
     )
     for name in ("a.jpg", "a.png", "a.tif", "deep.tif"):
-      picture = decoding.read(tmp_path / name)
-      assert (picture.color.shape[0] == 9) == (orientation > 4)
+      image = decoding.read(tmp_path / name)
+      assert (image.color.shape[0] == 9) == (orientation > 4)
       want = (100, 300) if orientation > 4 else (300, 100)
-      np.testing.assert_allclose(picture.dpi, want, atol=0.02)
+      np.testing.assert_allclose(image.dpi, want, atol=0.02)
 
 
 @pytest.mark.parametrize(
@@ -215,8 +215,8 @@ def test_transparent_colors_of_png(tmp_path):
 @pytest.mark.parametrize("ext", ["png", "tif"])
 def test_gray_with_alpha_of_16_bits_comes_back(tmp_path, ext):
   color = np.broadcast_to(DEEP[..., :1], (13, 9, 3))
-  picture = decoding.Picture(color, DEEP[..., 1], gray=True)
-  image_file.write(tmp_path / f"a.{ext}", picture)
+  image = decoding.ImageData(color, DEEP[..., 1], gray=True)
+  image_file.write(tmp_path / f"a.{ext}", image)
   check(tmp_path / f"a.{ext}", color, DEEP[..., 1])
   assert decoding.read(tmp_path / f"a.{ext}").gray
 
@@ -226,9 +226,9 @@ def test_lab_becomes_rgb_without_its_profile(tmp_path):
   image.save(tmp_path / "a.tif")
   with Image.open(tmp_path / "a.tif") as file:
     assert file.info["icc_profile"]
-  picture = decoding.read(tmp_path / "a.tif")
-  assert picture.icc is None
-  assert abs(picture.color.astype(int) - (200, 60, 30)).max() <= 3
+  image = decoding.read(tmp_path / "a.tif")
+  assert image.icc is None
+  assert abs(image.color.astype(int) - (200, 60, 30)).max() <= 3
 
 
 def test_large_profiles_and_texts_are_read(tmp_path):
@@ -240,7 +240,7 @@ def test_large_profiles_and_texts_are_read(tmp_path):
   assert decoding.read(tmp_path / "a.png").icc == profile
 
 
-def test_damaged_exif_loses_no_picture(tmp_path, caplog):
+def test_damaged_exif_loses_no_image(tmp_path, caplog):
   damaged = b"II*\0" + struct.pack("<IHHHII", 8, 9, 0x8769, 4, 1, 99999)
   png(tmp_path / "a.png", COLOR, 8, 2, (b"eXIf", damaged))
   png(tmp_path / "b.png", COLOR, 8, 2, (b"eXIf", b"II*\0"))
@@ -285,7 +285,7 @@ def test_whatever_pillow_raises_names_the_file(tmp_path, monkeypatch, error):
 
   png(tmp_path / "a.png", COLOR, 8, 2)
   monkeypatch.setattr(Image.Image, "load", fail)
-  with pytest.raises(UserError, match="a.png cannot be read as a picture"):
+  with pytest.raises(UserError, match="a.png cannot be read as an image"):
     read_rgb(tmp_path / "a.png")
 
 

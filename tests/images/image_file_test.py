@@ -11,7 +11,7 @@ import pytest
 
 from bamjax.errors import UserError
 from bamjax.images import image_file
-from bamjax.images.image_file import Picture
+from bamjax.images.image_file import ImageData
 
 rng = np.random.default_rng(0)
 DEEP = rng.integers(0, 65536, (13, 9, 3), dtype=np.uint16)
@@ -32,10 +32,10 @@ def gray(color):
 def test_sixteen_bits_come_back_to_the_bit(tmp_path, ext, kind):
   color = gray(DEEP) if kind == "gray" else DEEP
   alpha = DEEP[::-1, ::-1, 0] if kind == "rgba" else None
-  path = tmp_path / f"picture.{ext}"
+  path = tmp_path / f"image.{ext}"
   icc = GRAY if kind == "gray" else SRGB
   image_file.write(
-    path, Picture(color, alpha, kind == "gray", icc, (300.0, 300.0))
+    path, ImageData(color, alpha, kind == "gray", icc, (300.0, 300.0))
   )
   back = image_file.read(path)
   assert back.color.dtype == np.uint16 and back.gray == (kind == "gray")
@@ -53,8 +53,8 @@ def test_sixteen_bits_come_back_to_the_bit(tmp_path, ext, kind):
 def test_eight_bits_come_back(tmp_path, ext, kind, caplog):
   color = gray(SMOOTH) if kind == "gray" else SMOOTH
   alpha = np.full((13, 9), 255, np.uint8) if kind == "rgba" else None
-  path = tmp_path / f"picture.{ext}"
-  image_file.write(path, Picture(color, alpha, kind == "gray"))
+  path = tmp_path / f"image.{ext}"
+  image_file.write(path, ImageData(color, alpha, kind == "gray"))
   back = image_file.read(path)
   lossy = {"webp": 40, "jpg": 20}.get(ext, 0)
   np.testing.assert_allclose(back.color.astype(int), color, atol=lossy)
@@ -67,14 +67,14 @@ def test_eight_bits_come_back(tmp_path, ext, kind, caplog):
 def test_transparency_is_laid_on_white_where_it_cannot_be_kept(tmp_path):
   alpha = np.zeros((13, 9), np.uint8)
   alpha[:, 4:] = 255
-  image_file.write(tmp_path / "a.bmp", Picture(COLOR, alpha))
+  image_file.write(tmp_path / "a.bmp", ImageData(COLOR, alpha))
   back = image_file.read(tmp_path / "a.bmp").color
   assert (back[:, :4] == 255).all()
   np.testing.assert_array_equal(back[:, 4:], COLOR[:, 4:])
 
 
 def test_sixteen_bits_are_rounded_where_they_cannot_be_kept(tmp_path, caplog):
-  image_file.write(tmp_path / "a.bmp", Picture(DEEP))
+  image_file.write(tmp_path / "a.bmp", ImageData(DEEP))
   assert "8 bits a channel, not 16" in caplog.text
   back = image_file.read(tmp_path / "a.bmp").color
   np.testing.assert_array_equal(back, np.floor(DEEP / 257 + 0.5))
@@ -110,27 +110,27 @@ def test_orientation_is_applied_once_and_metadata_stay(tmp_path, ext, deep):
   source, target = tmp_path / f"a.{ext}", tmp_path / f"b.{ext}"
   color = DEEP if deep else SMOOTH
   if deep and ext == "tif":
-    image_file.write(source, Picture(color))
+    image_file.write(source, ImageData(color))
     exif = None
   elif deep:
     exif[0x0112] = 6
-    image_file.write(source, Picture(color, exif=exif))
+    image_file.write(source, ImageData(color, exif=exif))
   else:
     exif[0x0112] = 6  # shown turned by 90° clockwise
     options = {"quality": 100, "dpi": (200, 200), "icc_profile": SRGB}
     Image.fromarray(color).save(source, exif=exif, **options)
-  picture = image_file.read(source)
+  image = image_file.read(source)
   if exif is None:
-    np.testing.assert_array_equal(picture.color, color)
+    np.testing.assert_array_equal(image.color, color)
     return
-  assert picture.color.shape == (9, 13, 3)
+  assert image.color.shape == (9, 13, 3)
   turned = np.rot90(color, -1).astype(int)
   off = 40 if ext in ("jpg", "webp") else 0
-  np.testing.assert_allclose(picture.color.astype(int), turned, atol=off)
-  large = np.repeat(np.repeat(picture.color, 2, axis=0), 2, axis=1)
+  np.testing.assert_allclose(image.color.astype(int), turned, atol=off)
+  large = np.repeat(np.repeat(image.color, 2, axis=0), 2, axis=1)
   image_file.write(
     target,
-    Picture(large, None, False, picture.icc, picture.dpi, picture.exif),
+    ImageData(large, None, False, image.icc, image.dpi, image.exif),
   )
   with Image.open(target) as file:
     found = file.getexif()
@@ -149,29 +149,29 @@ def test_orientation_is_applied_once_and_metadata_stay(tmp_path, ext, deep):
 def test_cmyk_becomes_rgb_without_its_profile(tmp_path):
   white = Image.new("CMYK", (5, 4), (0, 0, 0, 0))
   white.save(tmp_path / "a.jpg", icc_profile=b"broken")
-  picture = image_file.read(tmp_path / "a.jpg")
-  assert (picture.color > 250).all() and picture.icc is None
+  image = image_file.read(tmp_path / "a.jpg")
+  assert (image.color > 250).all() and image.icc is None
 
 
 def test_the_first_of_several_frames_is_taken_and_told(tmp_path, caplog):
   frames = [Image.fromarray(COLOR), Image.fromarray(255 - COLOR)]
   frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
-  picture = image_file.read(tmp_path / "a.tif")
-  np.testing.assert_array_equal(picture.color, COLOR)
+  image = image_file.read(tmp_path / "a.tif")
+  np.testing.assert_array_equal(image.color, COLOR)
   assert "several frames" in caplog.text
 
 
 def test_unreadable_files_are_named_in_one_line(tmp_path):
   noise = rng.integers(0, 256, (99, 99, 3), dtype=np.uint8)
-  image_file.write(tmp_path / "whole.png", Picture(noise))
+  image_file.write(tmp_path / "whole.png", ImageData(noise))
   data = (tmp_path / "whole.png").read_bytes()
   (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
   image_file.write(
-    tmp_path / "deep.png", Picture(noise.astype(np.uint16) * 257)
+    tmp_path / "deep.png", ImageData(noise.astype(np.uint16) * 257)
   )
   data = (tmp_path / "deep.png").read_bytes()
   (tmp_path / "cut16.png").write_bytes(data[: len(data) // 2])
-  (tmp_path / "text.png").write_text("not a picture")
+  (tmp_path / "text.png").write_text("not an image")
   (tmp_path / "empty.png").touch()
   Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "float.tif")
   names = ("cut.png", "cut16.png", "text.png", "empty.png", "float.tif", "no")
@@ -202,7 +202,7 @@ def described(**tags):
 )
 def test_an_odd_tag_is_left_out_alone(tmp_path, caplog, ext, name, exif):
   path = tmp_path / f"a.{ext}"
-  image_file.write(path, Picture(SMOOTH, exif=exif))
+  image_file.write(path, ImageData(SMOOTH, exif=exif))
   large = name == "Copyright" and ext != "jpg"
   assert caplog.messages == (
     []
@@ -220,7 +220,7 @@ def test_an_odd_tag_is_left_out_alone(tmp_path, caplog, ext, name, exif):
 
 def test_of_much_exif_the_smallest_are_kept(tmp_path, caplog):
   exif = described(x8298=b"c" * 40_000, x013B=b"a" * 30_000)
-  image_file.write(tmp_path / "a.jpg", Picture(SMOOTH, exif=exif))
+  image_file.write(tmp_path / "a.jpg", ImageData(SMOOTH, exif=exif))
   assert "JPEG cannot hold EXIF's Copyright" in caplog.text
   with Image.open(tmp_path / "a.jpg") as file:
     assert set(file.getexif()) >= {0x010F, 0x013B, 0x8769}
@@ -234,7 +234,7 @@ def test_of_much_exif_the_smallest_are_kept(tmp_path, caplog):
 def test_an_odd_density_is_left_out(tmp_path, caplog, ext, deep, dpi):
   path = tmp_path / f"a.{ext}"
   color = DEEP if deep else SMOOTH
-  image_file.write(path, Picture(color, icc=SRGB, dpi=dpi))
+  image_file.write(path, ImageData(color, icc=SRGB, dpi=dpi))
   assert "the density (" in caplog.text
   back = image_file.read(path)
   assert back.dpi is None or max(back.dpi) < 97  # what libraries put instead
@@ -251,7 +251,7 @@ def test_a_profile_is_of_the_files_own_colors(tmp_path, caplog, ext, deep):
     own = GRAY if is_gray and ext != "webp" else SRGB
     for icc in (SRGB, GRAY, own[:16] + b"CMYK" + own[20:], b"broken"):
       caplog.clear()
-      image_file.write(path, Picture(color, gray=is_gray, icc=icc))
+      image_file.write(path, ImageData(color, gray=is_gray, icc=icc))
       kept = icc == own and ext != "bmp"
       assert ("cannot hold the colour profile" in caplog.text) != kept
       with Image.open(path) as file:
@@ -261,7 +261,7 @@ def test_a_profile_is_of_the_files_own_colors(tmp_path, caplog, ext, deep):
 @pytest.mark.parametrize("name", ["a.bmp", "deep.tif"])
 def test_exif_that_has_no_place_is_told(tmp_path, caplog, name):
   color = DEEP if name == "deep.tif" else SMOOTH
-  image_file.write(tmp_path / name, Picture(color, exif=described()))
+  image_file.write(tmp_path / name, ImageData(color, exif=described()))
   assert "cannot hold EXIF data" in caplog.text
 
 
@@ -294,13 +294,13 @@ def test_all_that_is_written_can_be_opened(tmp_path, caplog, deep):
   noise = rng.integers(0, 256, 1_100_000, dtype=np.uint8).tobytes()
   noise = SRGB + noise[len(SRGB) :]
   text = {"workflow": "x" * 1_300_000, "parameters": "a 日"}
-  image_file.write(tmp_path / "a.png", Picture(color, icc=noise, text=text))
+  image_file.write(tmp_path / "a.png", ImageData(color, icc=noise, text=text))
   assert "PNG cannot hold the colour profile (1,100,000 bytes)" in caplog.text
   with Image.open(tmp_path / "a.png") as file:
     file.load()
     assert "icc_profile" not in file.info and file.text == text
   # Which other formats can.
-  image_file.write(tmp_path / "a.tif", Picture(color, icc=noise))
+  image_file.write(tmp_path / "a.tif", ImageData(color, icc=noise))
   with Image.open(tmp_path / "a.tif") as file:
     assert file.info["icc_profile"] == noise
 
@@ -357,7 +357,7 @@ def test_quality_is_95_or_what_is_asked_for(tmp_path, ext):
   sizes = {}
   for quality in (None, 95, 30):
     path = tmp_path / f"{quality}.{ext}"
-    image_file.write(path, Picture(COLOR), quality)
+    image_file.write(path, ImageData(COLOR), quality)
     sizes[quality] = path.stat().st_size
   assert sizes[30] < sizes[95] == sizes[None]
 
@@ -368,7 +368,7 @@ def test_what_an_encoder_refuses_is_told_as_such(tmp_path, monkeypatch):
 
   monkeypatch.setattr(Image.Image, "save", refuse)
   with pytest.raises(image_file.FormatError, match="cannot be written as BMP"):
-    image_file.write(tmp_path / "a.bmp", Picture(COLOR))
+    image_file.write(tmp_path / "a.bmp", ImageData(COLOR))
   assert not list(tmp_path.iterdir())
 
 
@@ -383,7 +383,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, deep):
   monkeypatch.setattr(Image.Image, "save", full)
   monkeypatch.setattr(image_file.png16, "_chunk", full)
   with pytest.raises(UserError, match="No space left"):
-    image_file.write(path, Picture(DEEP if deep else COLOR))
+    image_file.write(path, ImageData(DEEP if deep else COLOR))
   assert path.read_text() == "old"
   assert list(tmp_path.iterdir()) == [path]
 
@@ -398,7 +398,7 @@ def test_formats_that_cannot_hold_it_are_told_before(tmp_path):
 
 def test_png_files_of_16_bits_hold_their_chunks(tmp_path):
   image_file.write(
-    tmp_path / "a.png", Picture(DEEP, icc=SRGB, dpi=(72.0, 96.0))
+    tmp_path / "a.png", ImageData(DEEP, icc=SRGB, dpi=(72.0, 96.0))
   )
   with Image.open(io.BytesIO((tmp_path / "a.png").read_bytes())) as file:
     file.load()

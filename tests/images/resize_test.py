@@ -13,7 +13,7 @@ from shared import SHARED
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_reproduces_every_pixel_of_matlabs_set5(scale):
   folder = SHARED / "benchmarks" / "Set5"
-  paths = rgb.list_pictures(folder / "HR")
+  paths = rgb.list_images(folder / "HR")
   assert len(paths) == 5
   for path in paths:
     hr = resize.mod_crop(rgb.read_rgb(path), scale)
@@ -71,7 +71,7 @@ def test_mod_crop_keeps_the_top_left():
   np.testing.assert_array_equal(resize.mod_crop(image, 3), image[:6, :6])
 
 
-def test_floating_pictures_are_not_rounded():
+def test_floating_images_are_not_rounded():
   image = skimage.data.chelsea()[:60, :80]
   small = resize.downscale(image.astype(np.float32), 2)
   assert small.dtype == np.float32

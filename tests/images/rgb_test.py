@@ -5,7 +5,7 @@ from PIL import Image
 import pytest
 
 from bamjax.errors import UserError
-from bamjax.images.rgb import list_pictures
+from bamjax.images.rgb import list_images
 from bamjax.images.rgb import read_rgb
 
 
@@ -15,17 +15,17 @@ def rgb():
 
 
 def test_reads_rgb_gray_rgba_palette_and_16_bits(tmp_path, rgb):
-  picture = Image.fromarray(rgb)
-  picture.save(tmp_path / "rgb.png")
+  image = Image.fromarray(rgb)
+  image.save(tmp_path / "rgb.png")
   np.testing.assert_array_equal(read_rgb(tmp_path / "rgb.png"), rgb)
 
-  gray = picture.convert("L")
+  gray = image.convert("L")
   gray.save(tmp_path / "gray.png")
   expected = np.repeat(np.asarray(gray)[..., None], 3, axis=2)
   np.testing.assert_array_equal(read_rgb(tmp_path / "gray.png"), expected)
 
-  picture.putalpha(Image.new("L", picture.size, 100))
-  picture.save(tmp_path / "rgba.png")
+  image.putalpha(Image.new("L", image.size, 100))
+  image.save(tmp_path / "rgba.png")
   np.testing.assert_array_equal(read_rgb(tmp_path / "rgba.png"), rgb)
 
   palette = Image.fromarray(rgb).quantize(8)
@@ -56,24 +56,24 @@ def test_bad_files_are_named_in_one_line(tmp_path, rgb):
   Image.fromarray(rgb).save(tmp_path / "whole.png")
   data = (tmp_path / "whole.png").read_bytes()
   (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
-  (tmp_path / "text.png").write_text("not a picture")
+  (tmp_path / "text.png").write_text("not an image")
   for name in ("cut.png", "text.png", "absent.png"):
     with pytest.raises(UserError, match=name) as caught:
       read_rgb(tmp_path / name)
     assert "\n" not in str(caught.value)
 
 
-def test_lists_pictures_by_extension(tmp_path):
+def test_lists_images_by_extension(tmp_path):
   for name in ("b.PNG", "a.jpg", "c.txt", ".hidden.png"):
     (tmp_path / name).touch()
   (tmp_path / "folder.png").mkdir()
-  found = [p.name for p in list_pictures(tmp_path)]
+  found = [p.name for p in list_images(tmp_path)]
   assert found == ["a.jpg", "b.PNG"]
   with pytest.raises(UserError, match="there is no folder"):
-    list_pictures(tmp_path / "absent")
+    list_images(tmp_path / "absent")
   (tmp_path / "empty").mkdir()
-  with pytest.raises(UserError, match="holds no picture"):
-    list_pictures(tmp_path / "empty")
+  with pytest.raises(UserError, match="holds no image"):
+    list_images(tmp_path / "empty")
 
 
 def test_what_a_folder_holds_besides_is_counted(tmp_path, caplog):
@@ -83,18 +83,18 @@ def test_what_a_folder_holds_besides_is_counted(tmp_path, caplog):
   (tmp_path / "broken").symlink_to("absent")
   (tmp_path / "dangling.png").symlink_to("absent.png")
   (tmp_path / "loop.png").symlink_to("loop.png")
-  # Links among the pictures are for their reader to name.
-  found = [p.name for p in list_pictures(tmp_path)]
+  # Links among the images are for their reader to name.
+  found = [p.name for p in list_images(tmp_path)]
   assert found == ["a.png", "dangling.png", "loop.png"]
   counted = (
     "2 .gif, 1 .jfif, 1 broken link(s), 1 folder(s), 1 without extension"
   )
   assert f"passed over 1 .avif, {counted}" in caplog.text
-  list_pictures(tmp_path)
+  list_images(tmp_path)
   assert len(caplog.records) == 1
   (tmp_path / "inner.png" / "b.gif").touch()
-  with pytest.raises(UserError, match="holds no picture .*; it holds 1 .gif"):
-    list_pictures(tmp_path / "inner.png")
+  with pytest.raises(UserError, match="holds no image .*; it holds 1 .gif"):
+    list_images(tmp_path / "inner.png")
 
 
 def test_a_folder_that_is_closed_is_told(tmp_path, monkeypatch):
@@ -103,4 +103,4 @@ def test_a_folder_that_is_closed_is_told(tmp_path, monkeypatch):
 
   monkeypatch.setattr(Path, "iterdir", iterdir)
   with pytest.raises(UserError, match=r"cannot be read \(Permission denied\)"):
-    list_pictures(tmp_path)
+    list_images(tmp_path)

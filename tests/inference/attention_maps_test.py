@@ -9,7 +9,7 @@ from bamjax import layers
 from models import small
 
 
-def picture(shape=(1, 6, 5, 3), seed=0):
+def image(shape=(1, 6, 5, 3), seed=0):
   return jax.random.uniform(jax.random.key(seed), shape)
 
 
@@ -20,7 +20,7 @@ def run(name, attn, x, **options):
 
 def test_each_bam_has_both_maps_in_the_order_of_the_calls():
   # More than ten, which sort otherwise by name.
-  maps = run("imdn", "bam", picture((2, 6, 5, 3)), blocks=11)
+  maps = run("imdn", "bam", image((2, 6, 5, 3)), blocks=11)
   assert list(maps) == [f"block_{i}/attention" for i in range(11)]
   for found in maps.values():
     assert found["channel_weights"].shape == (2, 1, 1, 16)
@@ -29,7 +29,7 @@ def test_each_bam_has_both_maps_in_the_order_of_the_calls():
 
 @pytest.mark.parametrize("name", small.OPTIONS)
 def test_every_backbone_shows_its_attentions(name):
-  maps = run(name, "bam", picture())
+  maps = run(name, "bam", image())
   assert maps
   for path, found in maps.items():
     assert "attention" in path
@@ -38,22 +38,22 @@ def test_every_backbone_shows_its_attentions(name):
 
 def test_maps_lie_where_the_features_do():
   # PAN's stand behind its upsampling.
-  maps = run("pan", "bam", picture(), scale=4)
+  maps = run("pan", "bam", image(), scale=4)
   sizes = [m["spatial_weights"].shape[1:3] for m in maps.values()]
   assert sizes == [(12, 10), (24, 20)]
 
 
 def test_without_attention_there_are_none():
-  assert run("edsr", "none", picture()) == {}
+  assert run("edsr", "none", image()) == {}
 
 
-def test_a_picture_of_bytes_is_the_same_in_floats():
+def test_an_image_of_bytes_is_the_same_in_floats():
   module = small.create("imdn", "bam")
-  image = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
-  variables = small.draw(module, picture())
+  pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
+  variables = small.draw(module, image())
   maps = [
     bamjax.attention_maps(module, variables, x)
-    for x in (image, (image / np.float32(255))[None])
+    for x in (pixels, (pixels / np.float32(255))[None])
   ]
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), *maps)
 
@@ -69,7 +69,7 @@ class Twice(nn.Module):
 
 
 def test_a_module_called_twice_shows_both():
-  x = picture((1, 4, 4, 8))
+  x = image((1, 4, 4, 8))
   variables = Twice().init(jax.random.key(0), x)
   maps = bamjax.attention_maps(Twice(), variables, x)
   assert list(maps) == ["own", "own#2"]

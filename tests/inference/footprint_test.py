@@ -21,7 +21,7 @@ def test_memory_is_of_the_order_that_xla_plans(name):
 
 @pytest.mark.parametrize("name", ["edsr", "imdn", "pan", "awsrn", "msrn"])
 def test_what_lies_beyond_the_reach_changes_nothing(name):
-  # Attentions that see the whole picture are not counted.
+  # Attentions that see the whole image are not counted.
   module = small.create(name, "none")
   reach = footprint(module).reach
   rng = np.random.default_rng(0)

@@ -37,7 +37,7 @@ def test_upscales_bytes_floats_and_batches_alike(network):
   np.testing.assert_allclose(batch[0].astype(int), sr, atol=1)
 
 
-def random_picture(height, width):
+def random_image(height, width):
   rng = np.random.default_rng(0)
   return rng.random((height, width, 3), dtype=np.float32)
 
@@ -54,7 +54,7 @@ def test_tiles_equal_the_whole_where_the_halo_holds_the_reach(
   module = bamjax.create_model(
     "pan", "pa", 2, blocks=1, features=8, up_features=8
   )
-  lr = random_picture(height, width)
+  lr = random_image(height, width)
   variables = small.draw(module, lr[None])
   tiled = bamjax.Upscaler(module, variables, tile=16, halo=8, padded=padded)
   whole = bamjax.Upscaler(module, variables, tile=0)
@@ -77,7 +77,7 @@ class Pair(nn.Module):
 @pytest.mark.parametrize("padded", [False, True])
 def test_tiles_hold_for_a_conv_of_several_maps_and_a_skip(padded):
   module = Pair()
-  lr = random_picture(33, 40)
+  lr = random_image(33, 40)
   variables = small.draw(module, lr[None])
   tiled = bamjax.Upscaler(module, variables, tile=16, halo=2, padded=padded)
   whole = np.clip(module.apply(variables, lr[None])[0], 0, 1)
@@ -120,10 +120,10 @@ def unclipped(upscaler, lr):
   ("name", "kind"),
   [*QUICK, *(pytest.param(*pair, marks=pytest.mark.slow) for pair in SLOW)],
 )
-def test_padding_and_tiles_with_the_whole_pictures_pools_are_exact(name, kind):
+def test_padding_and_tiles_with_the_whole_images_pools_are_exact(name, kind):
   module = small.create_wide(name, kind)
   found = footprint.footprint(module)
-  lr = random_picture(13, 2 * found.reach + 60)
+  lr = random_image(13, 2 * found.reach + 60)
   variables = small.draw(module, lr[None])
   whole = unclipped(bamjax.Upscaler(module, variables, tile=0), lr)
   padded = bamjax.Upscaler(module, variables, tile=0, padded=True)
@@ -136,7 +136,7 @@ def test_padding_and_tiles_with_the_whole_pictures_pools_are_exact(name, kind):
 def test_a_gathering_pass_takes_tiles_most_of_the_way_to_the_whole():
   module = small.create_wide("imdn", "cca", blocks=4)
   # Two halves that are unlike.
-  lr = random_picture(20, 80) * np.linspace(0, 1, 80, dtype=np.float32)[:, None]
+  lr = random_image(20, 80) * np.linspace(0, 1, 80, dtype=np.float32)[:, None]
   # Attentions that do much.
   variables = jax.tree_util.tree_map_with_path(
     lambda path, leaf: 30 * leaf if "excite" in str(path) else leaf,
@@ -154,7 +154,7 @@ def test_a_gathering_pass_takes_tiles_most_of_the_way_to_the_whole():
 
 
 def test_tiled_self_ensembles_equal_whole_ones(network):
-  lr = random_picture(33, 50)
+  lr = random_image(33, 50)
   whole = bamjax.Upscaler(*network, tile=0, self_ensemble=True)(lr)
   for padded in (False, True):
     tiled = bamjax.Upscaler(
@@ -180,9 +180,9 @@ def compiled():
     yield traced
 
 
-def test_pictures_of_nearly_one_size_share_programs(network):
+def test_images_of_nearly_one_size_share_programs(network):
   upscale = bamjax.Upscaler(*network, shared=True)
-  lr = random_picture(30, 40)
+  lr = random_image(30, 40)
   alone = bamjax.Upscaler(*network)(lr[:27, :38])
   with compiled() as traced:
     for height, width in ((30, 40), (27, 38), (30, 40), (29, 30), (18, 40)):
@@ -194,12 +194,12 @@ def test_pictures_of_nearly_one_size_share_programs(network):
   assert traced == [(30, 40), (30, 40), (18, 40)]
 
 
-def test_pictures_of_many_sizes_share_a_few_programs(network):
+def test_images_of_many_sizes_share_a_few_programs(network):
   upscale = bamjax.Upscaler(*network, tile=40, padded=True)
   rng = np.random.default_rng(0)
   with compiled() as traced:
     for height, width in rng.integers(20, 130, (12, 2)):
-      sr = upscale(random_picture(height, width))
+      sr = upscale(random_image(height, width))
       assert sr.shape == (2 * height, 2 * width, 3)
   assert 2 <= len(traced) <= 9
 
@@ -224,9 +224,9 @@ class Blown(nn.Module):
 
 
 @pytest.mark.parametrize("tile", [0, 6])
-def test_a_picture_that_is_not_finite_is_refused(tile):
+def test_an_image_that_is_not_finite_is_refused(tile):
   module = Blown()
-  lr = random_picture(9, 7)
+  lr = random_image(9, 7)
   variables = small.draw(module, lr[None])
   large = jax.tree.map(lambda x: np.full_like(x, 1e30), variables)
   mixed = jax.tree.map(lambda x: x * np.float32(1e30), variables)
@@ -242,27 +242,27 @@ def test_a_picture_that_is_not_finite_is_refused(tile):
 
 def test_progress_is_told_after_each_run(network):
   told = []
-  lr = random_picture(40, 40)
+  lr = random_image(40, 40)
   bamjax.Upscaler(*network, tile=20, halo=4)(lr, lambda *at: told.append(at))
   # Four tiles, gathered from and then upscaled.
   assert told == [(i, 8) for i in range(1, 9)]
 
 
 def test_tiles_without_a_halo_show_their_seams(network):
-  lr = random_picture(40, 40)
+  lr = random_image(40, 40)
   whole = bamjax.Upscaler(*network, tile=0)(lr)
   seamy = bamjax.Upscaler(*network, tile=16, halo=0)(lr)
   near = bamjax.Upscaler(*network, tile=16, halo=4)(lr)
   assert np.abs(seamy - whole).max() > 4 * np.abs(near - whole).max()
 
 
-def test_large_pictures_are_tiled_by_themselves(network, monkeypatch, caplog):
+def test_large_images_are_tiled_by_themselves(network, monkeypatch, caplog):
   assert bamjax.Upscaler(*network).tiles(500, 500) == 1
   monkeypatch.setattr(footprint, "memory", lambda: 50e6)
   upscale = bamjax.Upscaler(*network)
   assert 1 < upscale.tiles(1000, 1000) < 100
   assert upscale.tiles(64, 64) == 1
-  lr = random_picture(400, 130)
+  lr = random_image(400, 130)
   monkeypatch.setattr(footprint, "memory", lambda: 1e6)
   few = bamjax.Upscaler(*network)(lr)
   assert "130×400 LR pixels would not fit into memory" in caplog.text
@@ -277,7 +277,7 @@ def test_memory_may_be_given(network):
 
 def test_self_ensemble_is_the_mean_over_eight_symmetries(network):
   module, variables = network
-  lr = random_picture(9, 7)
+  lr = random_image(9, 7)
   plus = bamjax.Upscaler(module, variables, self_ensemble=True)(lr)
   outputs = []
   for turns in range(4):
@@ -289,7 +289,7 @@ def test_self_ensemble_is_the_mean_over_eight_symmetries(network):
   np.testing.assert_allclose(plus, want, atol=2e-6)
   plain = bamjax.Upscaler(module, variables)(lr)
   assert np.abs(plus - plain).max() > 1e-4
-  # It does not matter how the picture lies.
+  # It does not matter how the image lies.
   turned = bamjax.Upscaler(module, variables, self_ensemble=True)(np.rot90(lr))
   np.testing.assert_allclose(turned, np.rot90(plus), atol=2e-6)
 

@@ -19,20 +19,20 @@ CONVENTIONS = [
 ]
 
 
-def pictures():
+def images():
   return jax.random.uniform(jax.random.key(0), (2, 4, 5, 3))
 
 
 @pytest.mark.parametrize("gain, shift, fed", CONVENTIONS)
 def test_enter_feeds_the_convention(gain, shift, fed):
-  x = pictures()
+  x = images()
   got = Normalization(gain, shift).enter(x)
   np.testing.assert_allclose(got, fed(np.asarray(x)), 1e-5, 1e-4)
 
 
 @pytest.mark.parametrize("gain, shift, fed", CONVENTIONS)
 def test_leave_undoes_enter(gain, shift, fed):
-  x = pictures()
+  x = images()
   normalization = Normalization(gain, shift)
   np.testing.assert_allclose(
     normalization.leave(normalization.enter(x)), x, 1e-5, 1e-6
@@ -43,7 +43,7 @@ def test_leave_undoes_enter(gain, shift, fed):
 
 
 def test_the_default_changes_nothing():
-  x = pictures()
+  x = images()
   np.testing.assert_array_equal(Normalization().enter(x), x)
   np.testing.assert_array_equal(Normalization().leave(x), x)
 
@@ -52,6 +52,6 @@ def test_the_default_changes_nothing():
 def test_dtypes(gain, shift, fed):
   del fed
   normalization = Normalization(gain, shift)
-  x = pictures().astype(jnp.bfloat16)
+  x = images().astype(jnp.bfloat16)
   assert normalization.enter(x).dtype == jnp.bfloat16
   assert normalization.leave(x).dtype == jnp.float32

@@ -12,7 +12,7 @@ from bamjax.models import create_model
 from models import small
 
 
-def pictures(n=2, size=12):
+def images(n=2, size=12):
   return jax.random.uniform(jax.random.key(1), (n, size, size, 3))
 
 
@@ -36,7 +36,7 @@ PAIRS = [
 @pytest.mark.parametrize(("name", "attn"), PAIRS)
 def test_every_parameter_has_a_gradient(name, attn):
   model = small.create_wide(name, attn)
-  x = pictures()
+  x = images()
 
   def loss(variables):
     y = model.apply(variables, x)
@@ -55,7 +55,7 @@ def test_every_parameter_has_a_gradient(name, attn):
 
 @pytest.mark.parametrize("name", small.OPTIONS)
 def test_bfloat16_is_close_to_float32(name):
-  x = pictures()
+  x = images()
   variables = small.draw(small.create(name, "bam"), x)
   y = jax.jit(small.create(name, "bam").apply)(variables, x)
   low = small.create(name, "bam", dtype=jnp.bfloat16)
@@ -84,7 +84,7 @@ def test_shapes(name, scale):
 
 @pytest.mark.parametrize("name", ("carn", "carn_m"))
 def test_carn_holds_all_scales_and_runs_one(name):
-  x = pictures(1)
+  x = images(1)
   models = [small.create(name, groups=1, scale=s) for s in (2, 4)]
   trees = [
     jax.tree.map(jnp.shape, jax.eval_shape(model.init, jax.random.key(0), x))
@@ -113,7 +113,7 @@ def test_carn_holds_all_scales_and_runs_one(name):
   ],
 )
 def test_rematerialisation_changes_no_number(name, options):
-  x = pictures(1)
+  x = images(1)
   models = [small.create(name, "ca", remat=r, **options) for r in (False, True)]
   variables = small.draw(models[0], x)
 
@@ -130,14 +130,14 @@ def test_rematerialisation_changes_no_number(name, options):
 def test_slwsr_widths():
   for features in (16, 32, 64):
     model = create_model("slwsr32", features=features)
-    params = jax.eval_shape(model.init, jax.random.key(0), pictures(1))
+    params = jax.eval_shape(model.init, jax.random.key(0), images(1))
     assert params["params"]["head"]["kernel"].shape[-1] == features
 
 
 @pytest.mark.parametrize("name", small.OPTIONS)
 def test_what_is_no_batch_of_rgb_in_floats_is_refused(name):
   model = small.create(name, "bam")
-  variables = small.draw(model, pictures())
+  variables = small.draw(model, images())
   for x, message in (
     (np.zeros((9, 8, 3), np.float32), "N×H×W×3"),
     (np.zeros((1, 9, 8, 1), np.float32), "N×H×W×3"),

@@ -18,7 +18,7 @@ pytestmark = browser.needs_chromium
 
 
 class File:
-  """A picture in memory."""
+  """An image in memory."""
 
   name = "</script>one"
 
@@ -66,7 +66,7 @@ def page(chromium, path):
 
 
 SPLIT = "document.querySelector('.split')"
-# Where the left picture ends, in percent of the stage.
+# Where the left image ends, in percent of the stage.
 CLIP = """(() => {
   const left = document.querySelector('.side.left');
   const clip = getComputedStyle(left).clipPath;
@@ -129,20 +129,20 @@ def pixels(page, selector):
 
 
 def test_crops_are_exact(page, found):
-  (picture,) = found.shown
-  boxes = differences.crops(picture.outputs)
+  (image,) = found.shown
+  boxes = differences.crops(image.outputs)
   for view in (1, 2):
     page(f"document.querySelector('.views [data-view=\"{view}\"]').click()")
-    page.wait_for_pictures()
+    page.wait_for_images()
     top, left, height, width = boxes[view - 1]
-    for i, image in enumerate([picture.hr, *picture.outputs]):
+    for i, array in enumerate([image.hr, *image.outputs]):
       shown = pixels(page, f"[data-method='{i}'] img")
-      want = image[top : top + height, left : left + width]
+      want = array[top : top + height, left : left + width]
       np.testing.assert_array_equal(shown, want)
     # The stage shows the same crop, of both networks.
-    for side, image in zip(("left", "right"), picture.outputs[1:], strict=True):
+    for side, array in zip(("left", "right"), image.outputs[1:], strict=True):
       shown = pixels(page, f".side.{side} img")
-      want = image[top : top + height, left : left + width]
+      want = array[top : top + height, left : left + width]
       np.testing.assert_array_equal(shown, want)
 
 
@@ -160,7 +160,7 @@ def test_errors_and_other_methods_can_be_chosen(page):
   assert page("document.querySelector('.tag.left').textContent") == "HR"
 
 
-def test_attention_lies_over_the_picture(page):
+def test_attention_lies_over_the_image(page):
   page("document.querySelectorAll('details').forEach(d => d.open = true)")
   page("document.querySelector('.maps').scrollIntoView()")
   page.wait("[...document.querySelectorAll('.overlay img')].every(i => i.src)")

@@ -14,7 +14,7 @@ from models import small
 
 
 class File:
-  """A picture in memory."""
+  """An image in memory."""
 
   def __init__(self, name, lr=None, hr=None):
     self.name, self._pair = name, (lr, hr)
@@ -46,12 +46,12 @@ def test_scores_are_those_of_the_protocol():
   lr, hr = MATLAB.degradation.pair(hr, None, 2)
   want = MATLAB.score(one.upscaler(lr / np.float32(255)), hr, 2)
   assert found.means()[1] == pytest.approx(want)
-  (picture,) = found.shown
-  np.testing.assert_array_equal(picture.outputs[1], one.upscaler(lr))
-  np.testing.assert_array_equal(picture.hr, hr)
+  (image,) = found.shown
+  np.testing.assert_array_equal(image.outputs[1], one.upscaler(lr))
+  np.testing.assert_array_equal(image.hr, hr)
 
 
-def test_the_pictures_with_the_largest_differences_are_kept(caplog):
+def test_the_images_with_the_largest_differences_are_kept(caplog):
   entries = [entry(seed=0), entry(seed=1, colour=1)]
   files = [File(str(seed), hr=noise(seed)) for seed in range(4)]
   files.append(File("broken"))
@@ -59,10 +59,8 @@ def test_the_pictures_with_the_largest_differences_are_kept(caplog):
   assert found.names == ["0", "1", "2", "3"] and "broken" in caplog.text
   _, a, b = ([s["psnr_y"] for s in rows] for rows in found.scores)
   order = np.argsort(-np.abs(np.subtract(a, b)))
-  assert [picture.name for picture in found.shown] == [
-    str(i) for i in order[:2]
-  ]
-  with pytest.raises(UserError, match="none of the pictures of B"):
+  assert [image.name for image in found.shown] == [str(i) for i in order[:2]]
+  with pytest.raises(UserError, match="none of the images of B"):
     differences.compare(entries, Benchmark("B", files[-1:]), 2)
 
 
@@ -71,20 +69,20 @@ def test_lr_alone_has_no_scores():
     [entry()], Benchmark("B", [File("a", lr=noise(0, 20, 24))]), 5
   )
   assert found.means() == []
-  (picture,) = found.shown
-  assert picture.scores is None and picture.hr is None
-  assert [o.shape for o in picture.outputs] == [(40, 48, 3)] * 2
+  (image,) = found.shown
+  assert image.scores is None and image.hr is None
+  assert [o.shape for o in image.outputs] == [(40, 48, 3)] * 2
 
 
-def test_a_flat_picture_differs_least_and_counts_in_no_mean_psnr():
+def test_a_flat_image_differs_least_and_counts_in_no_mean_psnr():
   files = [File("flat", hr=np.full((48, 56, 3), 9, np.uint8))]
   files.append(File("noise", hr=noise(0)))
   one = entry()
-  # Whatever it is fed, the flat picture.
+  # Whatever it is fed, the flat image.
   exact = lambda lr: np.full((48, 56, 3), 9, np.uint8)  # noqa: E731
   one = dataclasses.replace(one, upscaler=exact)
   found = differences.compare([one], Benchmark("B", files), 2)
-  assert [picture.name for picture in found.shown] == ["noise", "flat"]
+  assert [image.name for image in found.shown] == ["noise", "flat"]
   assert found.equal() == ["flat"]
   assert found.means()[0] == pytest.approx(
     {

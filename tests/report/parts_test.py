@@ -42,7 +42,7 @@ def test_crops_keep_every_value():
   np.testing.assert_array_equal(decode(images.uris[key]), image)
 
 
-def test_whole_pictures_are_bounded():
+def test_whole_images_are_bounded():
   images = encode.Images()
   key = images.whole(noise(30, 2 * encode.OVERVIEW))
   assert decode(images.uris[key]).shape == (15, encode.OVERVIEW, 3)

@@ -139,7 +139,7 @@ def test_what_has_a_field_of_its_own_is_no_option(config, option):
     ({"optim.learning_rate": float("inf")}, "learning_rate must be above 0"),
     ({"optim.decay_factor": 0.0}, "decay_factor must be above 0"),
     ({"optim.ema_decay": float("nan")}, "ema_decay must be .* less than 1"),
-    ({"data.max_val_pictures": -1}, "max_val_pictures must be at least 0"),
+    ({"data.max_val_images": -1}, "max_val_images must be at least 0"),
     ({"data.val_dir": "x"}, "--val_dir is not for --data=div2k"),
     (
       {"data.source": "sample", "data.data_dir": "x"},
@@ -174,3 +174,14 @@ def test_a_value_of_another_type_is_refused(config):
   changed = ml_collections.ConfigDict({**config.to_dict(), "steps": "9"})
   with pytest.raises(UserError, match="steps is '9', and must be a whole"):
     config_lib.check(changed)
+
+
+def test_fields_of_older_versions_have_their_names_of_today(tmp_path):
+  config = defaults.get_config()
+  config.data.max_val_images = 7
+  config_lib.save(config, tmp_path / "config.json")
+  text = (tmp_path / "config.json").read_text()
+  assert "max_val_images" in text
+  old = text.replace("max_val_images", "max_val_pictures")
+  (tmp_path / "config.json").write_text(old)
+  assert config_lib.load(tmp_path / "config.json") == config

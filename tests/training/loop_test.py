@@ -174,38 +174,38 @@ def test_a_folder_that_a_run_holds_is_refused(config, tmp_path):
     pass
 
 
-def test_other_pictures_on_resume_are_warned_of(
+def test_other_images_on_resume_are_warned_of(
   config, finished_run, tmp_path, caplog
 ):
   config.attn = "bam"
   shutil.copytree(finished_run, tmp_path / "run")
-  pictures = tmp_path / "pictures"
-  shutil.copytree(config.data.data_dir, pictures)
-  shutil.copy(pictures / "a.png", pictures / "c.png")
+  images = tmp_path / "images"
+  shutil.copytree(config.data.data_dir, images)
+  shutil.copy(images / "a.png", images / "c.png")
   for name in ("metrics.jsonl", "summary.json"):
     (tmp_path / "run" / name).unlink()
   shutil.rmtree(tmp_path / "run" / "checkpoints")
-  config.data.data_dir = str(pictures)
+  config.data.data_dir = str(images)
   loop.train_and_evaluate(config, tmp_path / "run")
-  assert "2 pictures then, 3 now" in caplog.text
+  assert "2 images then, 3 now" in caplog.text
   noted = json.loads((tmp_path / "run" / "data.json").read_text())
-  assert noted["pictures"] == 3
+  assert noted["images"] == 3
 
 
 @pytest.fixture
 def copied(finished_run, tmp_path):
-  """A copy of the finished run, its configuration, its pictures in a copy."""
+  """A copy of the finished run, its configuration, its images in a copy."""
   shutil.copytree(finished_run, tmp_path / "run")
   config = config_lib.load(finished_run / "config.json")
-  shutil.copytree(config.data.val_dir, tmp_path / "pictures")
-  config.data.val_dir = str(tmp_path / "pictures")
+  shutil.copytree(config.data.val_dir, tmp_path / "images")
+  config.data.val_dir = str(tmp_path / "images")
   return tmp_path / "run", config
 
 
-def test_a_finished_run_is_not_scored_on_other_pictures(copied, capsys):
+def test_a_finished_run_is_not_scored_on_other_images(copied, capsys):
   run_dir, config = copied
-  picture = Path(config.data.val_dir) / "a.png"
-  shutil.copy(picture, picture.with_name("c.png"))
+  image = Path(config.data.val_dir) / "a.png"
+  shutil.copy(image, image.with_name("c.png"))
   before = (run_dir / "summary.json").read_bytes()
   summary = loop.train_and_evaluate(config, run_dir)
   assert summary == json.loads(before)
@@ -213,18 +213,20 @@ def test_a_finished_run_is_not_scored_on_other_pictures(copied, capsys):
   assert "has finished its 2 steps" in capsys.readouterr().out
 
 
-def test_a_run_resumes_on_its_own_validation_pictures_alone(copied):
+def test_a_run_resumes_on_its_own_validation_images_alone(copied):
   run_dir, config = copied
   expected = (run_dir / "summary.json").read_bytes()
   (run_dir / "summary.json").unlink()
-  picture = Path(config.data.val_dir) / "b.png"
-  content = picture.read_bytes()
-  shutil.copy(picture.with_name("a.png"), picture)
-  with pytest.raises(UserError, match="validation pictures are not those"):
+  image = Path(config.data.val_dir) / "b.png"
+  content = image.read_bytes()
+  shutil.copy(image.with_name("a.png"), image)
+  with pytest.raises(UserError, match="validation images are not those"):
     loop.train_and_evaluate(config, run_dir)
   assert not (run_dir / "summary.json").exists()
-  # The same elsewhere are the same.
-  picture.write_bytes(content)
+  # The same are the same, elsewhere and by the names of older versions.
+  image.write_bytes(content)
+  noted = run_dir / "data.json"
+  noted.write_text(noted.read_text().replace('"images"', '"pictures"'))
   loop.train_and_evaluate(config, run_dir)
   assert (run_dir / "summary.json").read_bytes() == expected
 
@@ -245,7 +247,7 @@ def while_training(monkeypatch):
   return register
 
 
-def test_validation_pictures_that_vanish_are_scored_from_memory(
+def test_validation_images_that_vanish_are_scored_from_memory(
   copied, finished_run, tmp_path, while_training, capsys, caplog
 ):
   _, config = copied
@@ -257,7 +259,7 @@ def test_validation_pictures_that_vanish_are_scored_from_memory(
   assert summary == expected
   assert "left out: small: too small to be scored" in caplog.text
   told = capsys.readouterr().out
-  assert "trains on 2 pictures (10 crops), validates on 2: a, b" in told
+  assert "trains on 2 images (10 crops), validates on 2: a, b" in told
   assert f"{expected['parameters']:,} parameters" in told
 
 

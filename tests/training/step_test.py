@@ -9,7 +9,7 @@ from bamjax.training.step import train_step
 from training import tiny
 
 
-def test_loss_is_l1_of_pictures_in_unit_range():
+def test_loss_is_l1_of_images_in_unit_range():
   state = tiny.state()
   batch = next(tiny.batches(1))
   sr = state.apply_fn({"params": state.params}, batch["lr"] / np.float32(255))

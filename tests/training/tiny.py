@@ -10,7 +10,7 @@ import bamjax
 from bamjax.data import cache
 from bamjax.data.crops import CropStore
 from bamjax.data.resident import pack
-from bamjax.data.sources import Picture
+from bamjax.data.sources import ImagePair
 from bamjax.training.state import create_state
 
 PATCH, SCALE = 8, 2
@@ -38,15 +38,15 @@ def batches(count, size=8, seed=0):
 
 
 def resident(seed=0):
-  """Two random pictures, for training on the device."""
+  """Two random images, for training on the device."""
   rng = np.random.default_rng(seed)
 
-  def picture(name):
+  def image(name):
     lr = rng.integers(0, 256, (24, 20, 3), dtype=np.uint8)
     hr = np.kron(lr, np.ones((2, 2, 1), np.uint8))
-    return Picture(name, lambda: (lr, hr))
+    return ImagePair(name, lambda: (lr, hr))
 
-  decoded = cache.decode([picture("a"), picture("b")])
+  decoded = cache.decode([image("a"), image("b")])
   return pack(CropStore(decoded, PATCH))
 
 

@@ -10,7 +10,7 @@ import pytest
 from bamjax.commands import evaluate
 from bamjax.data import cache
 from bamjax.data.crops import CropStore
-from bamjax.data.sources import Picture
+from bamjax.data.sources import ImagePair
 from bamjax.errors import UserError
 from bamjax.networks import Network
 from bamjax.runs import config as config_lib
@@ -20,24 +20,24 @@ from bamjax.training.validation import Validation
 SCALE = 2
 
 
-def picture(name, seed, height=24, width=32):
+def image(name, seed, height=24, width=32):
   rng = np.random.default_rng(seed)
   lr = rng.integers(0, 256, (height // 2, width // 2, 3), dtype=np.uint8)
   hr = np.kron(lr, np.ones((2, 2, 1), np.uint8))
-  return Picture(name, lambda: (lr, hr))
+  return ImagePair(name, lambda: (lr, hr))
 
 
 def broken(name):
   def load():
     raise UserError(f"{name}.png cannot be read")
 
-  return Picture(name, load)
+  return ImagePair(name, load)
 
 
 def test_what_cannot_be_scored_is_left_out_by_name(caplog):
   given = [
-    *(picture("tiny", 0, 14, 30), broken("torn"), picture("a", 1)),
-    *(picture("least", 2, 16, 16), picture("later", 3)),
+    *(image("tiny", 0, 14, 30), broken("torn"), image("a", 1)),
+    *(image("least", 2, 16, 16), image("later", 3)),
   ]
   with caplog.at_level(logging.WARNING):
     validation = Validation(given, SCALE, 4)
@@ -48,13 +48,13 @@ def test_what_cannot_be_scored_is_left_out_by_name(caplog):
   )
   assert "torn.png cannot be read" in caplog.text
   assert [p.name for p in validation.all()] == ["a", "least", "later"]
-  with pytest.raises(UserError, match="none of the validation pictures"):
+  with pytest.raises(UserError, match="none of the validation images"):
     Validation(given[:2], SCALE)
 
 
-def test_flat_pictures_count_in_no_mean_psnr(caplog):
+def test_flat_images_count_in_no_mean_psnr(caplog):
   flat = np.full((24, 32, 3), 9, np.uint8)
-  given = [Picture("flat", lambda: (flat[::2, ::2], flat)), picture("v", 2)]
+  given = [ImagePair("flat", lambda: (flat[::2, ::2], flat)), image("v", 2)]
   with caplog.at_level(logging.WARNING):
     validation = Validation(given, SCALE)
   assert "flat is flat" in caplog.text
@@ -70,66 +70,64 @@ def test_what_was_read_is_kept_in_memory():
 
   def load():
     loads.append(1)
-    return picture("a", 1).load()
+    return image("a", 1).load()
 
-  (kept,) = Validation([Picture("a", load)], SCALE).all()
-  np.testing.assert_array_equal(kept.load()[1], picture("a", 1).load()[1])
+  (kept,) = Validation([ImagePair("a", load)], SCALE).all()
+  np.testing.assert_array_equal(kept.load()[1], image("a", 1).load()[1])
   assert len(loads) == 1
 
 
 def test_the_fingerprint_is_of_names_and_contents():
-  def fingerprint(*pictures, limit=0):
-    return Validation(pictures, SCALE, limit).fingerprint()
+  def fingerprint(*images, limit=0):
+    return Validation(images, SCALE, limit).fingerprint()
 
-  a, b = picture("a", 1), picture("b", 2)
+  a, b = image("a", 1), image("b", 2)
   found = [
     fingerprint(a, b),
-    fingerprint(a, picture("b", 3)),
-    fingerprint(a, picture("c", 2)),
+    fingerprint(a, image("b", 3)),
+    fingerprint(a, image("c", 2)),
     fingerprint(b, a),
     fingerprint(a),
     fingerprint(a, b, limit=1),
-    fingerprint(a, picture("c", 2), limit=1),
+    fingerprint(a, image("c", 2), limit=1),
   ]
   assert len(set(found)) == len(found)
-  assert fingerprint(picture("a", 1), picture("b", 2)) == found[0]
+  assert fingerprint(image("a", 1), image("b", 2)) == found[0]
 
 
-def test_the_same_picture_twice_counts_twice():
-  validation = Validation([picture("a", 1), picture("b", 1)], SCALE)
+def test_the_same_image_twice_counts_twice():
+  validation = Validation([image("a", 1), image("b", 1)], SCALE)
   assert validation.names == ["a", "b"]
 
 
-def store(*pictures):
-  return CropStore(cache.decode(pictures), 8)
+def store(*images):
+  return CropStore(cache.decode(images), 8)
 
 
-def test_training_pictures_of_other_content_are_told(tmp_path, caplog):
-  validation = Validation([picture("v", 9)], SCALE)
-  run_data.note(tmp_path, store(picture("a", 1), picture("b", 2)), validation)
-  run_data.note(tmp_path, store(picture("a", 1), picture("b", 2)), validation)
+def test_training_images_of_other_content_are_told(tmp_path, caplog):
+  validation = Validation([image("v", 9)], SCALE)
+  run_data.note(tmp_path, store(image("a", 1), image("b", 2)), validation)
+  run_data.note(tmp_path, store(image("a", 1), image("b", 2)), validation)
   assert not caplog.text
   # The same names and sizes.
-  run_data.note(tmp_path, store(picture("a", 1), picture("b", 3)), validation)
-  assert "the training pictures are not those" in caplog.text
+  run_data.note(tmp_path, store(image("a", 1), image("b", 3)), validation)
+  assert "the training images are not those" in caplog.text
 
 
-def test_pictures_that_train_and_validate_are_told(tmp_path, caplog):
-  validation = Validation([picture("v", 2), picture("w", 7)], SCALE)
-  # By content: another name is no other picture.
-  run_data.note(tmp_path, store(picture("a", 1), picture("b", 2)), validation)
-  assert "1 of the 2 validation pictures are also trained on (v)" in (
-    caplog.text
-  )
+def test_images_that_train_and_validate_are_told(tmp_path, caplog):
+  validation = Validation([image("v", 2), image("w", 7)], SCALE)
+  # By content: another name is no other image.
+  run_data.note(tmp_path, store(image("a", 1), image("b", 2)), validation)
+  assert "1 of the 2 validation images are also trained on (v)" in (caplog.text)
 
 
-def test_other_validation_pictures_are_refused(tmp_path):
-  validation = Validation([picture("v", 1)], SCALE)
+def test_other_validation_images_are_refused(tmp_path):
+  validation = Validation([image("v", 1)], SCALE)
   with pytest.raises(UserError, match="data.json is absent or damaged"):
     run_data.check_validation(tmp_path, validation)
-  run_data.note(tmp_path, store(picture("a", 2)), validation)
+  run_data.note(tmp_path, store(image("a", 2)), validation)
   run_data.check_validation(tmp_path, validation)
-  other = Validation([picture("v", 3)], SCALE)
+  other = Validation([image("v", 3)], SCALE)
   with pytest.raises(UserError, match=f"--init_from={tmp_path}"):
     run_data.check_validation(tmp_path, other)
   for text in (json.dumps({"sha256": "0"}), "[]", "{", "[" * 10**5):
@@ -138,16 +136,16 @@ def test_other_validation_pictures_are_refused(tmp_path):
       run_data.check_validation(tmp_path, validation)
 
 
-def test_a_run_is_not_scored_on_other_pictures_without_a_word(
+def test_a_run_is_not_scored_on_other_images_without_a_word(
   finished_run, tmp_path, caplog
 ):
   config = config_lib.load(finished_run / "config.json")
-  config.data.val_dir = str(tmp_path / "pictures")
+  config.data.val_dir = str(tmp_path / "images")
   shutil.copytree(config.data.data_dir, config.data.val_dir)
   network = Network(str(finished_run), "pan", "bam", 2, None, {}, 2, config)
   evaluate.find_benchmarks(evaluate.Options(), network)
   assert not caplog.text
-  shutil.copy(tmp_path / "pictures" / "a.png", tmp_path / "pictures" / "b.png")
+  shutil.copy(tmp_path / "images" / "a.png", tmp_path / "images" / "b.png")
   evaluate.find_benchmarks(evaluate.Options(), network)
   assert "not those that" in caplog.text
   assert "(2, others by name or content)" in caplog.text

@@ -129,7 +129,7 @@ def test_wrong_shapes_are_told(name, normalization):
 
 
 def test_layers_that_do_not_run_may_hold_anything():
-  # The paper's EDSR and super-image's keep them, and feed pictures past them.
+  # The paper's EDSR and super-image's keep them, and feed images past them.
   tensors = drifted(3)
   assert mean_shift.check(tensors, Normalization()) == (Normalization(), [])
 

@@ -254,9 +254,9 @@ def test_shipped_weights_tell_what_they_are(scale):
   told = (network.model, network.attn, network.scale)
   assert told == ("pan", "bam", scale)
   card = store.read_card(pretrained.find(name))
-  assert len(card["pictures"]) == 74
-  for picture in card["pictures"]:
-    assert picture["licence"] and picture["author"] and picture["source"]
+  assert len(card["images"]) == 74
+  for image in card["images"]:
+    assert image["licence"] and image["author"] and image["source"]
   assert card["scores"]["Set5"]["psnr_y"] > FSRCNN[scale]
   for scores in card["scores"].values():
     assert scores["psnr_y"] > scores["bicubic_psnr_y"]
@@ -270,8 +270,8 @@ def test_shipped_weights_tell_what_they_are(scale):
 def test_shipped_weights_score_what_their_card_says(scale):
   name = f"pan-bam-x{scale}"
   told = store.read_card(pretrained.find(name))["scores"]["Set5"]
-  pictures = find_benchmark(SHARED / "benchmarks" / "Set5", scale).pictures
+  images = find_benchmark(SHARED / "benchmarks" / "Set5", scale).images
   upscaler = Upscaler(*bamjax.load_weights(name), padded=True)
-  scores = evaluate(upscaler, pictures, scale)["matlab"]
+  scores = evaluate(upscaler, images, scale)["matlab"]
   for key, value in told.items():
     assert abs(scores[key] - value) < (0.01 if "psnr" in key else 1e-4)

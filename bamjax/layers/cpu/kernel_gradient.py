@@ -104,13 +104,13 @@ def by_winograd(x: jax.Array, dy: jax.Array) -> jax.Array:
   """
   a, g, b = transforms()
   most = min(max(_CACHED * len(x) // x.size, 1), len(x))
-  images = next(i for i in range(most, 0, -1) if len(x) % i == 0)
+  each = next(i for i in range(most, 0, -1) if len(x) % i == 0)
 
-  def add(total, pictures):
-    return total + _products(*pictures, a, b), None
+  def add(total, images):
+    return total + _products(*images, a, b), None
 
   zero = jnp.zeros((6, dy.shape[-1], 3, x.shape[-1]), x.dtype)
-  parts = [z.reshape(-1, images, *z.shape[1:]) for z in (x, dy)]
+  parts = [z.reshape(-1, each, *z.shape[1:]) for z in (x, dy)]
   total, _ = lax.scan(add, zero, tuple(parts))
   return jnp.einsum(
     "ai,aojc->ijco", g.astype(np.float32), total, precision="highest"
@@ -118,7 +118,7 @@ def by_winograd(x: jax.Array, dy: jax.Array) -> jax.Array:
 
 
 def _products(x, dy, a, b):
-  """The six matrix products of some pictures, 6×C_out×3×C_in."""
+  """The six matrix products of some images, 6×C_out×3×C_in."""
   n, height, width, depth = x.shape
   features = dy.shape[-1]
   count = -(-height // 4)

@@ -173,7 +173,7 @@ def _composed(x, kernel, *terms, relu=False, after=(), **options):
 
 def _batch(primitive, arguments, axes, **options):
   if set(axes[1:]) == {None}:
-    # The batch is one more of pictures.
+    # The batch is one more of images.
     x, *others = arguments
     x = jnp.moveaxis(x, axes[0], 0)
     y = primitive.bind(x.reshape(-1, *x.shape[2:]), *others, **options)
@@ -189,7 +189,7 @@ def _config(kernel, groups, dilation, after) -> str:
   """
   size = kernel.shape[0]
   pads = [dilation * (size // 2)] * 2
-  picture = {"batch_dim": 0, "feature_dim": 3, "spatial_dims": [1, 2]}
+  image = {"batch_dim": 0, "feature_dim": 3, "spatial_dims": [1, 2]}
   filters = {
     "input_feature_dim": 2,
     "output_feature_dim": 3,
@@ -197,9 +197,9 @@ def _config(kernel, groups, dilation, after) -> str:
   }
   config = {
     "dims": 4,
-    "input": {"dims": 4, "data": picture},
+    "input": {"dims": 4, "data": image},
     "kernel": {"dims": 4, "filter": filters},
-    "output": {"dims": 4, "data": picture},
+    "output": {"dims": 4, "data": image},
     "window": {
       "size": [size] * 2,
       "pad_left": pads,

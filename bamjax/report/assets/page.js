@@ -1,11 +1,11 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 
-// One address for each picture, however often it is shown.
+// One address for each image, however often it is shown.
 const urls = {};
 function url(key) {
   if (!urls[key]) {
-    const [head, body] = data.images[key].split(",");
+    const [head, body] = data.uris[key].split(",");
     const bytes = Uint8Array.from(atob(body), (c) => c.charCodeAt(0));
     const type = head.slice(5, head.indexOf(";"));
     urls[key] = URL.createObjectURL(new Blob([bytes], { type }));
@@ -23,7 +23,7 @@ function clamp(value, low, high) {
 }
 
 function start(article) {
-  const methods = data.pictures[article.dataset.index].methods;
+  const methods = data.images[article.dataset.index].methods;
   const stage = article.querySelector(".stage");
   const panels = article.querySelector(".panels");
   const one = (selector) => article.querySelector(selector);
@@ -139,13 +139,13 @@ function start(article) {
   for (const end of ["pointerup", "pointercancel"]) {
     panels.addEventListener(end, () => (held = null));
   }
-  // The browser's own dragging of a picture would end ours.
+  // The browser's own dragging of an image would end ours.
   panels.addEventListener("dragstart", (event) => event.preventDefault());
   look(buttons[0]);
   divide();
 }
 
-document.querySelectorAll(".picture").forEach(start);
+document.querySelectorAll(".image").forEach(start);
 for (const image of document.querySelectorAll("img[data-key]")) {
   image.loading = "lazy";
   image.src = url(image.dataset.key);
