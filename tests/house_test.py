@@ -1,0 +1,105 @@
+"""The house's order: who may import whom, one name for one module, types."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "bamjax"
+
+# From the ground up; each imports only itself and what stands above it.
+ORDER = (
+  "errors",
+  "files",
+  "memory",
+  "terminal",
+  "progress",
+  "metrics",
+  "layers",
+  "models",
+  "complexity",
+  "inference",
+  "pretrained",
+  "weights",
+  "images",
+  "data",
+  "runs",
+  "networks",
+  "evaluation",
+  "exporting",
+  "training",
+  "report",
+  "benchmarking",
+  "commands",
+)
+MODULES = sorted(
+  path
+  for path in PACKAGE.rglob("*.py")
+  if path.relative_to(PACKAGE).parts[0] not in ("__init__.py", "__main__.py")
+)
+
+
+def _name(path):
+  return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+
+
+def _rooms(path):
+  """The parts of bamjax that a module imports, at its top or in a function."""
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.ImportFrom):
+      assert not node.level, "imports are absolute"
+      names = [f"{node.module}.{alias.name}" for alias in node.names]
+    elif isinstance(node, ast.Import):
+      names = [alias.name for alias in node.names]
+    else:
+      continue
+    for name in names:
+      package, _, rest = name.partition(".")
+      if package == "bamjax":
+        yield rest.partition(".")[0], node.lineno
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_no_module_imports_upward(path):
+  own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+  for room, line in _rooms(path):
+    # What bamjax itself offers may be had from commands and pages alone.
+    if room not in ORDER:
+      assert own in ("report", "commands"), f"line {line} imports bamjax.{room}"
+    else:
+      assert ORDER.index(room) <= ORDER.index(own), f"line {line}: {room}"
+
+
+def test_no_two_modules_have_one_name():
+  names = [
+    path.stem
+    for path in MODULES
+    # A command has the name that a user types.
+    if path.parent.name != "commands" and path.stem != "__init__"
+  ]
+  assert not {name for name in names if names.count(name) > 1}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_public_functions_have_types(path):
+  for node in ast.walk(ast.parse(path.read_text())):
+    if not isinstance(node, ast.FunctionDef) or (
+      node.name.startswith("_") and node.name not in ("__init__", "__call__")
+    ):
+      continue
+    if any(ast.unparse(d).endswith(".setter") for d in node.decorator_list):
+      continue
+    args = [
+      *node.args.posonlyargs,
+      *node.args.args,
+      *node.args.kwonlyargs,
+      *filter(None, (node.args.vararg, node.args.kwarg)),
+    ]
+    untyped = [
+      arg.arg
+      for arg in args
+      if arg.annotation is None and arg.arg not in ("self", "cls")
+    ]
+    where = f"{node.name}, line {node.lineno}"
+    assert not untyped, f"{where}: {', '.join(untyped)}"
+    assert node.returns is not None or node.name == "__init__", where
