@@ -1,14 +1,52 @@
-"""Errors that a user can mend, and warnings that are told once."""
+"""Errors that the user can fix, and warnings that are printed once."""
 
 import functools
+import importlib.util
 import logging
+
+# Distributions whose name is not that of the module.
+_DISTRIBUTIONS = {
+  "orbax.checkpoint": "orbax-checkpoint",
+  "skimage": "scikit-image",
+  "tensorflow_datasets": "tensorflow-datasets",
+}
 
 
 class UserError(ValueError):
-  """A mistake of the user's, told in one clear line."""
+  """A mistake that the user can fix; its message is one line."""
 
 
 @functools.cache
 def warn_once(message: str) -> None:
-  """Warns, unless the same was said before: files are read more than once."""
+  """Logs a warning, unless the same message was logged before."""
   logging.warning("%s", message)
+
+
+def require(purpose: str, extra: str, *modules: str) -> None:
+  """Checks that the optional packages of a feature are installed.
+
+  Nothing is imported but the parents of dotted names.
+
+  Args:
+    purpose: what needs the packages, e.g. "training"; begins the message.
+    extra: the extra of bamjax that installs them.
+    *modules: names as they are imported, e.g. "orbax.checkpoint".
+
+  Raises:
+    UserError: at least one is missing; the message lists all that are.
+  """
+  missing = [
+    _DISTRIBUTIONS.get(name, name) for name in modules if not _is_found(name)
+  ]
+  if missing:
+    raise UserError(
+      f"{purpose} needs packages that are not installed"
+      f" ({', '.join(missing)}): pip install 'bamjax[{extra}]'"
+    )
+
+
+def _is_found(module: str) -> bool:
+  try:
+    return importlib.util.find_spec(module) is not None
+  except ModuleNotFoundError:  # its parent is missing
+    return False
