@@ -25,7 +25,7 @@ from bamjax.data.sources import ImagePair
 from bamjax.errors import UserError
 from bamjax.files import lock
 from bamjax.files import new_file
-from bamjax.memory import available_memory
+from bamjax.memory import host_memory
 
 Pair = tuple[np.ndarray, np.ndarray]
 # An image's number, and its LR and HR with their digest, or why it can't be
@@ -123,7 +123,7 @@ def decode(
   path = _path(images, Path(spill_dir))
   if path.exists():  # they did not fit the last time
     return _cached(images, Path(spill_dir), _load(images))
-  budget = _SHARE * available_memory()
+  budget = _SHARE * host_memory().available
   loaded, found = _load(images), []
   for item in loaded:
     found.append(item)

@@ -13,7 +13,8 @@ import numpy as np
 from bamjax.data.crops import CropStore
 from bamjax.data.sampling import plan
 from bamjax.errors import UserError
-from bamjax.memory import available_memory
+from bamjax.memory import device_memory
+from bamjax.memory import host_memory
 
 # Of a device's free memory, what images may take; training needs the rest.
 _SHARE = 0.8
@@ -86,12 +87,11 @@ def pack(store: CropStore) -> Resident:
 def _check_fits(needed: int) -> None:
   """Raises UserError unless each local device has that many bytes to spare."""
   device = jax.local_devices()[0]
-  stats = device.memory_stats() or {}
-  if "bytes_limit" in stats:
-    free = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-  else:  # a CPU: main memory, which all of its devices share
-    free = available_memory()
+  memory = device_memory()
+  if memory is None:  # a CPU: main memory, which all of its devices share
+    memory = host_memory()
     needed *= jax.local_device_count()
+  free = memory.available
   if needed > _SHARE * free:
     raise UserError(
       f"the images take {needed / 1e9:.1f} GB, too much for a device"

@@ -12,7 +12,6 @@ import jax
 from jax.extend.core import jaxprs_in_params
 from jax.extend.core import Literal
 import jax.numpy as jnp
-import psutil
 
 from bamjax.layers import Pool
 from bamjax.layers import portable
@@ -60,14 +59,6 @@ def footprint(module: nn.Module) -> Footprint:
     jaxpr = jax.make_jaxpr(module.apply)(variables, lr).jaxpr
   (reach,) = _reaches(jaxpr, [0] * len(jaxpr.invars))
   return Footprint(_peak(jaxpr) / _SIDE**2, math.ceil(reach), len(pools))
-
-
-def memory() -> float:
-  """Bytes that a pass may take: of the device, or half of the machine's."""
-  stats = jax.local_devices()[0].memory_stats() or {}
-  if "bytes_limit" in stats:
-    return 0.9 * stats["bytes_limit"]
-  return 0.5 * psutil.virtual_memory().total
 
 
 def _is_map(array) -> bool:

@@ -14,6 +14,8 @@ from bamjax.errors import UserError
 from bamjax.inference import footprint
 from bamjax.inference import tiling
 from bamjax.inference import windows
+from bamjax.memory import device_memory
+from bamjax.memory import host_memory
 
 _SMALLEST_TILE = 64  # LR pixels
 # Most of a halo found by itself. What lies farther has next to no influence.
@@ -128,7 +130,7 @@ class Upscaler:
     self._passes = min(passes, found.pools)
     self._pixels = math.inf
     if tile is None:
-      memory = footprint.memory() if memory is None else memory
+      memory = _usable_memory() if memory is None else memory
       self._pixels = memory / found.bytes_per_pixel
     self._padded = padded
     self._shared = shared
@@ -283,6 +285,12 @@ class Upscaler:
       valid = turn.area(tuple(axis.valid for axis in plan))
     areas = [valid] if own is None else [turn.area(own), valid]
     return program(self._module, self._variables, lr, *areas, moments)
+
+
+def _usable_memory() -> float:
+  """Bytes that a pass may use: most of the device's, or half of the host's."""
+  device = device_memory()
+  return 0.5 * host_memory().total if device is None else 0.9 * device.total
 
 
 def _scaled(part: slice, factor: int) -> slice:

@@ -11,6 +11,7 @@ from bamjax.data import cache
 from bamjax.data import sources
 from bamjax.errors import UserError
 from bamjax.images import resize
+from bamjax.memory import Memory
 
 
 def image(seed, height=26, width=33):
@@ -82,7 +83,8 @@ def test_images_that_do_not_fit_go_to_a_file(
   folder, tmp_path, monkeypatch, caplog
 ):
   one = 24 * 32 * 3
-  monkeypatch.setattr(cache, "available_memory", lambda: 4 * one)
+  small = Memory(total=64 * one, available=4 * one)
+  monkeypatch.setattr(cache, "host_memory", lambda: small)
   spill = tmp_path / "run" / "cache"
   decoded = cache.decode(images(folder), spill_dir=spill)
   check(decoded, folder)

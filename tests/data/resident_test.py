@@ -11,6 +11,7 @@ from bamjax.data import pipeline
 from bamjax.data import resident
 from bamjax.data import sources
 from bamjax.errors import UserError
+from bamjax.memory import Memory
 from bamjax.runs import config as config_lib
 from bamjax.training import loop
 
@@ -83,7 +84,8 @@ def test_landscape_and_portrait_waste_little():
 
 
 def test_what_does_not_fit_is_told_before(monkeypatch):
-  monkeypatch.setattr(resident, "available_memory", lambda: 10_000)
+  small = Memory(total=10_000, available=10_000)
+  monkeypatch.setattr(resident, "host_memory", lambda: small)
   with pytest.raises(UserError, match="GB.*--data_mode=tfdata"):
     resident.pack(make_store(2))
 

@@ -9,9 +9,11 @@ import pytest
 import bamjax
 from bamjax.errors import UserError
 from bamjax.inference import footprint
+from bamjax.inference import upscaler
 from bamjax.inference import windows
 from bamjax.layers import ATTENTIONS
 from bamjax.layers import Conv
+from bamjax.memory import Memory
 from models import small
 
 
@@ -256,18 +258,32 @@ def test_tiles_without_a_halo_show_their_seams(network):
   assert np.abs(seamy - whole).max() > 4 * np.abs(near - whole).max()
 
 
+def use_memory(monkeypatch, host, device=None):
+  """Fakes all memory, in bytes, and that none of it is available now."""
+  device = device and Memory(device, 0)
+  monkeypatch.setattr(upscaler, "host_memory", lambda: Memory(host, 0))
+  monkeypatch.setattr(upscaler, "device_memory", lambda: device)
+
+
 def test_large_images_are_tiled_by_themselves(network, monkeypatch, caplog):
   assert bamjax.Upscaler(*network).tiles(500, 500) == 1
-  monkeypatch.setattr(footprint, "memory", lambda: 50e6)
+  use_memory(monkeypatch, host=100e6)
   upscale = bamjax.Upscaler(*network)
   assert 1 < upscale.tiles(1000, 1000) < 100
   assert upscale.tiles(64, 64) == 1
   lr = random_image(400, 130)
-  monkeypatch.setattr(footprint, "memory", lambda: 1e6)
+  use_memory(monkeypatch, host=2e6)
   few = bamjax.Upscaler(*network)(lr)
   assert "130×400 LR pixels would not fit into memory" in caplog.text
   whole = bamjax.Upscaler(*network, tile=0)(lr)
   np.testing.assert_allclose(few, whole, atol=2e-6)
+
+
+def test_a_devices_memory_counts_and_not_the_hosts(network, monkeypatch):
+  use_memory(monkeypatch, host=1e6, device=4e9)
+  assert bamjax.Upscaler(*network).tiles(1000, 1000) == 1
+  use_memory(monkeypatch, host=1e12, device=50e6)
+  assert bamjax.Upscaler(*network).tiles(1000, 1000) > 1
 
 
 def test_memory_may_be_given(network):
