@@ -4,6 +4,7 @@ python export.py --run_dir=runs/pan-bam-x2-sample --output=pan.safetensors
 python export.py --weights=imdn_x2.pth --format=onnx --output=imdn.onnx
 """
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def main(argv):
   from bamjax.errors import UserError
   from bamjax.files import refuse_overwriting
   from bamjax.networks import load_network
+  from bamjax.weights import Hints
 
   if bool(values["weights"]) == bool(values["run_dir"]):
     raise UserError("give --weights=FILE or --run_dir=DIR")
@@ -62,10 +64,7 @@ def main(argv):
   card = _card(values["card"])
   network = load_network(
     values["weights"] or values["run_dir"],
-    **{
-      name: values[name]
-      for name in ("model", "attn", "scale", "normalization", "step")
-    },
+    Hints(**{f.name: values[f.name] for f in dataclasses.fields(Hints)}),
   )
   exporting.write(network, path, values["format"], card)
   print(f"{path}  {network.title}, {path.stat().st_size:,} bytes")

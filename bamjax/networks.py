@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 import dataclasses
 import os
-from pathlib import Path
 from typing import Any
 
 from flax import linen as nn
@@ -14,9 +13,10 @@ from bamjax import pretrained
 from bamjax.errors import UserError
 from bamjax.models import create_model
 from bamjax.models.registry import identify
-from bamjax.weights import pytorch
+from bamjax.weights import Hints
+from bamjax.weights import read_network
 from bamjax.weights import reading
-from bamjax.weights.descriptions import difference
+from bamjax.weights.hints import mismatch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,44 +70,33 @@ class Network:
 
 
 def load_network(
-  source: str | Path,
-  *,
-  model: str | None = None,
-  attn: str | None = None,
-  scale: int | None = None,
-  normalization: str | None = None,
-  step: int | None = None,
+  source: str | os.PathLike[str], hints: Hints = Hints()
 ) -> Network:
   """Loads a network.
 
   Args:
-    source: a file of weights, the name of shipped ones, or the folder of a run.
-    model: see `load_weights`; where the file does not tell.
-    attn: as model.
-    scale: as model. Of a run it can only be what the run has.
-    normalization: as model.
-    step: of a run, the checkpoint's; None is the best by PSNR-Y.
+    source: a file of weights, the name of shipped weights, or a run's folder.
+    hints: what the caller knows about the network: what published weights leave
+      open, and the step of a run. Whatever is known from the source must agree.
 
   Raises:
-    UserError: the file or the folder can't be read, or is of another network.
+    UserError: the file or the folder can't be read, or contradicts the hints.
   """
   path = pretrained.find(source)
   if not path.exists():
     raise UserError(f"{path}: no such file, and no folder of a run")
   if not path.is_dir():
-    if step is not None:
-      raise UserError(f"{path} is a file, which has no checkpoint {step}")
-    module, variables = pytorch.load_weights(
-      path, model=model, attn=attn, scale=scale, normalization=normalization
-    )
+    if hints.step is not None:
+      raise UserError(f"{path} is a file, which has no checkpoint {hints.step}")
+    module, variables = read_network(path, hints)
     return Network(
       str(source), *identify(module), module.scale, module, variables
     )
   # Only here, since a file of weights needs neither Orbax nor TensorBoard.
   from bamjax.training import run_dir
 
-  config, module, variables, step = run_dir.load(path, step)
-  if other := difference(module, model, attn, scale, normalization):
+  config, module, variables, step = run_dir.load(path, hints.step)
+  if other := mismatch(module, hints):
     raise UserError(f"{path} is a run of {other}")
   try:
     reading.check_finite(
@@ -138,14 +127,21 @@ def load_weights(
   """Loads the weights of a run of ours, shipped ones, or published ones.
 
   Args:
-    source: a run's folder, a file of weights, the name of shipped ones, or a
-      mapping of PyTorch's tensor names to arrays
-      (`bamjax.weights.load_weights`).
-    model: a name of `list_models()`, where the tensors don't tell.
-    attn: as model.
-    scale: as model. Of a run it can only be what the run has.
-    normalization: as model.
-    step: of a run, the checkpoint's; None is the best by PSNR-Y.
+    source: a run's folder; the name of shipped weights, "pan-bam-x2"; a file
+      written by `save_weights` or published in safetensors, NumPy's (.npz) or
+      PyTorch's format (which needs torch), whatever its extension; or a mapping
+      of PyTorch's tensor names to arrays (conv weights O×I×k×k).
+    model: a name from `list_models()`. It and the next three are needed only
+      if they can't be inferred from the weights, and must agree with what can.
+    attn: name of the attention; "native" is the backbone's own.
+    scale: upscaling factor. PAN's ×2 and ×3 have the same shapes, and CARN
+      holds branches of ×2, ×3 and ×4: without `scale`, it is taken from the
+      file's name, "pan_x3.pth", and if that has none, CARN is loaded as ×2.
+    normalization: the input convention, "paper", "official" or "super_image"
+      (super-image's weights, whose RCAN and AWSRN have one of their own). It
+      can't be inferred from published weights: by default it is "official" if
+      the network has its own paper's attention, else "paper".
+    step: checkpoint of a run; None is the best one by PSNR-Y.
 
   Returns:
     The module, which maps RGB in [0, 1], N×H×W×3, to float32 RGB around [0, 1],
@@ -155,13 +151,8 @@ def load_weights(
   Raises:
     UserError: the source can't be read, or is of another network.
   """
-  hints = {
-    "model": model,
-    "attn": attn,
-    "scale": scale,
-    "normalization": normalization,
-  }
+  hints = Hints(model, attn, scale, normalization, step)
   if isinstance(source, Mapping):
-    return pytorch.load_weights(source, **hints)
-  network = load_network(source, **hints, step=step)
+    return read_network(source, hints)
+  network = load_network(source, hints)
   return network.module, network.variables

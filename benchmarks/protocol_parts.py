@@ -22,6 +22,7 @@ from bamjax.files import write_atomically
 from bamjax.images import resize
 from bamjax.inference import Upscaler
 from bamjax.networks import load_network
+from bamjax.weights import Hints
 from benchmarks import running
 
 MATLAB, BAM = protocols.find(["matlab", "bam"])
@@ -66,7 +67,7 @@ def main():
   args = parser.parse_args()
   if args.output:
     refuse_overwriting(args.output, [args.weights, args.benchmark])
-  network = load_network(args.weights, scale=args.scale)
+  network = load_network(args.weights, Hints(scale=args.scale))
   benchmark = find_benchmark(args.benchmark, network.scale)
   found = scoring.evaluate(
     Upscaler(network.module, network.variables),

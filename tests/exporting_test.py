@@ -165,7 +165,7 @@ def test_the_card_of_the_weights_goes_along(tmp_path, caplog, monkeypatch):
   (record,) = caplog.records
   said = record.getMessage()
   assert f"onnx keeps no model card; that of {path} is left out: " in said
-  assert "licence" in said and "images" in said
+  assert "licence" in said and "scores" in said
 
 
 def test_a_card_that_cannot_be_read_is_left_with_a_warning(

@@ -12,6 +12,7 @@ from bamjax.models import create_model
 from bamjax.models.registry import identify
 from bamjax.networks import load_network
 from bamjax.networks import Network
+from bamjax.weights import Hints
 from weights.goldens import Goldens
 
 
@@ -28,7 +29,7 @@ def test_a_file_tells_its_network(file):
   assert (network.model, network.attn, network.scale) == ("carn_m", "none", 2)
   assert network.title == "carn_m none ×2"
   assert network.step is None and network.config is None
-  assert load_network(file, scale=3).module.scale == 3
+  assert load_network(file, Hints(scale=3)).module.scale == 3
 
 
 def test_mistakes_are_told(file, tmp_path):
@@ -37,9 +38,9 @@ def test_mistakes_are_told(file, tmp_path):
   with pytest.raises(UserError, match="is no run folder"):
     load_network(tmp_path)
   with pytest.raises(UserError, match="has no checkpoint 3"):
-    load_network(file, step=3)
+    load_network(file, Hints(step=3))
   with pytest.raises(UserError, match="not pan's"):
-    load_network(file, model="pan")
+    load_network(file, Hints(model="pan"))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_mistakes_are_told(file, tmp_path):
   ids=["empty", "NUL", "NUL.npz", "long", "long.safetensors"],
 )
 def test_names_that_no_file_has_are_one_line(name, said):
-  for load in (load_network, bamjax.load_weights, weights.load_weights):
+  for load in (load_network, bamjax.load_weights, weights.read_network):
     with pytest.raises(UserError) as caught:
       load(name)
     assert said in str(caught.value) and "\n" not in str(caught.value)
@@ -104,7 +105,7 @@ def test_a_run_is_what_it_was_trained_as(finished_run):
   assert (network.model, network.attn, network.scale) == ("pan", "bam", 2)
   assert network.step == 2
   assert network.config.model == "pan"
-  load_network(finished_run, attn="bam", normalization="official")
+  load_network(finished_run, Hints(attn="bam", normalization="official"))
   for options, message in (
     ({"normalization": "super_image"}, "another normalization"),
     ({"attn": "native"}, "a run of attn bam, not pa"),
@@ -113,7 +114,7 @@ def test_a_run_is_what_it_was_trained_as(finished_run):
     ({"step": 7}, "no checkpoint of step 7"),
   ):
     with pytest.raises(UserError, match=message):
-      load_network(finished_run, **options)
+      load_network(finished_run, Hints(**options))
   lr = np.zeros((1, 8, 8, 3), np.float32)
   sr = jax.eval_shape(network.module.apply, network.variables, lr)
   assert sr.shape == (1, 16, 16, 3)

@@ -30,6 +30,7 @@ from bamjax.inference import Upscaler
 from bamjax.networks import load_network
 from bamjax.networks import Network
 from bamjax.runs import config as config_lib
+from bamjax.weights import Hints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,11 +211,9 @@ def _scales(options: Options) -> list[int | None]:
 def _load(options: Options, source: str, scale: int | None) -> Network:
   return load_network(
     source,
-    model=options.model,
-    attn=options.attn,
-    scale=scale,
-    normalization=options.normalization,
-    step=options.step,
+    Hints(
+      options.model, options.attn, scale, options.normalization, options.step
+    ),
   )
 
 

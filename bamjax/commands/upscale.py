@@ -32,6 +32,7 @@ from bamjax.inference import NotFiniteError
 from bamjax.inference import Upscaler
 from bamjax.networks import load_network
 from bamjax.networks import Network
+from bamjax.weights import Hints
 
 DTYPES = ("float32", "bfloat16")
 _FULL = "RESOURCE_EXHAUSTED"  # the memory of a device, in XLA's words
@@ -347,11 +348,13 @@ def _network(options: Options) -> Network:
   source = options.weights or options.run_dir
   network = load_network(
     source or f"pan-bam-x{options.scale or 2}",
-    model=options.model,
-    attn=options.attn,
-    scale=options.scale,
-    normalization=options.normalization,
-    step=options.step,
+    Hints(
+      options.model,
+      options.attn,
+      options.scale,
+      options.normalization,
+      options.step,
+    ),
   )
   dtype = jnp.dtype(options.dtype)
   module = network.module

@@ -16,7 +16,7 @@ def names() -> list[str]:
   return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
 
 
-def find(source: str | Path) -> Path:
+def find(source: str | os.PathLike[str]) -> Path:
   """The file of shipped weights, if `source` names such; else `source` itself.
 
   A name has no extension and no folder; a file or folder that exists goes

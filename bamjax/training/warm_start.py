@@ -7,6 +7,7 @@ import ml_collections
 
 from bamjax.errors import UserError
 from bamjax.networks import load_network
+from bamjax.weights import Hints
 from bamjax.weights.scales import AmbiguousScale
 
 
@@ -32,9 +33,9 @@ def take_weights(
   """
   source = config.init_from
   try:
-    network = load_network(source, model=config.model)
+    network = load_network(source, Hints(config.model))
   except AmbiguousScale as error:  # whose tensors are the same at any of them
-    network = load_network(source, model=config.model, scale=error.scales[0])
+    network = load_network(source, Hints(config.model, scale=error.scales[0]))
   if network.module.normalization != module.normalization:
     raise UserError(
       f"init_from={source} is fed otherwise than this run; give the"

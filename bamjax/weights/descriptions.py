@@ -12,7 +12,6 @@ from bamjax.layers import Attention
 from bamjax.layers import ATTENTIONS
 from bamjax.layers import Normalization
 from bamjax.models.registry import backbone
-from bamjax.models.registry import family
 from bamjax.models.registry import identify
 from bamjax.models.registry import SCALES
 from bamjax.weights.mean_shift import Affine
@@ -138,35 +137,3 @@ def _check(name: str, value: Any, default: Any) -> None:
 def _tuples(value: Any) -> Any:
   """JSON's lists as tuples, inside each other too."""
   return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def difference(
-  module: nn.Module,
-  model: str | None = None,
-  attn: str | None = None,
-  scale: int | None = None,
-  normalization: str | None = None,
-) -> str | None:
-  """How a network differs from what a caller says of it, "scale 2, not 4".
-
-  Networks are compared by what they are: "native" is the backbone's own
-  attention, EDSR is one family, and of two names of one normalization either
-  fits.
-
-  Raises:
-    UserError: there is no such model.
-  """
-  own, kind = identify(module)
-  entry = backbone(own)
-  if model is not None:
-    backbone(model)  # refuses an unknown name
-    if family(model) != family(own):
-      return f"model {own}, not {model}"
-  if attn not in (None, kind) and (attn, entry.native) != ("native", kind):
-    return f"attn {kind}, not {entry.native if attn == 'native' else attn}"
-  if scale not in (None, module.scale):
-    return f"scale {module.scale}, not {scale}"
-  form = entry.normalizations.get(normalization)
-  if normalization is not None and form != module.normalization:
-    return f"another normalization than {normalization}"
-  return None

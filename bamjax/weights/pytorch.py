@@ -22,6 +22,7 @@ from bamjax.weights import mean_shift
 from bamjax.weights import reading
 from bamjax.weights import scales
 from bamjax.weights import store
+from bamjax.weights.hints import Hints
 from bamjax.weights.names import torch_name
 from bamjax.weights.recognise import recognise
 from bamjax.weights.recognise import Recognised
@@ -38,13 +39,8 @@ NORMALIZATIONS = ("paper", "official", "super_image")
 _LISTED = 40
 
 
-def load_weights(
-  source: str | os.PathLike | Mapping[str, Any],
-  *,
-  model: str | None = None,
-  attn: str | None = None,
-  scale: int | None = None,
-  normalization: str | None = None,
+def read_network(
+  source: str | os.PathLike | Mapping[str, Any], hints: Hints = Hints()
 ) -> tuple[nn.Module, dict[str, Any]]:
   """Loads weights into the network that they belong to.
 
@@ -60,16 +56,14 @@ def load_weights(
     source: the name of shipped weights, "pan-bam-x2"; a file of safetensors,
       NumPy (.npz) or PyTorch (which needs torch), whatever its extension; or a
       mapping of PyTorch's tensor names to arrays (conv weights O×I×k×k).
-    model: a name of `list_models()`, where the tensors don't tell.
-    attn: an attention's name; "native" is the backbone's own.
-    scale: upscaling factor. PAN's ×2 and ×3 have the same shapes, and CARN
-      holds branches of ×2, ×3 and ×4: without `scale` the file's name tells it,
-      "pan_x3.pth". Where it does not, CARN is taken as ×2.
-    normalization: "paper", "official" or "super_image" (super-image's weights,
-      of which RCAN and AWSRN are fed in a way of their own). Names and shapes
-      don't tell it: by default "official" where the network is the backbone as
-      its own paper has it, and "paper" where it has another attention. The
-      official EDSR with 256 features has res_scale 0.1.
+    hints: what the tensors may leave open. PAN's ×2 and ×3 have the same
+      shapes, and CARN holds branches of ×2, ×3 and ×4: without a scale, it is
+      taken from the file's name, "pan_x3.pth", and if that has none, CARN is
+      loaded as ×2. The normalization can't be inferred: by default it is
+      "official" if the network has its own paper's attention, else "paper";
+      "super_image" is for super-image's weights, whose RCAN and AWSRN have an
+      input convention of their own. The official EDSR with 256 features has
+      res_scale 0.1.
 
   Returns:
     The module, which maps RGB in [0, 1], N×H×W×3, to float32 RGB around [0, 1],
@@ -82,17 +76,15 @@ def load_weights(
   """
   if isinstance(source, Mapping):
     name, tensors = "these weights", reading.unwrap(source)
-    return from_tensors(tensors, model, attn, scale, normalization, name)
+    return from_tensors(tensors, hints, name)
   path = pretrained.find(source)
   if store.is_own(path):
-    return store.load(
-      path, model=model, attn=attn, scale=scale, normalization=normalization
-    )
+    return store.load(path, hints)
   content = reading.read(path)
   name = os.fspath(source)
   try:
     tensors = reading.unwrap(content, name)
-    return from_tensors(tensors, model, attn, scale, normalization, name)
+    return from_tensors(tensors, hints, name)
   except scales.AmbiguousScale as error:
     raise scales.AmbiguousScale(f"{name}: {error}", error.scales) from error
   except UserError as error:
@@ -101,17 +93,26 @@ def load_weights(
 
 def from_tensors(
   tensors: Mapping[str, np.ndarray],
-  model: str | None = None,
-  attn: str | None = None,
-  scale: int | None = None,
-  normalization: str | None = None,
+  hints: Hints = Hints(),
   name: str = "these weights",
 ) -> tuple[nn.Module, dict[str, Any]]:
-  """As `load_weights`, of plain PyTorch names to float32 arrays.
+  """Loads tensors into the network that they belong to, as `read_network`.
 
-  A file's `name` may tell the scale, where the tensors fit several.
+  Args:
+    tensors: plain PyTorch names to float32 arrays.
+    hints: what the tensors may leave open.
+    name: of their source, for messages. The scale is taken from it if the
+      tensors fit several scales and there is no hint.
+
+  Returns:
+    The module and its variables, {"params": …} of float32 arrays.
+
+  Raises:
+    UserError: the tensors are of no known network, don't fit it, or fit several
+      networks.
   """
-  network = recognise(tensors, model=model, attn=attn)
+  network = recognise(tensors, hints)
+  scale, normalization = hints.scale, hints.normalization
   fitting = scales.FITTING.get(network.model, ())
   held = scales.HELD.get(network.model, ())
   several = () if scale or network.scale else (*fitting, *held)

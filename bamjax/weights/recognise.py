@@ -16,6 +16,7 @@ from bamjax.layers import ATTENTIONS
 from bamjax.models.registry import backbone
 from bamjax.models.registry import family
 from bamjax.models.registry import SCALES
+from bamjax.weights.hints import Hints
 from bamjax.weights.mean_shift import is_mean_shift
 from bamjax.weights.names import Naming
 from bamjax.weights.names import NAMINGS
@@ -59,21 +60,18 @@ class Recognised:
   options: Mapping[str, Any]
 
 
-def recognise(
-  tensors: Tensors, *, model: str | None = None, attn: str | None = None
-) -> Recognised:
+def recognise(tensors: Tensors, hints: Hints = Hints()) -> Recognised:
   """Tells a network by its tensors.
 
   Args:
     tensors: plain PyTorch names to arrays.
-    model: the backbone, where the caller knows it.
-    attn: the attention, where the caller knows it; "native" is the backbone's
-      own.
+    hints: the backbone and the attention, if the caller knows them.
 
   Raises:
-    UserError: the tensors are of no known network, or not of `model`; or there
+    UserError: the tensors are of no known network, or not of `hints.model`; or there
       is no such model or attention.
   """
+  model, attn = hints.model, hints.attn
   if attn not in (None, "native", *ATTENTIONS):
     raise UserError(
       f"unknown attention {attn!r}; choose from"

@@ -22,7 +22,8 @@ from bamjax.errors import UserError
 from bamjax.files import replacing
 from bamjax.weights.descriptions import build
 from bamjax.weights.descriptions import describe
-from bamjax.weights.descriptions import difference
+from bamjax.weights.hints import Hints
+from bamjax.weights.hints import mismatch
 from bamjax.weights.reading import check_finite
 from bamjax.weights.recognise import hyperparameters
 
@@ -137,22 +138,20 @@ def _json(path: Path, header: Mapping[str, str], key: str) -> dict[str, Any]:
 
 
 def load(
-  path: Path,
-  *,
-  model: str | None = None,
-  attn: str | None = None,
-  scale: int | None = None,
-  normalization: str | None = None,
+  path: Path, hints: Hints = Hints()
 ) -> tuple[nn.Module, dict[str, Any]]:
   """Reads a file of `save_weights`.
 
-  What is given must be what the file says.
+  Args:
+    path: the file.
+    hints: checked against the network that the file describes.
 
   Returns:
     The module, and its variables, {"params": …} of float32 arrays.
 
   Raises:
-    UserError: it is not so, or the file is damaged or of another version.
+    UserError: the file contradicts the hints, is damaged or is of another
+      version.
   """
   import safetensors.numpy
 
@@ -181,7 +180,7 @@ def load(
       f"{path}: tensors don't fit {network['model']}: {odd[0][0]}"
       f"{f' and {len(odd) - 1} more' if odd[1:] else ''}"
     )
-  if other := difference(module, model, attn, scale, normalization):
+  if other := mismatch(module, hints):
     raise UserError(f"{path} holds weights of {other}")
   params = {name: jnp.asarray(tensor) for name, tensor in params.items()}
   return module, {"params": traverse_util.unflatten_dict(params, sep="/")}

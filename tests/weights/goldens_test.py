@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bamjax.weights import load_weights
+from bamjax import load_weights
 from shared import needs_shared
 from shared import SHARED
 from weights.goldens import Goldens

@@ -15,7 +15,7 @@ import safetensors.numpy
 
 from bamjax.errors import UserError
 from bamjax.weights import kinds
-from bamjax.weights import load_weights
+from bamjax.weights import read_network
 from bamjax.weights import reading
 
 TENSORS = {
@@ -98,7 +98,7 @@ def test_without_torch_the_error_says_how_to_get_it(
   path = tmp_path / f"weights{suffix}"
   path.write_bytes(b"\x80\x02}.")
   monkeypatch.setitem(sys.modules, "torch", None)
-  text = message(load_weights, path)
+  text = message(read_network, path)
   assert str(path) in text
   assert "pip install torch" in text
 
@@ -121,7 +121,7 @@ def test_code_in_a_torch_file_does_not_run(tmp_path, torch, legacy):
   path = tmp_path / "weights.pth"
   content = {**as_torch(torch, TENSORS), "extra": Malicious()}
   torch.save(content, path, _use_new_zipfile_serialization=not legacy)
-  text = message(load_weights, path)
+  text = message(read_network, path)
   assert not trace.exists()
   assert str(path) in text
   assert ".open besides tensors" in text
@@ -176,7 +176,7 @@ def test_damaged_files_are_told_in_one_line(tmp_path, suffix):
   cases += [whole[: rng.randrange(len(whole))] for _ in range(60)]
   for case in cases:
     path.write_bytes(case)
-    text = message(load_weights, path)
+    text = message(read_network, path)
     assert text.startswith(f"{path}: ")
     assert suffix in text
 
@@ -243,7 +243,7 @@ def test_what_is_no_weights_is_told_as_what_it_is(
 ):
   path = tmp_path / f"weights{suffix}"
   path.write_bytes(content)
-  text = message(load_weights, path)
+  text = message(read_network, path)
   assert text.startswith(f"{path}: ") and said in text
 
 
@@ -251,7 +251,7 @@ def test_what_is_no_weights_is_told_as_what_it_is(
 def test_pipes_are_not_waited_for(tmp_path):
   path = tmp_path / "weights.pth"
   os.mkfifo(path)
-  assert message(load_weights, path) == f"{path}: not a file"
+  assert message(read_network, path) == f"{path}: not a file"
 
 
 def test_archives_that_expand_beyond_measure_are_not_read(
@@ -260,7 +260,7 @@ def test_archives_that_expand_beyond_measure_are_not_read(
   monkeypatch.setattr(kinds, "_EXPANDED", 10**6)
   path = tmp_path / "zeros.npz"
   np.savez_compressed(path, weight=np.zeros(300_000, np.float32))
-  assert "would expand to 1,200,1" in message(load_weights, path)
+  assert "would expand to 1,200,1" in message(read_network, path)
 
 
 def test_arrays_larger_than_their_file_are_not_made(tmp_path):
@@ -270,7 +270,7 @@ def test_arrays_larger_than_their_file_are_not_made(tmp_path):
   np.lib.format.write_array_header_1_0(stream, header)
   with zipfile.ZipFile(path, "w") as archive:
     archive.writestr("weight.npy", stream.getvalue() + b"1234")
-  text = message(load_weights, path)
+  text = message(read_network, path)
   assert "weight has 4 bytes where 4,000,000,000,000 are told" in text
 
 
@@ -280,7 +280,7 @@ def test_headers_that_tell_more_than_the_file_has_are_refused(tmp_path, end):
   tensor = {"dtype": "F32", "shape": [10**6, 10**6], "data_offsets": [0, end]}
   header = json.dumps({"weight": tensor}).encode()
   path.write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
-  assert "not a readable safetensors file" in message(load_weights, path)
+  assert "not a readable safetensors file" in message(read_network, path)
 
 
 def test_repeated_numbers_take_no_memory(tmp_path, torch):
@@ -289,13 +289,13 @@ def test_repeated_numbers_take_no_memory(tmp_path, torch):
   tensors["head.0.bias"] = torch.ones(1).expand(1000)
   torch.save(tensors, path)
   assert "says that it holds 1,000 numbers, and holds 1" in message(
-    load_weights, path
+    read_network, path
   )
   tensors["head.0.bias"] = torch.ones(1).expand(10**6, 10**6)
   torch.save(tensors, path)
-  assert "more than any network" in message(load_weights, path)
+  assert "more than any network" in message(read_network, path)
   wide = np.broadcast_to(np.float32(0), (10**6, 10**6))
-  assert "more than any network" in message(load_weights, {"a.weight": wide})
+  assert "more than any network" in message(read_network, {"a.weight": wide})
 
 
 @pytest.mark.parametrize("kind", ["sparse", "meta"])
@@ -308,9 +308,9 @@ def test_tensors_without_plain_numbers_are_named(torch, kind):
 @pytest.mark.parametrize("suffix", reading.SUFFIXES)
 def test_missing_files_and_folders_are_told(tmp_path, suffix):
   path = tmp_path / f"weights{suffix}"
-  assert message(load_weights, path) == f"{path}: no such file"
+  assert message(read_network, path) == f"{path}: no such file"
   path.mkdir()
-  assert message(load_weights, path) == f"{path}: a folder, not a file"
+  assert message(read_network, path) == f"{path}: a folder, not a file"
 
 
 def prefixed(prefix):
@@ -408,7 +408,7 @@ def test_the_only_dictionary_of_weights_is_taken(content, taken, caplog):
   ],
 )
 def test_no_other_dictionary_is_taken(content, said, caplog):
-  assert said in message(load_weights, content)
+  assert said in message(read_network, content)
   assert not caplog.records
 
 
@@ -423,7 +423,7 @@ def test_no_other_dictionary_is_taken(content, said, caplog):
   ],
 )
 def test_weights_beside_a_wrapper_are_not_dropped(content, named):
-  text = message(load_weights, content)
+  text = message(read_network, content)
   assert "beside it" in text
   assert named in text
 
@@ -441,17 +441,17 @@ def test_weights_beside_a_wrapper_are_not_dropped(content, named):
   ],
 )
 def test_entries_that_are_no_tensors_are_named(key, value, named):
-  assert named in message(load_weights, {**TENSORS, key: value})
+  assert named in message(read_network, {**TENSORS, key: value})
 
 
 def test_errors_of_a_files_content_name_the_file(tmp_path, torch):
   path = tmp_path / "weights.pth"
   content = as_torch(torch, TENSORS)
   torch.save({**content, "optimizer": {"lr": 0.1}}, path)
-  text = message(load_weights, path)
+  text = message(read_network, path)
   assert text.startswith(f"{path}: optimizer is a dict")
   torch.save(content, path)
-  assert message(load_weights, path).startswith(f"{path}: ")
+  assert message(read_network, path).startswith(f"{path}: ")
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
@@ -489,7 +489,7 @@ def test_integers_and_flags_are_no_weights(kind, dtype):
   tensor = np.ones(3, dtype)
   if kind == "torch":
     tensor = pytest.importorskip("torch").tensor(tensor)
-  text = message(load_weights, {**TENSORS, "odd": tensor})
+  text = message(read_network, {**TENSORS, "odd": tensor})
   assert text.startswith(f"odd holds {dtype}, not floating-point numbers")
 
 
@@ -500,7 +500,7 @@ def test_numbers_that_are_none_are_named():
     "c": np.float64([1e300]),  # infinite in float32
     **{f"d{i}": np.float32([-np.inf]) for i in range(7)},
   }
-  text = message(load_weights, {**TENSORS, **odd})
+  text = message(read_network, {**TENSORS, **odd})
   assert text.startswith("NaN or infinite numbers in a, b, c, d0, ")
   assert "d4 and 2 more" in text
 

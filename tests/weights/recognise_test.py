@@ -4,13 +4,14 @@ import jax
 import numpy as np
 import pytest
 
+from bamjax import load_weights
 from bamjax.errors import UserError
 from bamjax.layers import Attention
 from bamjax.layers import ATTENTIONS
 from bamjax.models import create_model
 from bamjax.models.registry import backbone
+from bamjax.weights import Hints
 from bamjax.weights import reading
-from bamjax.weights.pytorch import load_weights
 from bamjax.weights.recognise import recognise
 from shared import needs_shared
 from shared import SHARED
@@ -108,21 +109,21 @@ def test_all_goldens_are_told_apart():
 def test_the_attention_can_be_told(key, alike):
   tensors = empty(GOLDENS.shapes(key))
   assert recognise(tensors).attn == GOLDENS.cases[key]["attn"]
-  assert recognise(tensors, attn=alike).attn == alike
+  assert recognise(tensors, Hints(attn=alike)).attn == alike
 
 
 def test_native_is_the_recognised_backbones_own():
   tensors = empty(RECORDED.shapes("super_image-rcan-bam-x2"))
-  assert recognise(tensors, attn="native").attn == "ca"
+  assert recognise(tensors, Hints(attn="native")).attn == "ca"
   tensors = empty(RECORDED.shapes("super_image-msrn-bam-x2"))
-  assert recognise(tensors, attn="native").attn == "none"
+  assert recognise(tensors, Hints(attn="native")).attn == "none"
 
 
 @pytest.mark.parametrize("attn", ["", "BAM", "spam", 3])
 def test_unknown_attentions_are_told(attn):
   tensors = empty(RECORDED.shapes("super_image-rcan-bam-x2"))
   with pytest.raises(UserError, match="unknown attention") as caught:
-    recognise(tensors, attn=attn)
+    recognise(tensors, Hints(attn=attn))
   assert all(kind in str(caught.value) for kind in ATTENTIONS)
 
 
@@ -144,9 +145,9 @@ def test_other_networks_are_refused(tensors, said):
 def test_another_backbone_than_the_one_told_is_refused():
   tensors = empty(RECORDED.shapes("super_image-pan-pa-x2"))
   with pytest.raises(UserError, match="are not drln's"):
-    recognise(tensors, model="drln")
+    recognise(tensors, Hints(model="drln"))
   with pytest.raises(UserError, match="unknown model 'pam'"):
-    recognise(tensors, model="pam")
+    recognise(tensors, Hints(model="pam"))
 
 
 def test_one_odd_shape_does_not_change_what_is_recognised():

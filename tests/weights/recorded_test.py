@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bamjax.weights import load_weights
+from bamjax import load_weights
 from weights.goldens import FILE
 from weights.goldens import Goldens
 from weights.goldens import sample
