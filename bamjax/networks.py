@@ -13,10 +13,11 @@ from bamjax import pretrained
 from bamjax.errors import UserError
 from bamjax.models import create_model
 from bamjax.models.registry import identify
-from bamjax.weights import Hints
 from bamjax.weights import read_network
 from bamjax.weights import reading
+from bamjax.weights.hints import Hints
 from bamjax.weights.hints import mismatch
+from bamjax.weights.hints import NO_HINTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Network:
 
 
 def load_network(
-  source: str | os.PathLike[str], hints: Hints = Hints()
+  source: str | os.PathLike[str], hints: Hints = NO_HINTS
 ) -> Network:
   """Loads a network.
 

@@ -29,6 +29,9 @@ class Hints:
   step: int | None = None
 
 
+NO_HINTS = Hints()
+
+
 def mismatch(module: nn.Module, hints: Hints) -> str | None:
   """Describes how a network contradicts the hints, "scale 2, not 4".
 

@@ -23,6 +23,7 @@ from bamjax.weights import reading
 from bamjax.weights import scales
 from bamjax.weights import store
 from bamjax.weights.hints import Hints
+from bamjax.weights.hints import NO_HINTS
 from bamjax.weights.names import torch_name
 from bamjax.weights.recognise import recognise
 from bamjax.weights.recognise import Recognised
@@ -40,7 +41,7 @@ _LISTED = 40
 
 
 def read_network(
-  source: str | os.PathLike | Mapping[str, Any], hints: Hints = Hints()
+  source: str | os.PathLike | Mapping[str, Any], hints: Hints = NO_HINTS
 ) -> tuple[nn.Module, dict[str, Any]]:
   """Loads weights into the network that they belong to.
 
@@ -93,7 +94,7 @@ def read_network(
 
 def from_tensors(
   tensors: Mapping[str, np.ndarray],
-  hints: Hints = Hints(),
+  hints: Hints = NO_HINTS,
   name: str = "these weights",
 ) -> tuple[nn.Module, dict[str, Any]]:
   """Loads tensors into the network that they belong to, as `read_network`.

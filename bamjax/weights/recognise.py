@@ -17,6 +17,7 @@ from bamjax.models.registry import backbone
 from bamjax.models.registry import family
 from bamjax.models.registry import SCALES
 from bamjax.weights.hints import Hints
+from bamjax.weights.hints import NO_HINTS
 from bamjax.weights.mean_shift import is_mean_shift
 from bamjax.weights.names import Naming
 from bamjax.weights.names import NAMINGS
@@ -60,7 +61,7 @@ class Recognised:
   options: Mapping[str, Any]
 
 
-def recognise(tensors: Tensors, hints: Hints = Hints()) -> Recognised:
+def recognise(tensors: Tensors, hints: Hints = NO_HINTS) -> Recognised:
   """Tells a network by its tensors.
 
   Args:
@@ -68,8 +69,8 @@ def recognise(tensors: Tensors, hints: Hints = Hints()) -> Recognised:
     hints: the backbone and the attention, if the caller knows them.
 
   Raises:
-    UserError: the tensors are of no known network, or not of `hints.model`; or there
-      is no such model or attention.
+    UserError: the tensors are of no known network, or not of `hints.model`; or
+      there is no such model or attention.
   """
   model, attn = hints.model, hints.attn
   if attn not in (None, "native", *ATTENTIONS):

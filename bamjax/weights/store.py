@@ -24,6 +24,7 @@ from bamjax.weights.descriptions import build
 from bamjax.weights.descriptions import describe
 from bamjax.weights.hints import Hints
 from bamjax.weights.hints import mismatch
+from bamjax.weights.hints import NO_HINTS
 from bamjax.weights.reading import check_finite
 from bamjax.weights.recognise import hyperparameters
 
@@ -138,7 +139,7 @@ def _json(path: Path, header: Mapping[str, str], key: str) -> dict[str, Any]:
 
 
 def load(
-  path: Path, hints: Hints = Hints()
+  path: Path, hints: Hints = NO_HINTS
 ) -> tuple[nn.Module, dict[str, Any]]:
   """Reads a file of `save_weights`.
 
