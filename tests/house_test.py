@@ -30,6 +30,7 @@ ORDER = (
   "training",
   "report",
   "benchmarking",
+  "ablation",
   "commands",
 )
 MODULES = sorted(

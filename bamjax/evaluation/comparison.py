@@ -11,6 +11,10 @@ from bamjax.evaluation.results import Row
 from bamjax.evaluation.tables import Table
 
 LEVEL = 0.95
+SEEDS_NOTE = (
+  "The interval is over images, for these two trained networks: training with"
+  " another seed may change the sign of the difference (see bamjax ablate)"
+)
 _RESAMPLES = 10_000
 
 
@@ -141,6 +145,7 @@ def table(found: dict[str, Any]) -> Table:
       f"95 % confidence interval of the mean: PSNR {psnr['low']:+.3f} to"
       f" {psnr['high']:+.3f} dB, SSIM {ssim['low']:+.5f} to {ssim['high']:+.5f}"
       + ("" if sure else "; it holds 0: no difference is shown"),
+      SEEDS_NOTE,
     ],
     total=True,
   )

@@ -49,6 +49,7 @@ def test_differences_are_b_minus_a():
   assert found["psnr_y"]["high"] == pytest.approx(0.4)
   text = comparison.table(found).text()
   assert "+0.200" in text and "A: a" in text and "holds 0" not in text
+  assert "another seed may change the sign" in text
   assert "holds 0" in comparison.table(comparison.compare(A, A)).text()
 
 

@@ -1,0 +1,1 @@
+"""Fair comparisons of attentions: many trainings, one recipe, intervals."""
