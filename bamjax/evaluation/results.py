@@ -12,6 +12,7 @@ from typing import Any
 from bamjax import complexity
 from bamjax.errors import UserError
 from bamjax.evaluation import paper
+from bamjax.evaluation import sr_origin
 from bamjax.evaluation.protocols import Protocol
 from bamjax.evaluation.protocols import PROTOCOLS
 from bamjax.evaluation.scoring import mean_gain
@@ -120,6 +121,7 @@ def table(row: Row) -> Table:
   """A row's images and means, bicubic and the paper's figures beside them."""
   protocol = PROTOCOLS[row["protocol"]]
   keys = [f"{name}_{protocol.suffix}" for name in ("psnr", "ssim")]
+  origins = sr_origin.known(row["images"])
 
   def cells(name, scores, images):
     pairs = [(i[keys[0]], i[f"bicubic_{keys[0]}"]) for i in images]
@@ -129,22 +131,34 @@ def table(row: Row) -> Table:
       pair(*(scores[f"bicubic_{key}"] for key in keys)),
       pair(*(scores[key] for key in keys)),
       "–" if math.isnan(gain) else f"{gain:+.2f} dB",
+      *(sr_origin.cells(scores) if origins else ()),
     ]
 
   rows = [cells(image["name"], image, [image]) for image in row["images"]]
   depth = f", {row['depth']}" if row.get("depth") else ""
-  network = f"{row['model']} {row['attn']} ×{row['scale']}{depth}"
+  name = f"{row['model']} {row['attn']}"
+  if is_sr(row):
+    name = f"images of {row['source']}"
+  network = f"{name} ×{row['scale']}{depth}"
   plus = " self-ensemble" if row["self_ensemble"] else ""
   step = f", step {row['step']}" if row["step"] is not None else ""
   tile = "" if row.get("tile") is None else f", tile {row['tile']}"
   return Table(
     f"{network}{plus}{step}{tile} on {row['benchmark']}, protocol"
     f" {protocol.name}",
-    ["image", "bicubic", "model", "gain"],
+    [
+      *("image", "bicubic", "SR" if is_sr(row) else "model", "gain"),
+      *(sr_origin.HEADER if origins else ()),
+    ],
     [*rows, cells(f"mean of {len(rows)}", row, row["images"])],
     [*_notes(row, protocol)],
     total=True,
   )
+
+
+def is_sr(row: Row) -> bool:
+  """Whether a row is of SR images that any program made, not of a network."""
+  return row["model"] is None
 
 
 def some(names: Iterable[str], most: int = 5) -> str:
@@ -158,7 +172,7 @@ def _notes(row: Row, protocol: Protocol) -> Iterable[str]:
   if row.get("source"):  # a run's summary is beside its run
     kind = row.get("normalization") or "paper"
     kind = "" if kind == "paper" else f", normalization {kind}"
-    yield f"network: {row['source']}{kind}"
+    yield f"{'SR' if is_sr(row) else 'network'}: {row['source']}{kind}"
   if row.get("folder"):
     yield f"folder: {row['folder']}"
   key = f"psnr_{protocol.suffix}"
@@ -169,6 +183,7 @@ def _notes(row: Row, protocol: Protocol) -> Iterable[str]:
         f"{method} equals HR, with an infinite PSNR that is not in its mean nor"
         f" in the mean gain: {some(equal)}"
       )
+  yield from sr_origin.notes(row["images"], protocol, row["scale"])
   if row["left_out"]:
     yield f"left out: {some(row['left_out'])}"
   # The paper has no scores in RGB.

@@ -56,6 +56,27 @@ def evaluate(
   Raises:
     NothingScored: no image can be used.
   """
+  return evaluate_each(lambda _: upscale, images, scale, protocols, save)
+
+
+def evaluate_each(
+  upscale_of: Callable[[Any], Upscale],
+  images: Sequence,
+  scale: int,
+  protocols: Sequence[Protocol] = (MATLAB,),
+  save: Callable[[Protocol, str, np.ndarray], None] | None = None,
+) -> dict[str, dict[str, Any]]:
+  """Like `evaluate`, with an upscaler for each image.
+
+  Args:
+    upscale_of: maps an image of `images` to its upscaler, which may also return
+      uint8. If it raises UserError, the image is left out.
+    images: as for `evaluate`, as are the other arguments, what is returned, and
+      what is raised.
+    scale: upscaling factor s.
+    protocols: how to make LR and to score.
+    save: called with each super-resolved image.
+  """
   rows = {protocol.name: [] for protocol in protocols}
   left_out = []
   names = labels(images)
@@ -63,7 +84,7 @@ def evaluate(
   for image, label in zip(told, names, strict=True):
     try:
       lr, hr = image.load()
-      found, outputs = _scores(upscale, lr, hr, scale, protocols)
+      found, outputs = _scores(upscale_of(image), lr, hr, scale, protocols)
     except UserError as error:
       logging.warning("left out: %s: %s", label, error)
       left_out.append(label)
