@@ -17,9 +17,9 @@ from bamjax.files import write_atomically
 from bamjax.images.rgb import EXTENSIONS
 from bamjax.inference import Upscaler
 from bamjax.networks import Network
-from bamjax.report import differences
 from bamjax.report import document
-from bamjax.report.differences import Entry
+from bamjax.report import outputs
+from bamjax.report.outputs import Entry
 
 MOST = 6  # networks: there are as many colours
 
@@ -94,7 +94,7 @@ def run(options: Options) -> int:
   check_writable(output)
   found = []
   for group, benchmark in work:
-    comparison = differences.compare(group, benchmark, options.images)
+    comparison = outputs.run_networks(group, benchmark, options.images)
     found.append(comparison)
     print(
       f"{benchmark.name} ×{comparison.scale}: {len(comparison.names)} images,"

@@ -1,1 +1,1 @@
-"""Tables: of what was measured, and of what the paper prints."""
+"""The HTML report: networks compared on the same images."""

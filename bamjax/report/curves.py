@@ -1,35 +1,79 @@
-"""Training curves of runs, as SVG."""
+"""Training curves of runs, drawn by matplotlib as SVG."""
 
+from collections.abc import Iterator
 from collections.abc import Sequence
+import dataclasses
+import io
 import json
 import operator
 from pathlib import Path
 
+from markupsafe import escape
+from markupsafe import Markup
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import StrMethodFormatter
 import numpy as np
 
 from bamjax.errors import UserError
-from bamjax.report.differences import Entry
-from bamjax.report.markup import join
-from bamjax.report.markup import Markup
-from bamjax.report.markup import tag
+from bamjax.report.outputs import Entry
 
-# What is drawn, of metrics.jsonl.
-_CHARTS = {
-  "loss": "Training loss",
-  "psnr_y": "Validation PSNR-Y, dB",
+# Drawn columns of metrics.jsonl.
+_TITLES = {"loss": "Training loss", "psnr_y": "Validation PSNR-Y, dB"}
+_ROWS = 60  # maximum number of a table's rows, besides the last step's
+_MARKERS = 40  # of a curve
+# Line styles by colour: curves must not differ in colour alone.
+_DASHES = ((8, 0), (8, 3), (2, 3), (10, 3, 2, 3), (5, 5), (14, 4))
+# Placeholders for colours of the page, which differ in light and dark.
+_COLOURS = {
+  **{f"#0000f{i}": f"var(--n{i})" for i in range(len(_DASHES))},
+  "#0000fa": "var(--soft)",
+  "#0000fb": "var(--line)",
 }
-_WIDTH, _HEIGHT = 560, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 24, 14, 42
+_SOFT, _LINE = "#0000fa", "#0000fb"
 
-# Number of the colour, label, and steps and values.
-Series = tuple[int, str, np.ndarray, np.ndarray]
+Points = tuple[np.ndarray, np.ndarray]  # steps and values
 
 
-def read(run_dir: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-  """Steps and values by name, of a run's metrics.jsonl.
+@dataclasses.dataclass(frozen=True)
+class Series:
+  """One measure of one run.
 
-  None where there is no such file. A line that is no row, as a killed process
-  may leave one, is passed over.
+  Attributes:
+    run: the run.
+    steps: (N,) float64, ascending.
+    values: (N,) float64.
+  """
+
+  run: Entry
+  steps: np.ndarray
+  values: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+  """One measure of all runs.
+
+  Attributes:
+    title: heading.
+    series: the curves.
+    svg: the drawing.
+    table: rows of step and each run's value, as text; those of a long run are
+      thinned out.
+  """
+
+  title: str
+  series: Sequence[Series]
+  svg: Markup
+  table: list[list[str]]
+
+
+def read(run_dir: str | Path) -> dict[str, Points]:
+  """Reads steps and values of each column of a run's metrics.jsonl.
+
+  Lines that are not valid rows, for example the incomplete last line of a
+  killed process, are skipped. A missing file is read as empty.
 
   Raises:
     UserError: the file cannot be read.
@@ -39,12 +83,12 @@ def read(run_dir: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     text = path.read_text(errors="replace") if path.exists() else ""
   except OSError as error:
     raise UserError(f"{path} cannot be read: {error}") from None
-  found = {}
+  columns: dict[str, list[tuple[int, float]]] = {}
   for line in text.splitlines():
     try:
       row = json.loads(line)
       step = operator.index(row.pop("step"))
-      # What was not finite is null.
+      # Null stands for a value that is not finite.
       values = {k: float(v) for k, v in row.items() if v is not None}
     except (
       ValueError,
@@ -55,138 +99,94 @@ def read(run_dir: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     ):
       continue
     for name, value in values.items():
-      found.setdefault(name, []).append((step, value))
-  return {
-    name: tuple(np.array(column, float) for column in zip(*rows, strict=True))
-    for name, rows in found.items()
-  }
+      columns.setdefault(name, []).append((step, value))
+  found = {name: np.array(rows, float) for name, rows in columns.items()}
+  return {name: (array[:, 0], array[:, 1]) for name, array in found.items()}
 
 
-def charts(runs: Sequence[Entry]) -> Markup | None:
-  """A chart of each measure of runs; None where nothing was logged."""
-  logged = [(run.colour, run.label, read(run.network.source)) for run in runs]
-  found = []
-  for name, title in _CHARTS.items():
+def charts(runs: Sequence[Entry]) -> Iterator[Chart]:
+  """Yields a chart of each measure that any of the runs has logged."""
+  logged = [(run, read(run.network.source)) for run in runs]
+  for name, title in _TITLES.items():
     series = [
-      (colour, label, *rows[name])
-      for colour, label, rows in logged
-      if name in rows
+      Series(run, *columns[name]) for run, columns in logged if name in columns
     ]
     if series:
-      found.append(_chart(title, series))
-  return tag("div", *found, class_="charts") if found else None
+      yield Chart(title, series, draw(name, series), _table(series))
 
 
-def ticks(low: float, high: float, count: int = 5) -> np.ndarray:
-  """About `count` round numbers in [low, high]."""
-  raw = max(high - low, 1e-12) / count
-  power = 10 ** np.floor(np.log10(raw))
-  step = power * min((1, 2, 5, 10), key=lambda f: abs(f * power - raw))
-  first, last = np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9)
-  return step * np.arange(first, last + 1) + 0.0  # no −0
+def draw(name: str, series: Sequence[Series]) -> Markup:
+  """Draws curves as SVG.
+
+  Args:
+    name: of the measure; makes the identifiers inside the SVG unique.
+    series: the curves.
+
+  Returns:
+    An <svg> element with the last values as its title and each run's label as
+    that of its curve; equal for equal data.
+  """
+  with matplotlib.rc_context(
+    {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 10}
+  ):
+    figure = Figure((5.6, 3), layout="constrained")
+    axes = figure.subplots()
+    for each in series:
+      finite = np.isfinite(each.values)
+      colour = each.run.colour
+      axes.plot(
+        each.steps[finite],
+        each.values[finite],
+        color=f"#0000f{colour}",
+        linestyle=(0, _DASHES[colour]),
+        marker="o",
+        markersize=4,
+        markevery=max(1, finite.sum() // _MARKERS),
+        clip_on=False,
+        gid=f"{name}-{colour}",
+      )
+    axes.set_xlim(0, max(1, *(each.steps.max() for each in series)))
+    axes.set_xlabel("step", color=_SOFT)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.6g}"))
+    axes.tick_params(length=0, labelcolor=_SOFT)
+    axes.grid(axis="y", color=_LINE)
+    axes.spines[:].set_visible(False)
+    file = io.StringIO()
+    keys = ("Creator", "Date", "Format", "Type")
+    metadata = dict.fromkeys(keys)
+    figure.savefig(file, format="svg", transparent=True, metadata=metadata)
+  return _fit_page(file.getvalue(), name, series)
 
 
-def _chart(title: str, series: Sequence[Series]) -> Markup:
-  steps = np.concatenate([s[2] for s in series])
-  values = np.concatenate([s[3] for s in series])
-  values = values[np.isfinite(values)]
-  low, high = (values.min(), values.max()) if values.size else (0, 1)
-  margin = 0.06 * (high - low) or 0.5
-  low, high = low - margin, high + margin
-  right = max(steps.max(), 1)
-
-  def x(step):
-    return _LEFT + step / right * (_WIDTH - _LEFT - _RIGHT)
-
-  def y(value):
-    return _TOP + (high - value) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
-
-  grid = []
-  for value in ticks(low, high):
-    grid.append(
-      tag("path", d=f"M{_LEFT} {y(value):.1f}H{_WIDTH - _RIGHT}", class_="grid")
-    )
-    grid.append(
-      tag("text", f"{value:.6g}", x=_LEFT - 8, y=f"{y(value) + 4:.1f}",
-          text_anchor="end")
-    )  # fmt: skip
-  for step in ticks(0, right, 4):
-    grid.append(
-      tag("text", f"{step:,.0f}", x=f"{x(step):.1f}", y=_HEIGHT - 20,
-          text_anchor="middle")
-    )  # fmt: skip
-  grid.append(
-    tag("text", "step", x=(_LEFT + _WIDTH) // 2, y=_HEIGHT - 3,
-        text_anchor="middle")
-  )  # fmt: skip
-  lines = [_line(s, x, y) for s in series]
-  best = "; ".join(
-    f"{label}: {v[-1]:.4g} at step {s[-1]:,.0f}" for _, label, s, v in series
+def _fit_page(svg: str, name: str, series: Sequence[Series]) -> Markup:
+  """Adapts matplotlib's SVG file to be an element of the page."""
+  svg = svg[svg.index("<svg") :]
+  for placeholder, colour in _COLOURS.items():
+    svg = svg.replace(placeholder, colour)
+  last = "; ".join(
+    f"{each.run.label}: {each.values[-1]:.4g} at step {each.steps[-1]:,.0f}"
+    for each in series
   )
-  svg = tag(
-    "svg",
-    tag("title", f"{title} by step. Last values: {best}"),
-    *grid,
-    *lines,
-    viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
-    role="img",
-    class_="chart",
-  )
-  key = [
-    tag("li", tag("span", class_=f"swatch n{index}"), label)
-    for index, label, *_ in series
-  ]
-  return tag(
-    "figure",
-    tag("figcaption", tag("b", title)),
-    svg,
-    tag("ul", *key, class_="key"),
-    _table(series),
-  )
+  start, rest = svg.split(">", 1)
+  title = f"{_TITLES[name]} by step. Last values: {last}"
+  svg = f'{start} class="chart" role="img"><title>{escape(title)}</title>{rest}'
+  for each in series:
+    group = f'<g id="{name}-{each.run.colour}">'
+    svg = svg.replace(group, f"{group}<title>{escape(each.run.label)}</title>")
+  return Markup(svg)
 
 
-def _line(series: Series, x, y) -> Markup:
-  index, label, steps, values = series
-  points = [
-    (s, v) for s, v in zip(steps, values, strict=True) if np.isfinite(v)
-  ]
-  path = "L".join(f"{x(s):.1f} {y(v):.1f}" for s, v in points)
-  dots = [
-    tag(
-      "circle",
-      cx=f"{x(s):.1f}",
-      cy=f"{y(v):.1f}",
-      r=3,
-    )
-    for s, v in points[:: max(1, len(points) // 40)]
-  ]
-  line = tag("path", d=f"M{path}", class_="line") if points else ""
-  return tag("g", tag("title", label), line, *dots, class_=f"series n{index}")
-
-
-def _table(series: Sequence[Series]) -> Markup:
-  """The same as numbers; of a long run every so many rows."""
-  columns = [
-    dict(zip(steps, values, strict=True)) for _, _, steps, values in series
-  ]
+def _table(series: Sequence[Series]) -> list[list[str]]:
+  columns = [dict(zip(each.steps, each.values, strict=True)) for each in series]
   steps = sorted(set().union(*columns))
-  every = -(-len(steps) // 60)
-  steps = sorted({*steps[::every], steps[-1]})
-  head = [tag("th", t, scope="col") for t in ("step", *(s[1] for s in series))]
-  rows = [
-    tag(
-      "tr",
-      tag("th", f"{step:,.0f}", scope="row"),
-      *(
-        tag("td", f"{column[step]:.5g}" if step in column else "–")
-        for column in columns
-      ),
-    )
-    for step in steps
+  every = -(-len(steps) // _ROWS)
+  return [
+    [
+      f"{step:,.0f}",
+      *(f"{c[step]:.5g}" if step in c else "–" for c in columns),
+    ]
+    for step in sorted({*steps[::every], steps[-1]})
   ]
-  table = tag("table", tag("tr", *head), *rows)
-  return tag(
-    "details",
-    tag("summary", "Values"),
-    tag("div", join(table), class_="scroll"),
-  )

@@ -1,210 +1,142 @@
-"""The page: one file of HTML that needs no network."""
+"""The page: one HTML file that needs no network.
+
+Templates, style and script are in assets/. They are rendered with Jinja2, which
+escapes every value.
+"""
 
 from collections.abc import Sequence
-import importlib.resources
-import json
+import dataclasses
 import re
+from typing import NamedTuple
 
+import jinja2
 import numpy as np
 
 import bamjax
-from bamjax import complexity
 from bamjax.evaluation import comparison
 from bamjax.evaluation.protocols import MATLAB
 from bamjax.report import curves
 from bamjax.report import encode
 from bamjax.report import gallery
-from bamjax.report.differences import Comparison
-from bamjax.report.differences import Entry
-from bamjax.report.markup import join
-from bamjax.report.markup import Markup
-from bamjax.report.markup import tag
+from bamjax.report import maps
+from bamjax.report.outputs import Comparison
+from bamjax.report.outputs import Entry
+
+TEMPLATES = jinja2.Environment(
+  loader=jinja2.PackageLoader("bamjax.report", "assets"),
+  autoescape=True,
+  trim_blocks=True,
+  lstrip_blocks=True,
+  undefined=jinja2.StrictUndefined,
+)
+TEMPLATES.globals |= {
+  "gradient": encode.gradient,
+  "overview": encode.OVERVIEW,
+  "protocol": MATLAB.name,
+  "quantiles": maps.QUANTILES,
+  "version": bamjax.__version__,
+}
 
 
-def page(entries: Sequence[Entry], found: Sequence[Comparison]) -> str:
-  """The whole page.
+class ScoreRow(NamedTuple):
+  """A row of the table of mean scores.
+
+  Attributes:
+    entry: the network; None for bicubic upscaling.
+    cells: PSNR-Y and SSIM-Y, each as text and whether it is the best.
+    gain: mean gain over bicubic upscaling in dB, as text.
+  """
+
+  entry: Entry | None
+  cells: list[tuple[str, bool]]
+  gain: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+  """A benchmark's part of the page.
+
+  Attributes:
+    comparison: what is shown.
+    anchor: target of links: letters, digits and hyphens.
+    scores: the table of mean scores; empty without HR.
+    interval: a sentence on the difference of two networks, or "".
+    figures: the images.
+  """
+
+  comparison: Comparison
+  anchor: str
+  scores: list[ScoreRow]
+  interval: str
+  figures: list[gallery.Figure]
+
+
+def page(entries: Sequence[Entry], comparisons: Sequence[Comparison]) -> str:
+  """Renders the page.
 
   Args:
-    entries: all networks that are compared.
-    found: the comparisons.
+    entries: all networks.
+    comparisons: the networks' outputs on each benchmark.
   """
-  uris, data = encode.Uris(), []
-  sections = [(_title(each), _benchmark(uris, data, each)) for each in found]
-  if curves_of_runs := _training(entries):
-    sections.append(("Training", curves_of_runs))
-  main = tag("main", *(part for _, part in sections))
-  payload = {"uris": uris.keyed, "images": data}
-  # In a script, only "</" and "<!--" would end or change the text.
-  text = json.dumps(payload, separators=(",", ":")).replace("<", "\\u003c")
-  head = tag(
-    "head",
-    tag("meta", charset="utf-8"),
-    tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-    tag("title", "Super-resolution, side by side"),
-    tag("style", Markup(_asset("page.css"))),
-  )
-  body = tag(
-    "body",
-    tag("noscript", tag("p", "The images of this page need JavaScript.")),
-    _header(entries, [title for title, _ in sections]),
-    main,
-    _footer(),
-    tag("script", Markup(text), type="application/json", id="data"),
-    tag("script", Markup(_asset("page.js"))),
-  )
-  return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
-
-
-def _asset(name: str) -> str:
-  file = importlib.resources.files(__package__) / "assets" / name
-  return file.read_text(encoding="utf-8")
-
-
-def _anchor(title: str) -> str:
-  """An id for links, of letters, digits and hyphens."""
-  text = title.lower().replace("×", "x")
-  return re.sub(r"[^a-z0-9]+", "-", text).strip("-")
-
-
-def _title(found: Comparison) -> str:
-  return f"{found.benchmark} ×{found.scale}"
-
-
-def _header(entries: Sequence[Entry], titles: Sequence[str]) -> Markup:
-  """What is compared, and where on the page."""
-  rows = []
-  for entry in entries:
-    network = entry.network
-    count = complexity.parameters(network.module, network.variables)
-    step = "" if network.step is None else f", step {network.step:,}"
-    rows.append(
-      tag(
-        "li",
-        tag("span", class_=f"swatch n{entry.colour}"),
-        tag("b", entry.label),
-        f" {count / 1000:,.1f}K parameters",
-        tag("span", f"{network.source}{step}", class_="source"),
-      )
-    )
-  links = [tag("a", title, href=f"#{_anchor(title)}") for title in titles]
-  return tag(
-    "header",
-    tag("h1", "Super-resolution, side by side"),
-    tag("ul", *rows, class_="networks"),
-    tag("nav", *links, aria_label="Sections") if len(links) > 1 else "",
+  images = encode.EncodedImages()
+  sections = [_section(images, each) for each in comparisons]
+  runs = [entry for entry in entries if entry.network.config is not None]
+  return TEMPLATES.get_template("page.html").render(
+    entries=entries,
+    sections=sections,
+    charts=list(curves.charts(runs)),
+    uris=images.uris,
   )
 
 
-def _benchmark(uris, data, found: Comparison) -> Markup:
-  """A benchmark's scores and images."""
-  shown, total = len(found.shown), len(found.names)
-  many = "All images" if shown == total else f"{shown} of {total} images"
-  rival = (
-    "the networks differ"
-    if len(found.entries) > 1
-    else "the network differs from bicubic"
-  )
-  return tag(
-    "section",
-    tag("h2", _title(found)),
+def _section(images: encode.EncodedImages, found: Comparison) -> Section:
+  anchor = re.sub(r"[^a-z0-9]+", "-", found.title.lower().replace("×", "x"))
+  return Section(
+    found,
+    anchor.strip("-"),
     _scores(found),
-    tag(
-      "p",
-      f"{many} below, those first on which {rival} most. Crops are cut where"
-      f" {rival} most, and are lossless; whole images are compressed.",
-      class_="note",
-    ),
-    *(gallery.section(uris, data, found, p) for p in found.shown),
-    id=_anchor(_title(found)),
+    _interval(found),
+    [gallery.figure(images, found, image) for image in found.shown],
   )
 
 
-def _scores(found: Comparison) -> Markup:
-  """Mean scores, the best in bold."""
+def _scores(found: Comparison) -> list[ScoreRow]:
   means = found.means()
-  if not means:
-    return tag("p", "Not scored: there are no HR images.", class_="note")
   texts = [(f"{m['psnr_y']:.2f}", f"{m['ssim_y']:.4f}") for m in means]
   best = [max(column, key=float) for column in zip(*texts, strict=True)]
   rows = []
-  for i, entry in enumerate([None, *found.entries]):
+  for i, cells in enumerate(texts):
     gain = found.gain(i)
-    gain = f"{gain:+.2f}" if i and not np.isnan(gain) else "–"
-    cells = [
-      # Equal digits are equally good.
-      tag("b", text) if text == top else text
-      for text, top in zip(texts[i], best, strict=True)
-    ]
-    mark = tag("span", class_=f"swatch n{entry.colour}") if entry else ""
-    name = entry.label if entry else "bicubic"
     rows.append(
-      tag(
-        "tr",
-        tag("th", mark, name, scope="row"),
-        *(tag("td", cell) for cell in (*cells, gain.replace("-", "−"))),
+      ScoreRow(
+        found.entries[i - 1] if i else None,
+        # Scores with equal digits are equally good.
+        [(text, text == top) for text, top in zip(cells, best, strict=True)],
+        "–" if not i or np.isnan(gain) else _minus(f"{gain:+.2f}"),
       )
     )
-  equal = found.equal()
-  equal = (
-    "; not in the mean PSNR of what equals HR there, and of it in no gain:"
-    f" {', '.join(equal)}"
-    if equal
-    else ""
-  )
-  heads = ("network", "PSNR-Y, dB", "SSIM-Y", "gain, dB")
-  table = tag(
-    "table",
-    tag(
-      "caption",
-      f"Mean of {len(found.names)} images, protocol {MATLAB.name}{equal}",
-    ),
-    tag("tr", *(tag("th", head, scope="col") for head in heads)),
-    *rows,
-  )
-  return join(tag("div", table, class_="scroll"), _difference(found))
+  return rows
 
 
-def _difference(found: Comparison) -> Markup:
-  """How sure the difference of two networks is; nothing where there are more.
-
-  Of the images whose PSNR is finite.
-  """
-  values = np.array(
-    [[s["psnr_y"] for s in rows] for rows in zip(*found.scores, strict=True)]
-  )
-  values = values[np.all(np.isfinite(values), axis=1)].T[1:]
+def _interval(found: Comparison) -> str:
+  """Difference of two networks over the images with finite PSNR."""
+  scores = [[each["psnr_y"] for each in rows] for rows in found.scores]
+  values = np.array(scores)
+  values = values[1:, np.all(np.isfinite(values), axis=0)]
   if len(values) != 2 or not values.size:
-    return Markup("")
-  a, b = values
-  low, high = comparison.bootstrap_interval(b - a)
+    return ""
+  difference = values[1] - values[0]
+  low, high = comparison.bootstrap_interval(difference)
   first, second = (entry.label for entry in found.entries)
-  text = (
-    f"{second} − {first}: {np.mean(b - a):+.3f} dB PSNR-Y; 95 % confidence"
-    f" interval of the mean {low:+.3f} to {high:+.3f} dB"
+  text = _minus(
+    f"{difference.mean():+.3f} dB PSNR-Y; 95 % confidence interval of the mean"
+    f" {low:+.3f} to {high:+.3f} dB"
   )
   if low <= 0 <= high:
-    text += ", which holds 0: no difference is shown"
-  return tag("p", text.replace(" -", " −") + ".", class_="note")
+    text += ", which contains 0: the difference is not significant"
+  return f"{second} − {first}: {text}."
 
 
-def _training(entries: Sequence[Entry]) -> Markup | None:
-  """Curves of the runs; None where there are none."""
-  runs = [entry for entry in entries if entry.network.config is not None]
-  charts = curves.charts(runs)
-  if charts is None:
-    return None
-  return tag("section", tag("h2", "Training"), charts, id="training")
-
-
-def _footer() -> Markup:
-  return tag(
-    "footer",
-    tag(
-      "p",
-      f"Made by bamjax {bamjax.__version__}. Whole images are compressed"
-      f" (WebP, at most {encode.OVERVIEW} pixels on the longer side), and so"
-      " are maps. Crops and their error maps are lossless. Scores are of the"
-      " images as computed: Y of YCbCr in 8 bits, a border of the scale left"
-      " out.",
-    ),
-  )
+def _minus(text: str) -> str:
+  """Replaces the hyphens of negative numbers by minus signs."""
+  return re.sub(r"-(?=\d)", "−", text)

@@ -1,71 +1,78 @@
-"""Images inside a page: data URIs, each once, and colours of maps."""
+"""Images as data URIs, and maps as colours."""
 
 import base64
 import io
+from typing import Literal
 
+import matplotlib
+from matplotlib.colors import Normalize
+from matplotlib.colors import to_hex
 import numpy as np
 from PIL import Image
 
-OVERVIEW = 1024  # longer side of a whole image, in pixels, at most
-_QUALITY = 88  # of WebP, for whole images
+OVERVIEW = 1024  # maximum longer side of a whole image, in pixels
+_QUALITY = 88  # WebP quality of whole images
 _MAP_QUALITY = 75
 
-# Anchors of matplotlib's colour maps (CC0): in order of lightness, and told
-# apart by the colour-blind.
-_ANCHORS = {
-  "inferno": "000004 1b0c41 4a0c6b 781c6d a52c60 cf4446 ed6925 fb9b06 fcffa4",
-  "viridis": "440154 482878 3e4989 31688e 26828e 1f9e89 35b779 6ece58 fde725",
-}
-
-
-def colours(name: str) -> np.ndarray:
-  """256×3 uint8 of a colour map, "inferno" or "viridis"."""
-  anchors = np.array([list(bytes.fromhex(a)) for a in _ANCHORS[name].split()])
-  at = np.linspace(0, len(anchors) - 1, 256)
-  planes = [np.interp(at, np.arange(len(anchors)), c) for c in anchors.T]
-  return np.round(np.stack(planes, -1)).astype(np.uint8)
+# matplotlib's perceptually uniform maps, which colour-blind readers can read.
+ColourMap = Literal["inferno", "viridis"]
 
 
 def colourise(
-  plane: np.ndarray, low: float, high: float, name: str
+  plane: np.ndarray, low: float, high: float, name: ColourMap
 ) -> np.ndarray:
-  """Maps H×W in [low, high], clipped, to H×W×3 uint8 of a colour map."""
-  level = (plane - low) / max(high - low, np.finfo(np.float32).tiny)
-  return colours(name)[np.round(255 * np.clip(level, 0, 1)).astype(np.uint8)]
+  """Converts H×W values, clipped to [low, high], to H×W×3 uint8 colours."""
+  level = Normalize(low, high, clip=True)(plane)
+  return matplotlib.colormaps[name](level, bytes=True)[..., :3]
+
+
+def gradient(name: ColourMap) -> str:
+  """Returns the CSS gradient of a colour map, from low to high."""
+  colours = matplotlib.colormaps[name](np.linspace(0, 1, 9))
+  return f"linear-gradient(90deg, {', '.join(map(to_hex, colours))})"
 
 
 def shrink(image: np.ndarray, side: int) -> np.ndarray:
-  """H×W×3 uint8 by area averaging until no side exceeds `side`."""
+  """Shrinks H×W×3 uint8 until its longer side is at most `side` pixels."""
   height, width = image.shape[:2]
   if max(height, width) <= side:
     return image
   factor = side / max(height, width)
-  size = [max(1, round(n * factor)) for n in (width, height)]
-  return np.asarray(Image.fromarray(image).resize(size, Image.BOX))
+  size = (max(1, round(width * factor)), max(1, round(height * factor)))
+  small = Image.fromarray(image).resize(size, Image.Resampling.BOX)
+  return np.asarray(small)
 
 
-class Uris:
-  """The images of a page, by short keys."""
+class EncodedImages:
+  """The images of a page, as WebP data URIs with short keys.
 
-  def __init__(self):
-    self.keyed: dict[str, str] = {}
+  Attributes:
+    uris: data URI of each image by key.
+  """
+
+  def __init__(self) -> None:
+    self.uris: dict[str, str] = {}
 
   def lossless(self, image: np.ndarray) -> str:
-    """Adds H×W×3 uint8, exactly; returns its key."""
-    return self._add(image, lossless=True, quality=70)
+    """Adds an H×W×3 uint8 image exactly; returns its key."""
+    return self._add(image, quality=70, lossless=True)
 
   def whole(self, image: np.ndarray) -> str:
-    """Adds H×W×3 uint8, compressed, and shrunk to `OVERVIEW`."""
+    """Adds an H×W×3 uint8 image, compressed and shrunk to `OVERVIEW`."""
     return self._add(shrink(image, OVERVIEW), quality=_QUALITY)
 
   def map(self, image: np.ndarray, side: int) -> str:
-    """Adds H×W×3 uint8 of a smooth map, compressed, shrunk to `side`."""
+    """Adds an H×W×3 uint8 smooth map, compressed and shrunk to `side`."""
     return self._add(shrink(image, side), quality=_MAP_QUALITY)
 
-  def _add(self, image: np.ndarray, **options) -> str:
+  def _add(
+    self, image: np.ndarray, quality: int, lossless: bool = False
+  ) -> str:
     file = io.BytesIO()
-    Image.fromarray(image).save(file, "WEBP", **options)
+    Image.fromarray(image).save(
+      file, "WEBP", quality=quality, lossless=lossless
+    )
+    key = f"i{len(self.uris)}"
     text = base64.b64encode(file.getvalue()).decode()
-    key = f"i{len(self.keyed)}"
-    self.keyed[key] = f"data:image/webp;base64,{text}"
+    self.uris[key] = f"data:image/webp;base64,{text}"
     return key

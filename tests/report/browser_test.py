@@ -11,6 +11,7 @@ from bamjax.inference import Upscaler
 from bamjax.networks import Network
 from bamjax.report import differences
 from bamjax.report import document
+from bamjax.report import outputs
 import browser
 from models import small
 
@@ -35,13 +36,13 @@ def entry(name, attn, colour):
   upscaler = Upscaler(module, variables, tile=0)
   # A file may be called so.
   label = f"{network.title} · </script>.npz"
-  return differences.Entry(network, upscaler, label, colour)
+  return outputs.Entry(network, upscaler, label, colour)
 
 
 @pytest.fixture(scope="module")
 def found():
   entries = [entry("imdn", "bam", 0), entry("pan", "pa", 1)]
-  return differences.compare(entries, Benchmark("B", [File()]), 1)
+  return outputs.run_networks(entries, Benchmark("B", [File()]), 1)
 
 
 @pytest.fixture(scope="module")

@@ -1,95 +1,12 @@
-import dataclasses
-
-import jax
 import numpy as np
 import pytest
 
-from bamjax.data.test_sets import Benchmark
-from bamjax.errors import UserError
-from bamjax.evaluation.protocols import MATLAB
-from bamjax.inference import Upscaler
-from bamjax.networks import Network
 from bamjax.report import differences
-from models import small
 
 
-class File:
-  """An image in memory."""
-
-  def __init__(self, name, lr=None, hr=None):
-    self.name, self._pair = name, (lr, hr)
-
-  def load(self):
-    if all(image is None for image in self._pair):
-      raise UserError("cannot be read")
-    return self._pair
-
-
-def noise(seed, height=48, width=56):
+def noise(seed, height, width):
   rng = np.random.default_rng(seed)
   return rng.integers(0, 256, (height, width, 3), np.uint8)
-
-
-def entry(name="imdn", attn="bam", colour=0, seed=0):
-  module = small.create(name, attn)
-  lr = jax.ShapeDtypeStruct((1, 8, 8, 3), np.float32)
-  variables = small.draw(module, lr, seed)
-  network = Network(f"{name}.npz", name, attn, 2, module, variables)
-  upscaler = Upscaler(module, variables, tile=0)
-  return differences.Entry(network, upscaler, network.title, colour)
-
-
-def test_scores_are_those_of_the_protocol():
-  hr = noise(0)
-  one = entry()
-  found = differences.compare([one], Benchmark("B", [File("a", hr=hr)]), 5)
-  lr, hr = MATLAB.degradation.pair(hr, None, 2)
-  want = MATLAB.score(one.upscaler(lr / np.float32(255)), hr, 2)
-  assert found.means()[1] == pytest.approx(want)
-  (image,) = found.shown
-  np.testing.assert_array_equal(image.outputs[1], one.upscaler(lr))
-  np.testing.assert_array_equal(image.hr, hr)
-
-
-def test_the_images_with_the_largest_differences_are_kept(caplog):
-  entries = [entry(seed=0), entry(seed=1, colour=1)]
-  files = [File(str(seed), hr=noise(seed)) for seed in range(4)]
-  files.append(File("broken"))
-  found = differences.compare(entries, Benchmark("B", files), 2)
-  assert found.names == ["0", "1", "2", "3"] and "broken" in caplog.text
-  _, a, b = ([s["psnr_y"] for s in rows] for rows in found.scores)
-  order = np.argsort(-np.abs(np.subtract(a, b)))
-  assert [image.name for image in found.shown] == [str(i) for i in order[:2]]
-  with pytest.raises(UserError, match="none of the images of B"):
-    differences.compare(entries, Benchmark("B", files[-1:]), 2)
-
-
-def test_lr_alone_has_no_scores():
-  found = differences.compare(
-    [entry()], Benchmark("B", [File("a", lr=noise(0, 20, 24))]), 5
-  )
-  assert found.means() == []
-  (image,) = found.shown
-  assert image.scores is None and image.hr is None
-  assert [o.shape for o in image.outputs] == [(40, 48, 3)] * 2
-
-
-def test_a_flat_image_differs_least_and_counts_in_no_mean_psnr():
-  files = [File("flat", hr=np.full((48, 56, 3), 9, np.uint8))]
-  files.append(File("noise", hr=noise(0)))
-  one = entry()
-  # Whatever it is fed, the flat image.
-  exact = lambda lr: np.full((48, 56, 3), 9, np.uint8)  # noqa: E731
-  one = dataclasses.replace(one, upscaler=exact)
-  found = differences.compare([one], Benchmark("B", files), 2)
-  assert [image.name for image in found.shown] == ["noise", "flat"]
-  assert found.equal() == ["flat"]
-  assert found.means()[0] == pytest.approx(
-    {
-      "psnr_y": found.scores[0][1]["psnr_y"],
-      "ssim_y": np.mean([s["ssim_y"] for s in found.scores[0]]),
-    }
-  )
 
 
 def test_crops_lie_where_the_networks_differ():

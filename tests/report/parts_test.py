@@ -1,17 +1,19 @@
-"""Markup, encoding and curves: what the page is put together from."""
+"""The parts of the page: templates, encoded images and curves."""
 
 import base64
 import io
 import json
+import re
+from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
 import pytest
 
 from bamjax.report import curves
+from bamjax.report import document
 from bamjax.report import encode
-from bamjax.report.markup import Markup
-from bamjax.report.markup import tag
+from bamjax.report import outputs
 
 
 def decode(uri):
@@ -26,24 +28,25 @@ def noise(height, width):
 
 
 def test_text_and_attributes_are_escaped():
-  found = tag("a", "<b> & ", tag("i", "x"), title='"<', data_key=1, id=None)
-  assert (
-    found == '<a title="&quot;&lt;" data-key="1">&lt;b&gt; &amp; <i>x</i></a>'
+  template = document.TEMPLATES.from_string(
+    """<a title="{{ x }}" data-x='{{ [x] | tojson }}'>{{ x }}</a>"""
   )
-  assert tag("p", Markup("<br>")) == "<p><br></p>"
-  assert tag("input", checked=True) == "<input checked>"
-  assert tag("path", d="M0 0") == '<path d="M0 0"></path>'
+  assert template.render(x="<b> & \"'") == (
+    '<a title="&lt;b&gt; &amp; &#34;&#39;"'
+    """ data-x='["\\u003cb\\u003e \\u0026 \\"\\u0027"]'>"""
+    "&lt;b&gt; &amp; &#34;&#39;</a>"
+  )
 
 
 def test_crops_keep_every_value():
-  images = encode.Images()
+  images = encode.EncodedImages()
   image = noise(40, 30)
   key = images.lossless(image)
   np.testing.assert_array_equal(decode(images.uris[key]), image)
 
 
 def test_whole_images_are_bounded():
-  images = encode.Images()
+  images = encode.EncodedImages()
   key = images.whole(noise(30, 2 * encode.OVERVIEW))
   assert decode(images.uris[key]).shape == (15, encode.OVERVIEW, 3)
   assert images.map(noise(20, 20), 10) != key
@@ -52,7 +55,7 @@ def test_whole_images_are_bounded():
 
 @pytest.mark.parametrize("name", ["inferno", "viridis"])
 def test_colours_grow_lighter_with_the_value(name):
-  table = encode.colours(name).astype(int)
+  table = encode.colourise(np.arange(256)[None], 0, 255, name)[0].astype(int)
   lightness = table @ [2126, 7152, 722]
   assert np.all(np.diff(lightness[::8]) > 0)
   plane = np.array([[-1.0, 0.0], [2.0, 9.0]])
@@ -86,14 +89,43 @@ def test_logs_are_read_but_for_what_is_no_row(tmp_path):
   assert list(curves.read(tmp_path)) == ["a"]
 
 
-@pytest.mark.parametrize(
-  ("low", "high", "want"),
-  [
-    (0, 300, [0, 50, 100, 150, 200, 250, 300]),
-    (30.9, 34.9, [31, 32, 33, 34]),
-    (0.011, 0.092, [0.02, 0.04, 0.06, 0.08]),
-    (7, 7, [7]),
-  ],
-)
-def test_ticks_are_round_and_inside(low, high, want):
-  np.testing.assert_allclose(curves.ticks(low, high), want)
+def series(label, colour, values):
+  run = outputs.Entry(None, None, label, colour)
+  values = np.array(values, float)
+  return curves.Series(run, np.arange(len(values)) * 100.0, values)
+
+
+def test_a_chart_is_a_deterministic_part_of_the_page():
+  runs = [series("<a>", 0, [3, np.inf, 2]), series("b", 5, [1, 1.5])]
+  chart = curves.draw("loss", runs)
+  assert chart == curves.draw("loss", runs)
+  root = ElementTree.fromstring(chart)
+  titles = [
+    each.text for each in root.iter("{http://www.w3.org/2000/svg}title")
+  ]
+  assert titles == [
+    "Training loss by step. Last values: <a>: 2 at step 200; b: 1.5 at step"
+    " 100",
+    "<a>",
+    "b",
+  ]
+  # The page's colours; those of matplotlib do not follow light and dark.
+  assert "var(--n0)" in chart and "var(--n5)" in chart
+  assert "#0000f" not in chart and "date" not in chart
+  texts = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
+  assert {"0", "100", "200", "1.2", "2", "step"} <= set(texts)
+
+
+@pytest.mark.parametrize("values", [[7], [7, 7], [np.nan], [1e-9, 2e-9]])
+def test_charts_of_little_can_be_drawn(values):
+  chart = curves.draw("loss", [series("a", 0, values)])
+  drawing = chart.partition("</title>")[2]
+  assert "<path" in drawing and "nan" not in drawing.lower()
+
+
+def test_two_charts_share_no_identifier():
+  loss, psnr = (
+    curves.draw(name, [series("a", 0, [1, 2])]) for name in ("loss", "psnr_y")
+  )
+  used = re.findall(r'(?:href="#|url\(#)([^")]+)', loss)
+  assert used and not [name for name in used if f'id="{name}"' in psnr]

@@ -1,11 +1,11 @@
 "use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
+const uris = JSON.parse(document.getElementById("uris").textContent);
 
-// One address for each image, however often it is shown.
+// One object URL per image, however often it is shown.
 const urls = {};
 function url(key) {
   if (!urls[key]) {
-    const [head, body] = data.uris[key].split(",");
+    const [head, body] = uris[key].split(",");
     const bytes = Uint8Array.from(atob(body), (c) => c.charCodeAt(0));
     const type = head.slice(5, head.indexOf(";"));
     urls[key] = URL.createObjectURL(new Blob([bytes], { type }));
@@ -23,7 +23,7 @@ function clamp(value, low, high) {
 }
 
 function start(article) {
-  const methods = data.images[article.dataset.index].methods;
+  const methods = JSON.parse(article.dataset.methods);
   const stage = article.querySelector(".stage");
   const panels = article.querySelector(".panels");
   const one = (selector) => article.querySelector(selector);
@@ -32,15 +32,15 @@ function start(article) {
   const zoom = one(".zoom");
   const errors = one(".errors");
   let view = 0;
-  let [x, y] = [0.5, 0.5]; // what lies in the middle, 0 to 1
+  let [x, y] = [0.5, 0.5]; // centre of the zoomed crops, 0 to 1
 
   function drawStage() {
     for (const side of ["left", "right"]) {
       const select = one(`select[data-side=${side}]`);
       const method = methods[parseInt(select.value, 10)];
-      const wrong = select.value.endsWith("e");
-      const text = method.label + (wrong ? ": error" : "");
-      const keys = wrong ? method.errors : method.views;
+      const isError = select.value.endsWith("e");
+      const text = method.label + (isError ? ": error" : "");
+      const keys = isError ? method.errors : method.views;
       show(one(`.side.${side} img`), keys[view], text);
       one(`.tag.${side}`).textContent = text;
     }
@@ -56,10 +56,10 @@ function start(article) {
     const crop = Math.max(view, 1);
     for (const panel of article.querySelectorAll(".panel")) {
       const method = methods[panel.dataset.method];
-      const wrong = errors?.checked && method.errors;
-      const keys = wrong ? method.errors : method.views;
+      const isError = errors?.checked && method.errors;
+      const keys = isError ? method.errors : method.views;
       const image = panel.querySelector("img");
-      show(image, keys[crop], `Crop ${crop}, ${method.label}${wrong ? ": error" : ""}`);
+      show(image, keys[crop], `Crop ${crop}, ${method.label}${isError ? ": error" : ""}`);
       const here = method.cropErrors?.[crop - 1];
       panel.querySelector(".here").textContent = here
         ? `crop ${crop}: RMSE ${here}` : `crop ${crop}`;
@@ -75,7 +75,7 @@ function start(article) {
     drawPanels();
   }
 
-  // The point (x, y) of the crop in the middle of every panel.
+  // Zooms every panel to the point (x, y) of the crop.
   function move() {
     const z = Number(zoom.value);
     const half = 0.5 / z;
@@ -121,7 +121,7 @@ function start(article) {
     keys[event.key]();
     move();
   });
-  let held = null; // where the pointer was, while it drags
+  let held = null; // last position of a dragging pointer
   panels.addEventListener("pointerdown", (event) => {
     const lens = event.target.closest(".lens");
     if (!lens || event.button !== 0) return;
@@ -139,7 +139,7 @@ function start(article) {
   for (const end of ["pointerup", "pointercancel"]) {
     panels.addEventListener(end, () => (held = null));
   }
-  // The browser's own dragging of an image would end ours.
+  // The browser's native image dragging would interrupt ours.
   panels.addEventListener("dragstart", (event) => event.preventDefault());
   look(buttons[0]);
   divide();

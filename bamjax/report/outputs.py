@@ -1,0 +1,178 @@
+"""The networks' outputs and scores on a benchmark."""
+
+from collections.abc import Sequence
+import dataclasses
+import logging
+import math
+
+import numpy as np
+
+from bamjax import complexity
+from bamjax import progress
+from bamjax.data.test_sets import Benchmark
+from bamjax.errors import UserError
+from bamjax.evaluation import scoring
+from bamjax.evaluation.protocols import MATLAB
+from bamjax.inference import Upscaler
+from bamjax.networks import Network
+from bamjax.report import differences
+
+Scores = dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """A network on the page.
+
+  Attributes:
+    network: the network.
+    upscaler: runs it.
+    label: its unique name on the page.
+    colour: index of its colour, 0 to 5.
+  """
+
+  network: Network
+  upscaler: Upscaler
+  label: str
+  colour: int
+
+  @property
+  def parameters(self) -> int:
+    """Number of parameters, as the paper counts them."""
+    return complexity.parameters(self.network.module, self.network.variables)
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparedImage:
+  """An image and every method's output; images are H×W×3 uint8.
+
+  Attributes:
+    name: name of the image.
+    lr: the low-resolution image.
+    hr: the original; None if there is none.
+    outputs: the outputs of bicubic upscaling, then of each network.
+    scores: `psnr_y` and `ssim_y` of each output; None without HR.
+    spread: how much the compared outputs differ: the range of their PSNR-Y in
+      dB, or without HR the mean `differences.difference`.
+  """
+
+  name: str
+  lr: np.ndarray
+  hr: np.ndarray | None
+  outputs: list[np.ndarray]
+  scores: list[Scores] | None
+  spread: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+  """Networks of one scale on one benchmark.
+
+  Attributes:
+    benchmark: name of the benchmark.
+    scale: upscaling factor.
+    entries: the networks.
+    names: names of all scored or upscaled images.
+    scores: for bicubic upscaling, then for each network, the scores of each
+      image; empty lists without HR.
+    shown: the images with the largest `spread`, in descending order.
+    left_out: names of images that could not be used.
+  """
+
+  benchmark: str
+  scale: int
+  entries: Sequence[Entry]
+  names: list[str]
+  scores: list[list[Scores]]
+  shown: list[ComparedImage]
+  left_out: Sequence[str] = ()
+
+  @property
+  def title(self) -> str:
+    """Heading on the page, "Set5 ×2"."""
+    return f"{self.benchmark} ×{self.scale}"
+
+  def equal(self) -> list[str]:
+    """Images for which an output equals HR; their PSNR is not averaged."""
+    per_image = zip(*self.scores, strict=True)
+    return [
+      name
+      for name, scores in zip(self.names, per_image, strict=False)
+      if any(each["psnr_y"] == math.inf for each in scores)
+    ]
+
+  def gain(self, i: int) -> float:
+    """Mean gain of method i over bicubic upscaling, in dB; NaN if unknown."""
+    return scoring.mean_gain(
+      (ours["psnr_y"], bicubic["psnr_y"])
+      for ours, bicubic in zip(self.scores[i], self.scores[0], strict=True)
+    )
+
+  def means(self) -> list[Scores]:
+    """Mean scores of each method (`scoring.means`); empty without HR."""
+    return [scoring.means(rows) for rows in self.scores if rows]
+
+
+def run_networks(
+  entries: Sequence[Entry], benchmark: Benchmark, count: int
+) -> Comparison:
+  """Runs networks on all images of a benchmark.
+
+  Args:
+    entries: the networks, all of one scale.
+    benchmark: the images. Unusable ones are skipped with a warning.
+    count: maximum number of images to keep: those with the largest spread.
+
+  Raises:
+    UserError: no image can be used.
+  """
+  scale = entries[0].network.scale
+  names: list[str] = []
+  left_out: list[str] = []
+  shown: list[ComparedImage] = []
+  scores: list[list[Scores]] = [[] for _ in range(len(entries) + 1)]
+  labels = scoring.labels(benchmark.images)
+  files = progress.each(benchmark.images, "image", labels)
+  for file, label in zip(files, labels, strict=True):
+    try:
+      lr, hr = file.load()
+      image = _run(entries, label, lr, hr, scale)
+    except UserError as error:
+      logging.warning("left out: %s: %s", label, error)
+      left_out.append(label)
+      continue
+    names.append(label)
+    for rows, found in zip(scores, image.scores or (), strict=False):
+      rows.append(found)
+    shown = sorted([*shown, image], key=lambda each: -each.spread)[:count]
+  if not names:
+    raise UserError(
+      f"none of the images of {benchmark.name} can be used; see the warnings"
+      " above"
+    )
+  return Comparison(
+    benchmark.name, scale, entries, names, scores, shown, left_out
+  )
+
+
+def _run(
+  entries: Sequence[Entry],
+  name: str,
+  lr: np.ndarray | None,
+  hr: np.ndarray | None,
+  scale: int,
+) -> ComparedImage:
+  if hr is not None:
+    lr, hr = MATLAB.degradation.pair(hr, lr, scale)
+  assert lr is not None
+  outputs = [MATLAB.degradation.upscale(lr, scale)]
+  outputs += [entry.upscaler(lr) for entry in entries]
+  if hr is None:
+    spread = float(np.mean(differences.difference(outputs)))
+    return ComparedImage(name, lr, None, outputs, None, spread)
+  scores = [MATLAB.score(sr, hr, scale) for sr in outputs]
+  values = differences.rivals([each["psnr_y"] for each in scores])
+  # Infinity minus infinity is NaN, but equal scores do not differ.
+  low, high = min(values), max(values)
+  spread = 0.0 if low == high else high - low
+  return ComparedImage(name, lr, hr, outputs, scores, spread)
