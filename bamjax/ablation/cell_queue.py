@@ -1,0 +1,179 @@
+"""Runs cells one after the other, or as many at a time as there are GPUs."""
+
+from collections import deque
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import contextlib
+import dataclasses
+import datetime
+from pathlib import Path
+import signal
+import subprocess
+import threading
+import time
+from types import FrameType
+
+from bamjax.ablation.cell_work import Task
+from bamjax.ablation.worker_process import reason
+from bamjax.ablation.worker_process import Workers
+
+_TAIL = 50  # lines of a worker's output that are kept for its failure
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """A cell that is to be worked on.
+
+  Attributes:
+    name: of the cell.
+    task: what its worker does.
+    cost: of what is left of it, in any unit.
+  """
+
+  name: str
+  task: Task
+  cost: float
+
+
+class CellQueue:
+  """Works on jobs; a job that fails is named, and the others are done.
+
+  Attributes:
+    failures: why each failed, by the name of the cell.
+  """
+
+  def __init__(
+    self,
+    jobs: Sequence[Job],
+    workers: Workers,
+    slots: Sequence[Mapping[str, str]],
+    logs: Path,
+    show: Callable[[str], None],
+  ):
+    """Prepares the queue; `run` works on it.
+
+    Args:
+      jobs: in the order in which they are begun.
+      workers: how to start one.
+      slots: environments of workers that may run at the same time.
+      logs: folder of the workers' output, a file per cell.
+      show: takes each line about the progress.
+    """
+    self.failures: dict[str, str] = {}
+    self._jobs = deque(jobs)
+    self._count = len(jobs)
+    self._workers = workers
+    self._slots = slots
+    self._logs = logs
+    self._show = show
+    self._running: list[tuple[Job, subprocess.Popen[str]]] = []
+    self._signal = 0
+    self._done: list[Job] = []
+    self._lock = threading.RLock()
+    self._start = time.monotonic()
+
+  def run(self) -> None:
+    """Works on all jobs.
+
+    Raises:
+      SystemExit: a signal stopped it, 128 + its number; the workers have saved
+        checkpoints.
+    """
+    threads = [
+      threading.Thread(target=self._work, args=(slot,)) for slot in self._slots
+    ]
+    with self._signals():
+      for thread in threads:
+        thread.start()
+      for thread in threads:
+        while thread.is_alive():  # a signal is handled between the joins
+          thread.join(0.2)
+    if self._signal:
+      raise SystemExit(128 + self._signal)
+
+  @contextlib.contextmanager
+  def _signals(self) -> Iterator[None]:
+    """Passes SIGINT, SIGTERM and a closed terminal on to the workers."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup and signal.getsignal(hangup) != signal.SIG_IGN:
+      numbers.append(hangup)
+    before = [signal.signal(number, self._pass_on) for number in numbers]
+    try:
+      yield
+    finally:
+      for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+  def _pass_on(self, number: int, frame: FrameType | None) -> None:
+    del frame
+    # A second one does not wait for checkpoints.
+    sent = signal.SIGTERM if not self._signal else signal.SIGKILL
+    with self._lock:
+      self._signal = self._signal or number
+      for _, process in self._running:
+        process.send_signal(sent)
+
+  def _work(self, slot: Mapping[str, str]) -> None:
+    while begun := self._begin(slot):
+      lines = self._follow(*begun)
+      self._finish(begun, lines)
+
+  def _begin(
+    self, slot: Mapping[str, str]
+  ) -> tuple[Job, subprocess.Popen[str]] | None:
+    with self._lock:
+      if not self._jobs or self._signal:
+        return None
+      job = self._jobs.popleft()
+      number = self._count - len(self._jobs)
+      self._show(f"cell {number} of {self._count}: {job.name}")
+      process = self._workers.start(job.task, slot)
+      begun = job, process
+      self._running.append(begun)
+      return begun
+
+  def _follow(self, job: Job, process: subprocess.Popen) -> deque[str]:
+    """Shows and logs what a worker writes; returns its last lines."""
+    tail: deque[str] = deque(maxlen=_TAIL)
+    self._logs.mkdir(parents=True, exist_ok=True)
+    path = self._logs / f"{job.name}.txt"
+    assert process.stdout is not None
+    with path.open("a", encoding="utf-8") as log, process.stdout as output:
+      for line in output:
+        log.write(line)
+        log.flush()
+        tail.append(line.rstrip())
+        self._show(f"{job.name}: {line.rstrip()}")
+    return tail
+
+  def _finish(
+    self, begun: tuple[Job, subprocess.Popen[str]], lines: Sequence[str]
+  ) -> None:
+    job, process = begun
+    status = process.wait()
+    with self._lock:
+      self._running.remove(begun)
+      if self._signal:
+        return
+      self._done.append(job)
+      if status:
+        self.failures[job.name] = reason(lines, status)
+        self._show(f"{job.name} failed: {self.failures[job.name]}")
+      self._show(
+        f"{len(self._done)} of {self._count} cells done{self._time_left()}"
+      )
+
+  def _time_left(self) -> str:
+    """By the cost of what is done and of what is not."""
+    # A running cell counts as half done.
+    half = sum(job.cost for job, _ in self._running) / 2
+    left = half + sum(job.cost for job in self._jobs)
+    good = [job for job in self._done if job.name not in self.failures]
+    done = half + sum(job.cost for job in good)
+    if not good or not left:
+      return ""
+    seconds = (time.monotonic() - self._start) * left / done
+    return f", {datetime.timedelta(seconds=round(seconds))} left"

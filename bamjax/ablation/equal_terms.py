@@ -1,0 +1,112 @@
+"""Checks that the cells of a study differ only in what they compare."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from bamjax.ablation.cells import Cell
+from bamjax.ablation.cells import folders
+from bamjax.errors import UserError
+from bamjax.runs import config as config_lib
+
+# What tells cells apart; a backbone's options are the same in all its cells.
+_COMPARED = ("model", "attn", "seed", "model_options")
+# What a budget of seconds changes: the length, and the schedule with it.
+LENGTH = ("steps", "optim.decay_every", "optim.warmup_steps")
+
+Configs = dict[Path, ml_collections.ConfigDict]
+
+
+def check(study_folder: Path, cells: Sequence[Cell], budget: str) -> None:
+  """Compares the cells with each other and with those in the study's folder.
+
+  Steps, data, patch, batch, optimizer, precision and every other field of the
+  configuration must agree, apart from model, attention and seed, and from
+  where the data is.
+
+  Args:
+    study_folder: that of the study.
+    cells: the cells that the command names.
+    budget: "steps" or "seconds".
+
+  Raises:
+    UserError: fields differ; each is named.
+  """
+  found = _read_configs(study_folder)
+  for cell in cells:
+    if cell.folder in found:
+      changed = config_lib.differences(found[cell.folder], cell.config)
+      if changed:
+        raise UserError(
+          f"{cell.folder} was begun with another recipe ({'; '.join(changed)});"
+          " use the command that began it, or another --output"
+        )
+  found |= {cell.folder: cell.config for cell in cells}
+  length = LENGTH if budget == "seconds" else ()
+  _check_groups(found, (), (*_COMPARED, *length))
+  _check_groups(found, ("model",), ("attn", "seed", *length))
+  _check_groups(found, ("model", "attn"), ("seed",))
+
+
+def _read_configs(study_folder: Path) -> Configs:
+  return {
+    path: config_lib.load(path / "config.json")
+    for path in folders(study_folder)
+  }
+
+
+def _check_groups(
+  configs: Configs, by: Sequence[str], left_out: Sequence[str]
+) -> None:
+  """Raises UserError if cells differ that agree in the fields `by`."""
+  first: dict[tuple, Path] = {}
+  for path, config in configs.items():
+    other = first.setdefault(tuple(config[name] for name in by), path)
+    found = [
+      line
+      for line in config_lib.differences(configs[other], config)
+      if not _is_one_of(line.partition(":")[0], left_out)
+    ]
+    if found:
+      raise UserError(
+        f"{other.name} and {path.name} are not trained on equal terms"
+        f" ({'; '.join(found)}); use another --output for another recipe"
+      )
+
+
+def _is_one_of(field: str, names: Sequence[str]) -> bool:
+  """Whether it is one of the fields, or inside one."""
+  return any(field == name or field.startswith(f"{name}.") for name in names)
+
+
+def check_data(cell_folders: Sequence[Path]) -> None:
+  """Checks that finished cells were trained and validated on the same images.
+
+  Raises:
+    UserError: they were not.
+  """
+  first: tuple[str, Any] | None = None
+  for folder in cell_folders:
+    data = read_object(folder / "data.json")
+    content = data.get("content"), data.get("validation")
+    first = first or (folder.name, content)
+    if content != first[1]:
+      raise UserError(
+        f"{first[0]} and {folder.name} were not trained and validated on the"
+        " same images, by their data.json: a comparison would not be fair."
+        " Remove the cells of one of the two, and run the command again"
+      )
+
+
+def read_object(path: Path) -> Mapping[str, Any]:
+  """A JSON file's object; empty if there is none, or it is damaged."""
+  with contextlib.suppress(OSError, ValueError, RecursionError):
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(found, dict):
+      return found
+  return {}

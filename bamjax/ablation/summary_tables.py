@@ -1,0 +1,168 @@
+"""A study's tables: for the terminal, Markdown and CSV."""
+
+from collections.abc import Sequence
+import csv
+import io
+import math
+from typing import Any
+
+from bamjax.ablation.analysis import Line
+from bamjax.ablation.analysis import Measure
+from bamjax.ablation.analysis import METRICS
+from bamjax.ablation.analysis import verdict
+from bamjax.ablation.summary import Summary
+from bamjax.evaluation.tables import Table
+
+_DIGITS = {"psnr": 3, "ssim": 5}
+HEADER = (
+  "network",
+  "parameters",
+  "G MACs",
+  "steps",
+  "seeds",
+  "PSNR dB",
+  "difference dB",
+  "95 % interval",
+  "SSIM",
+  "difference",
+  "95 % interval",
+  "PSNR against the control",
+)
+
+
+def tables(summary: Summary) -> list[Table]:
+  """A table for each benchmark."""
+  return [
+    Table(
+      f"Ablation ×{summary.study.scale} on {benchmark}, protocol"
+      f" {summary.study.protocol}: difference from the control",
+      HEADER,
+      [_cells(line, summary.study.control) for line in lines],
+      notes(summary, benchmark),
+    )
+    for benchmark, lines in summary.lines.items()
+  ]
+
+
+def label(line: Line) -> str:
+  """ "pan bam", "pan native (pa)"."""
+  kind = "" if line.kind == line.attn else f" ({line.kind})"
+  return f"{line.model} {line.attn}{kind}"
+
+
+def _cells(line: Line, control: str) -> list[str]:
+  words = "control" if line.attn == control else verdict(line.psnr.difference)
+  return [
+    label(line),
+    f"{line.cost.parameters:,}",
+    f"{line.cost.macs / 1e9:.2f}",
+    f"{line.steps:,}",
+    str(len(line.psnr.per_seed)),
+    *_score(line.psnr, "psnr"),
+    *_score(line.ssim, "ssim"),
+    words,
+  ]
+
+
+def _score(measure: Measure, metric: str) -> list[str]:
+  """Mean ± spread over the seeds, the difference ± its, and the interval."""
+  digits = _DIGITS[metric]
+  mean = f"{measure.mean:.{digits}f}{plus_minus(measure.spread, digits)}"
+  found = measure.difference
+  if found is None:
+    return [mean, "–", "–"]
+  difference = f"{found.mean:+.{digits}f}{plus_minus(found.spread, digits)}"
+  if math.isnan(found.low):
+    return [mean, difference, "–"]
+  bounds = f"{found.low:+.{digits}f} to {found.high:+.{digits}f}"
+  return [mean, difference, bounds]
+
+
+def plus_minus(spread: float, digits: int) -> str:
+  """ " ± 0.012"; nothing for a single seed."""
+  return "" if math.isnan(spread) else f" ± {spread:.{digits}f}"
+
+
+def notes(summary: Summary, benchmark: str) -> list[str]:
+  """How to read a benchmark's table."""
+  study, lines = summary.study, summary.lines[benchmark]
+  seeds = sorted({seed for line in lines for seed in line.psnr.per_seed})
+  found = [
+    f"{len(lines[0].images)} images; seeds {', '.join(map(str, seeds))}; ±:"
+    " standard deviation over the seeds",
+    f"difference: attention − control ({study.control}), paired over images"
+    " and seeds; interval: 95 %, by a bootstrap over images and seeds",
+    "MACs: of one RGB image of 360×240 LR pixels",
+  ]
+  if any(len(line.seeds) == 1 for line in lines):
+    found.append(
+      "with one seed an interval covers the images only: another seed may"
+      " change the sign of the difference"
+    )
+  if summary.comparisons > 1:
+    found.append(
+      f"{summary.comparisons} comparisons: each interval is a 95 % one by"
+      " itself, and about one in 20 excludes 0 by chance"
+    )
+  if study.budget == "seconds":
+    found.append(
+      "equal time: every network trained as many seconds as its control"
+    )
+  left_out = sorted({n for line in lines for n in line.psnr.left_out})
+  if left_out:
+    found.append(
+      f"equal to HR, and not in the difference of PSNR: {', '.join(left_out)}"
+    )
+  if summary.missing:
+    found.append(f"not finished, and not in here: {', '.join(summary.missing)}")
+  if len(summary.environments) > 1:
+    parts = (
+      ", ".join(f"{k} {v}" for k, v in each.items())
+      for each in summary.environments
+    )
+    found.append(f"cells ran on different machines: {'; '.join(parts)}")
+  return found
+
+
+def to_csv(summary: Summary) -> str:
+  """A line for each network on each benchmark."""
+  rows = [_row(line) for lines in summary.lines.values() for line in lines]
+  out = io.StringIO()
+  names = list(rows[0]) if rows else []
+  writer = csv.DictWriter(out, names, lineterminator="\n")
+  writer.writeheader()
+  writer.writerows(rows)
+  return out.getvalue()
+
+
+def _row(line: Line) -> dict[str, Any]:
+  row: dict[str, Any] = {
+    "benchmark": line.benchmark,
+    "model": line.model,
+    "attn": line.attn,
+    "kind": line.kind,
+    "parameters": line.cost.parameters,
+    "macs": line.cost.macs,
+    "steps": line.steps,
+    "seeds": " ".join(map(str, line.seeds)),
+    "images": len(line.images),
+  }
+  for metric in METRICS:
+    measure = line.measure(metric)
+    found = measure.difference
+    values: Sequence[float | None] = (None, None, None, None)
+    if found is not None:
+      values = found.mean, found.spread, found.low, found.high
+    row[metric] = measure.mean
+    row[f"{metric}_spread"] = _finite(measure.spread)
+    for name, value in zip(
+      ("difference", "difference_spread", "low", "high"), values, strict=True
+    ):
+      row[f"{metric}_{name}"] = _finite(value)
+    row[f"{metric}_verdict"] = verdict(found)
+  return row
+
+
+def _finite(value: float | None) -> float | str:
+  """A number, or nothing."""
+  return "" if value is None or math.isnan(value) else value
