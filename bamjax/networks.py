@@ -94,9 +94,9 @@ def load_network(
       str(source), *identify(module), module.scale, module, variables
     )
   # Only here, since a file of weights needs neither Orbax nor TensorBoard.
-  from bamjax.training import run_dir
+  from bamjax.runs import folder
 
-  config, module, variables, step = run_dir.load(path, hints.step)
+  config, module, variables, step = folder.load(path, hints.step)
   if other := mismatch(module, hints):
     raise UserError(f"{path} is a run of {other}")
   try:

@@ -135,7 +135,7 @@ def test_reading_a_run_leaves_its_folder_as_it_is(finished_run, tmp_path):
   assert load_network(run_dir).step == 2
   assert listed() == before
   shutil.rmtree(run_dir / "checkpoints")
-  with pytest.raises(UserError, match="holds no checkpoint"):
+  with pytest.raises(UserError, match="has no checkpoint yet"):
     load_network(run_dir)
   assert not (run_dir / "checkpoints").exists()
 

@@ -1,31 +1,35 @@
-"""Checkpoints of a run. Every call of Orbax stands here."""
+"""Checkpoints of a run. All calls to Orbax are in this file."""
 
 from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
 import contextlib
 import errno
 import json
 import logging
+import math
 import os
 from pathlib import Path
 import re
 import shutil
 from typing import Any
+from typing import NoReturn
 from typing import TypeVar
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from bamjax.errors import UserError
 from bamjax.files import readable
-from bamjax.training import distributed
-from bamjax.training.state import TrainState
+from bamjax.runs import folder
 
 _T = TypeVar("_T")
 
-# What ails a disk, not a program.
+# Named trees of arrays; for restoring, `jax.ShapeDtypeStruct` will do.
+Tree = Mapping[str, Any]
+
+# errno values of storage problems.
 _STORAGE = (
   errno.ENOSPC,
   errno.EDQUOT,
@@ -35,10 +39,8 @@ _STORAGE = (
   errno.ENOENT,
 )
 
-# Below a run's folder: damaged checkpoints, out of the way.
-BROKEN = "broken"
-
-# With all that it implies, of each of which Orbax else warns.
+# Orbax logs a warning for each option that read_only implies and that is not
+# set explicitly.
 _READ_ONLY = {
   "read_only": True,
   "create": False,
@@ -47,66 +49,80 @@ _READ_ONLY = {
   "cleanup_tmp_directories": False,
 }
 
-
-# How TensorStore's messages begin where data is absent or not what was written.
-# A full memory or a server that does not answer says nothing of a checkpoint.
+# How TensorStore's messages start if data is missing or corrupted. Other
+# errors, such as exhausted memory, say nothing about the checkpoint.
 _DAMAGE = ("DATA_LOSS", "NOT_FOUND", "OUT_OF_RANGE")
-# What Orbax says of a state of other names, or of other shapes.
-_OTHER_STATE = ("tree structures do not match", "Requested shape")
+# Orbax's messages for a tree with other names or other shapes.
+_OTHER_TREE = ("tree structures do not match", "Requested shape")
 
 
 class DamagedError(UserError):
-  """A checkpoint is not what was written."""
+  """A checkpoint's files are missing or corrupted."""
 
 
 def check_path(run_dir: str | Path) -> None:
-  """Raises UserError for a folder below which Orbax can't read what it writes.
+  """Checks that Orbax can read checkpoints below a folder.
 
-  It looks for the parts of a checkpoint by a pattern that the path is part of,
-  and takes UTF-8 alone.
+  Orbax finds the parts of a checkpoint by a glob pattern that includes the
+  path, and accepts only UTF-8.
+
+  Raises:
+    UserError: the path contains one of `[*?\\` or is not valid UTF-8.
   """
   path = Path(run_dir).absolute().as_posix()
-  found = sorted(set(path) & set("[*?\\"))
-  if found:
+  special = sorted(set(path) & set("[*?\\"))
+  if special:
     raise UserError(
-      f"checkpoints cannot be kept below {path}, for the {' '.join(found)} in"
-      " its name; give another --run_dir"
+      f"checkpoints cannot be stored below {path}: its name contains"
+      f" {' '.join(special)}; use another --run_dir"
     )
   if readable(path) != path:
     raise UserError(
-      f"checkpoints cannot be kept below {path}, whose name is no UTF-8; give"
-      " another --run_dir"
+      f"checkpoints cannot be stored below {path}: its name is not valid UTF-8;"
+      " use another --run_dir"
     )
 
 
 def steps_on_disk(run_dir: str | Path) -> list[int]:
-  """Steps of a run's whole checkpoints, ascending, read from the disk."""
-  folder = Path(run_dir) / "checkpoints"
-  names = os.listdir(folder) if folder.is_dir() else []
+  """Returns the steps of a run's complete checkpoints, ascending."""
+  path = Path(run_dir) / folder.CHECKPOINTS
+  names = os.listdir(path) if path.is_dir() else []
   return sorted(int(name) for name in names if name.isdigit())
 
 
 class Checkpoints:
-  """The last few checkpoints of a run, and the best by PSNR-Y.
+  """The newest checkpoints of a run, and the best one by PSNR-Y.
 
-  Saves are asynchronous and atomic: a checkpoint that was being written when
-  the process died does not count. Of several processes, all take part in every
-  call. The best is that of the averaged weights, where a run keeps an average.
+  A checkpoint holds named trees of arrays. Saving is asynchronous and atomic: a
+  checkpoint that was being written when the process died is ignored. If several
+  processes train together, all of them make the same calls. If a run averages
+  its weights, the best checkpoint is the one with the best average.
   """
 
   def __init__(
-    self, run_dir: str | Path, keep_last: int = 2, *, read_only: bool = False
+    self,
+    run_dir: str | Path,
+    keep_last: int = 2,
+    *,
+    read_only: bool = False,
+    on_primary: Callable[[Callable[[], None]], object] = lambda call: call(),
+    highest: Callable[[int], int] = lambda value: value,
   ):
     """Opens `run_dir`/checkpoints.
 
     Args:
       run_dir: the run's folder.
-      keep_last: how many of the newest checkpoints stay.
-      read_only: only read, which leaves the folder as it is: a training that
-        goes on in it may be writing a checkpoint. It must be there; otherwise
-        it is made.
+      keep_last: number of newest checkpoints to keep.
+      read_only: leaves the folder unchanged, which must exist. Another process
+        may be training in it. Restoring then reads only the trees asked for,
+        which must be nested dicts.
+      on_primary: runs a function on process 0 only, while the others wait.
+      highest: returns the highest of the values that all processes pass.
     """
-    self._directory = Path(run_dir).absolute() / "checkpoints"
+    self._directory = Path(run_dir).absolute() / folder.CHECKPOINTS
+    self._read_only = read_only
+    self._on_primary = on_primary
+    self._highest = highest
     self._manager = _listed(
       ocp.CheckpointManager,
       self._directory,
@@ -122,117 +138,154 @@ class Checkpoints:
             ),
           ]
         ),
-        # Metrics are written only where there is a best_fn.
+        # Orbax writes metrics only if there is a best_fn.
         best_fn=_psnr,
       ),
     )
 
   def save(
-    self,
-    step: int,
-    state: TrainState,
-    metrics: dict[str, float] | None = None,
+    self, step: int, tree: Tree, metrics: dict[str, float] | None = None
   ) -> None:
-    """Starts to save the state, with validation's metrics where there are.
+    """Starts saving a checkpoint.
+
+    Args:
+      step: the training step.
+      tree: the arrays to save.
+      metrics: `psnr_y` (dB), and `ema_psnr_y` if the run averages its weights;
+        None if this step was not validated.
 
     Raises:
-      UserError: this or an earlier one cannot be written.
+      UserError: this checkpoint or an earlier one cannot be written.
     """
     with self._writing():
       self._manager.save(
-        step, args=ocp.args.StandardSave(_tree(state)), metrics=metrics
+        step, args=ocp.args.StandardSave(dict(tree)), metrics=metrics
       )
 
   def steps(self) -> list[int]:
-    """Steps of all checkpoints, ascending."""
+    """Returns the steps of all checkpoints, ascending."""
     return sorted(self._manager.all_steps())
 
   def latest(self) -> int | None:
-    """Step of the newest checkpoint; None where there is none."""
+    """Returns the step of the newest checkpoint, None if there is none."""
     return self._manager.latest_step()
 
   def best(self) -> int | None:
-    """Step of the checkpoint of highest PSNR-Y; the newest if none has one."""
+    """Returns the step of the best checkpoint, None if there is none.
+
+    It is the one with the highest PSNR-Y, or the newest if none was validated.
+    """
     return next(iter(self._by_score()), None)
 
-  def restore(self, state: TrainState) -> tuple[TrainState, int]:
-    """Restores the newest checkpoint that is not damaged.
+  def restore(self, like: Tree) -> tuple[Tree, int]:
+    """Restores the newest intact checkpoint.
+
+    Damaged newer ones are moved to `run_dir`/broken, with a warning each.
 
     Args:
-      state: a fresh state of the same shapes.
+      like: arrays or `jax.ShapeDtypeStruct`s with the checkpoint's structure,
+        shapes and dtypes, and the sharding to restore to.
 
     Returns:
-      The restored state and its step; `state` and 0 where there is none.
-      Damaged ones that are newer are set aside, with a warning each.
+      The restored arrays and their step; `like` and 0 if there is no
+      checkpoint.
 
     Raises:
-      UserError: there are checkpoints and all are damaged, or one can't be read
-        for another reason. All then stay where they are.
+      UserError: all checkpoints are damaged, or one cannot be read for another
+        reason. All of them then stay in place.
     """
     if not self.steps():
-      return state, 0
-    state, found = self._restore_first(state, lambda: self.steps()[::-1])
+      return like, 0
+    tree, restored = self._restore_first(like, lambda: self.steps()[::-1])
     for step in self.steps():
-      if step > found:
+      if step > restored:
         self._set_aside(step)
-    return state, found
+    return tree, restored
 
-  def restore_best(self, state: TrainState) -> tuple[TrainState, int]:
-    """Restores the best checkpoint by PSNR-Y, and changes nothing on disk.
+  def restore_best(self, like: Tree) -> tuple[Tree, int]:
+    """Restores the best checkpoint by PSNR-Y and leaves the folder unchanged.
+
+    If it is damaged, the next best one is used, with a warning; checkpoints
+    without a PSNR-Y come last, the newest first.
+
+    Args:
+      like: see `restore`.
 
     Returns:
-      The restored state and its step. In place of a damaged one, with a
-      warning, the best of the others, then the newest.
+      The restored arrays and their step.
 
     Raises:
-      UserError: there is none, all are damaged, or one can't be read.
+      UserError: there is no checkpoint, all are damaged, or one cannot be read
+        for another reason.
     """
-    return self._restore_first(state, self._by_score)
+    return self._restore_first(like, self._by_score)
 
-  def restore_step(self, state: TrainState, step: int) -> TrainState:
-    """Restores the checkpoint of one step into a state of the same shapes.
+  def restore_step(self, like: Tree, step: int) -> Tree:
+    """Restores the checkpoint of a given step.
+
+    Args:
+      like: see `restore`.
+      step: the checkpoint's step.
 
     Raises:
-      DamagedError: it is provably not what was written.
-      UserError: it can't be read for another reason.
+      DamagedError: its files are missing or corrupted.
+      UserError: it cannot be read for another reason.
     """
-    error = None
+    error, tree = None, like
     try:
-      abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _tree(state))
-      tree = self._manager.restore(
-        step, args=ocp.args.StandardRestore(abstract)
-      )
+      tree = self._read(like, step)
     except Exception as caught:
       error = caught
     kind = 0 if error is None else 1 if self._damaged(step, error) else 2
-    # Processes that train together go on from the same step.
-    kind = int(distributed.gather(np.array([kind])).max())
+    # Processes that train together must all resume from the same step.
+    kind = self._highest(kind)
     if kind:
       self._refuse(step, error, kind == 1)
-    # Only states whose losses were finite are saved.
-    return state.replace(**tree, finite_steps=jnp.copy(tree["step"]))
+    return tree
 
   def wait(self) -> None:
-    """Waits until the saves under way are on disk.
+    """Waits until all checkpoints are on disk.
 
     Raises:
-      UserError: one cannot be written.
+      UserError: one of them cannot be written.
     """
     with self._writing():
       self._manager.wait_until_finished()
 
   def close(self) -> None:
-    """Waits for the saves under way and lets the folder go.
+    """Waits until all checkpoints are on disk and releases the folder.
 
     Raises:
-      UserError: one cannot be written.
+      UserError: one of them cannot be written.
     """
     with self._writing():
       self._manager.close()
 
+  def _read(self, like: Tree, step: int) -> Tree:
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, dict(like))
+    if not self._read_only:
+      restore = ocp.args.StandardRestore(abstract)
+      return self._manager.restore(step, args=restore)
+    tree = self._manager.restore(
+      step,
+      args=ocp.args.PyTreeRestore(
+        abstract,
+        restore_args=ocp.checkpoint_utils.construct_restore_args(abstract),
+        partial_restore=True,
+      ),
+    )
+    # A partial restore returns arrays that are not stored as it was given
+    # them, and ignores stored ones that were not asked for.
+    stored = self._manager.item_metadata(step).tree
+    if any(
+      _names(abstract[key]) != _names(stored.get(key)) for key in abstract
+    ):
+      raise ValueError(_OTHER_TREE[0])
+    return tree
+
   @contextlib.contextmanager
-  def _writing(self):
-    """Tells a full disk and the like, which Orbax meets in many ways."""
+  def _writing(self) -> Iterator[None]:
+    """Turns storage problems, which Orbax raises in many ways, to UserError."""
     try:
       yield
     except Exception as error:
@@ -241,15 +294,15 @@ class Checkpoints:
       if not any(os.strerror(number) in reason for number in _STORAGE):
         raise
       steps = steps_on_disk(self._directory.parent)
-      kept = f"that of step {max(steps)} is kept" if steps else "there is none"
+      last = f"the last one is of step {max(steps)}" if steps else "none exists"
       raise UserError(
-        f"a checkpoint cannot be written to {self._directory}:"
-        f" {reason.rpartition(': ')[2]}; {kept}. Free some space, then give the"
+        f"cannot write a checkpoint to {self._directory}:"
+        f" {reason.rpartition(': ')[2]}; {last}. Free some space, then run the"
         " same command again"
       ) from error
 
   def _by_score(self) -> list[int]:
-    """All steps: those with a PSNR-Y, best first, then the others, newest."""
+    """Steps, best PSNR-Y first, then those without one, newest first."""
     scores = {step: self._score(step) for step in self.steps()}
     return sorted(scores, key=lambda step: (scores[step], step), reverse=True)
 
@@ -257,35 +310,34 @@ class Checkpoints:
     try:
       return float(_psnr(self._manager.metrics(step)))
     except (AttributeError, KeyError, OSError, TypeError, ValueError):
-      return -np.inf  # saved without a validation, or its file is damaged
+      return -math.inf  # not validated, or the file is damaged
 
   def _restore_first(
-    self, state: TrainState, order: Callable[[], list[int]]
-  ) -> tuple[TrainState, int]:
-    """Restores the first that is not damaged, of the steps in some order."""
+    self, like: Tree, order: Callable[[], list[int]]
+  ) -> tuple[Tree, int]:
+    """Restores the first intact checkpoint of the steps that `order` lists."""
     while True:
       steps = order()
       for step in steps:
         try:
-          state = self.restore_step(state, step)
+          tree = self.restore_step(like, step)
         except DamagedError as error:
           if _absent(self._directory / str(step)):
-            break  # a training has removed it since
+            break  # the training process has removed it since
           logging.warning("%s", error)
         else:
           if step != steps[0]:
-            logging.warning("the checkpoint of step %d is taken instead", step)
-          return state, step
+            logging.warning("using the checkpoint of step %d instead", step)
+          return tree, step
       else:
         raise UserError(
-          f"no checkpoint in {self._directory} can be read (of steps"
-          f" {steps}); restore them from a copy, or give another --run_dir to"
-          " start anew"
+          f"no checkpoint in {self._directory} can be read (steps {steps});"
+          " restore them from a backup, or start again in another --run_dir"
         )
       _listed(self._manager.reload)
 
   def _damaged(self, step: int, error: Exception) -> bool:
-    """Whether it is a checkpoint's own fault that it cannot be restored."""
+    """Whether an error shows that the checkpoint itself is damaged."""
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
       return True
     if isinstance(error, ValueError) and str(error).startswith(_DAMAGE):
@@ -293,39 +345,56 @@ class Checkpoints:
     item = self._directory / str(step) / "default"
     return any(map(_absent, (item / "_METADATA", item / "manifest.ocdbt")))
 
-  def _refuse(self, step: int, error: Exception | None, damaged: bool):
+  def _refuse(
+    self, step: int, error: Exception | None, damaged: bool
+  ) -> NoReturn:
     where = f"checkpoint {step} in {self._directory}"
-    reason = _reason(error)
     if error is None:
-      reason = "another process cannot"
-    elif any(text in reason for text in _OTHER_STATE):
-      reason = "it is of another network or optimizer than config.json's"
+      reason = "another process cannot restore it"
+    else:
+      reason = _reason(error)
+    if any(text in reason for text in _OTHER_TREE):
+      reason = "its network or optimizer is not that of config.json"
     if damaged:
-      raise DamagedError(f"{where} cannot be read ({reason})") from error
+      raise DamagedError(f"{where} is damaged ({reason})") from error
     raise UserError(
-      f"{where} cannot be restored: {reason}. Nothing was changed; the same"
-      " command resumes once that is fixed"
+      f"{where} cannot be restored: {reason}. Nothing was changed; fix this and"
+      " run the same command again to resume"
     ) from error
 
   def _set_aside(self, step: int) -> None:
-    def move():
-      broken = self._directory.parent / BROKEN / str(step)
+    """Moves a damaged checkpoint to `run_dir`/broken."""
+
+    def move() -> None:
+      broken = self._directory.parent / folder.BROKEN / str(step)
       try:
         shutil.rmtree(broken, ignore_errors=True)
         broken.parent.mkdir(exist_ok=True)
         shutil.move(self._directory / str(step), broken)
       except OSError as error:
         raise UserError(
-          f"{self._directory / str(step)} is damaged, and cannot be moved to"
+          f"{self._directory / str(step)} is damaged and cannot be moved to"
           f" {broken}: {error.strerror or error}"
         ) from None
 
-    distributed.on_primary(move)
+    self._on_primary(move)
     _listed(self._manager.reload)
 
 
-def _reason(error: Exception | None) -> str:
-  """What an error says, in a line: of TensorStore's, the first and the last."""
+def _names(tree: Any) -> set[str]:
+  """The paths of a tree's arrays."""
+  return {
+    jax.tree_util.keystr(path)
+    for path, _ in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+def _reason(error: Exception) -> str:
+  """An error as one line; of TensorStore's long ones, the first and last part.
+
+  "PERMISSION_DENIED: Error reading "a/0": file "/r/d/1": Permission denied
+  [source …" becomes "PERMISSION_DENIED: Permission denied".
+  """
   text = " ".join(str(error).split()) or type(error).__name__
   text = re.split(r" \[(?:source|os_error|tensorstore)", text)[0]
   if re.match(r"[A-Z_]+: .*: ", text):
@@ -335,10 +404,12 @@ def _reason(error: Exception | None) -> str:
 
 
 def _listed(call: Callable[..., _T], *args: Any, **options: Any) -> _T:
-  """Calls what lists checkpoints; again where a training removes one just then.
+  """Calls a function that lists checkpoints, and retries if one vanishes.
+
+  A training process removes old checkpoints at any time.
 
   Raises:
-    OSError: a file is absent for another reason.
+    OSError: a file is still missing after 20 retries.
   """
   for _ in range(20):
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -347,7 +418,7 @@ def _listed(call: Callable[..., _T], *args: Any, **options: Any) -> _T:
 
 
 def _absent(path: Path) -> bool:
-  """Whether there is no such file; one that may not be looked at is there."""
+  """Whether a file is missing; one that cannot be accessed is not."""
   try:
     path.stat()
   except (FileNotFoundError, NotADirectoryError):
@@ -357,12 +428,5 @@ def _absent(path: Path) -> bool:
   return False
 
 
-def _psnr(metrics) -> float:
+def _psnr(metrics: dict[str, float]) -> float:
   return metrics.get("ema_psnr_y", metrics["psnr_y"])
-
-
-def _tree(state: TrainState) -> dict:
-  names = ("step", "params", "opt_state", "loss_sum")
-  if state.ema is not None:
-    names += ("ema",)
-  return {name: getattr(state, name) for name in names}

@@ -1,10 +1,12 @@
-"""Several processes that train one network, one or more to a machine."""
+"""Several processes that train one network, on one or more machines."""
 
 from collections.abc import Callable
+from collections.abc import Iterator
 import contextlib
 import os
 import re
 import signal
+from types import FrameType
 from typing import TypeVar
 
 import jax
@@ -21,34 +23,36 @@ def initialize(
   num_processes: int | None = None,
   process_id: int | None = None,
 ) -> None:
-  """Joins the other processes; comes before any other use of JAX.
+  """Connects to the other processes. Call it before any other use of JAX.
+
+  Without arguments, JAX detects all three from SLURM, Open MPI, mpi4py,
+  Kubernetes or a cloud's TPUs.
 
   Args:
-    coordinator: HOST:PORT that process 0 listens on. Without arguments, JAX
-      finds all three by SLURM, Open MPI, mpi4py, Kubernetes or a cloud's TPUs.
+    coordinator: HOST:PORT on which process 0 listens.
     num_processes: number of processes.
-    process_id: 0 ≤ this process's number < num_processes.
+    process_id: number of this process, 0 ≤ process_id < num_processes.
 
   Raises:
-    UserError: the three are not all given and not found either, or the other
-      processes do not answer.
+    UserError: only some arguments are given, one is invalid, none is given and
+      JAX detects nothing, or the other processes do not answer.
   """
-  given = (coordinator, num_processes, process_id)
-  if any(v is not None for v in given) and None in given:
-    raise UserError(
-      "--coordinator, --num_processes and --process_id belong together"
-    )
-  if coordinator is not None:
+  if coordinator is None or num_processes is None or process_id is None:
+    if (coordinator, num_processes, process_id) != (None, None, None):
+      raise UserError(
+        "--coordinator, --num_processes and --process_id must be used together"
+      )
+  else:
     match = re.fullmatch(r".+:(\d{1,5})", coordinator)
     if not match or not 1 <= int(match[1]) <= 65535:
       raise UserError(
-        "--coordinator is HOST:PORT, e.g. node0:1234, with a port from 1 to"
-        f" 65535; got {coordinator!r}"
+        "--coordinator must be HOST:PORT, e.g. node0:1234, with a port from 1"
+        f" to 65535; got {coordinator!r}"
       )
-  if num_processes is not None and not 0 <= process_id < num_processes:
-    raise UserError(
-      f"--process_id must be from 0 to {num_processes - 1}; got {process_id}"
-    )
+    if not 0 <= process_id < num_processes:
+      raise UserError(
+        f"--process_id must be from 0 to {num_processes - 1}; got {process_id}"
+      )
   try:
     jax.distributed.initialize(
       coordinator, num_processes=num_processes, process_id=process_id
@@ -56,22 +60,26 @@ def initialize(
   except (RuntimeError, ValueError) as error:
     reason = " ".join(str(error).split())[:200]
     raise UserError(
-      f"the processes do not come together: {reason}; under SLURM, MPI or"
-      " Kubernetes give --distributed alone, elsewhere --coordinator=HOST:PORT"
+      f"cannot connect the processes: {reason}; under SLURM, MPI or Kubernetes"
+      " use --distributed alone, elsewhere --coordinator=HOST:PORT"
       " --num_processes=N --process_id=I"
     ) from error
 
 
 def is_primary() -> bool:
-  """Whether this process writes the logs."""
+  """Whether this is process 0, which prints, logs and writes results."""
   return jax.process_index() == 0
 
 
 def on_primary(call: Callable[[], _T]) -> _T | None:
-  """Calls on process 0 alone; the others wait, and get None.
+  """Calls a function on process 0 only, while the other processes wait.
+
+  Returns:
+    The function's result on process 0, None on the others.
 
   Raises:
-    UserError: the call raised one; on the other processes it says so.
+    UserError: the function raised one; the other processes then raise one that
+      refers to process 0.
   """
   result = problem = None
   if is_primary():
@@ -82,36 +90,41 @@ def on_primary(call: Callable[[], _T]) -> _T | None:
   if jax.process_count() > 1:
     failed = multihost_utils.broadcast_one_to_all(np.bool_(problem is not None))
     if failed and problem is None:
-      raise UserError("process 0 gave up; see what it says")
+      raise UserError("process 0 failed; see its output")
   if problem is not None:
     raise problem
   return result
 
 
 def gather(values: np.ndarray) -> np.ndarray:
-  """Arrays of the same shape from all processes, stacked by process."""
+  """Stacks an array of all processes, of the same shape, along a new axis 0."""
   if jax.process_count() == 1:
     return values[None]
   return np.asarray(multihost_utils.process_allgather(values))
 
 
-class Signals:
-  """Learns that SIGTERM, SIGINT or a closed terminal asks the run to stop.
+def highest(value: int) -> int:
+  """Returns the highest of the values that all processes pass."""
+  return int(gather(np.array([value])).max())
 
-  With one process, the next step knows. With several, JAX's own service catches
-  SIGTERM, whichever process gets it, and names one step to all. A second SIGINT
-  acts at once.
+
+class Signals:
+  """Detects SIGTERM, SIGINT or a closed terminal, which stop the run.
+
+  A single process stops after its next step. With several processes, JAX's
+  coordination service catches SIGTERM in any of them and chooses one step for
+  all to stop after. A second SIGINT ends the process immediately.
   """
 
-  def __init__(self):
-    self._number = None
+  def __init__(self) -> None:
+    self._number: int | None = None
     self._alone = jax.process_count() == 1
 
   @contextlib.contextmanager
-  def caught(self):
+  def caught(self) -> Iterator[None]:
     """Catches the signals while the context is open."""
     numbers = [signal.SIGINT, *([signal.SIGTERM] if self._alone else [])]
-    # A terminal's end; under nohup, and on Windows, there is none.
+    # The terminal was closed. Windows has no SIGHUP, and nohup ignores it.
     hangup = getattr(signal, "SIGHUP", None)
     if hangup and signal.getsignal(hangup) != signal.SIG_IGN:
       numbers.append(hangup)
@@ -122,7 +135,7 @@ class Signals:
       for number, handler in zip(numbers, before, strict=True):
         signal.signal(number, handler)
 
-  def _handle(self, number, frame):
+  def _handle(self, number: int, frame: FrameType | None) -> None:
     del frame
     self._number = number
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -130,9 +143,9 @@ class Signals:
       os.kill(os.getpid(), signal.SIGTERM)
 
   def stop(self, step: int) -> int | None:
-    """The signal's number if all processes are to stop after this step.
+    """Returns the signal's number if all processes must stop after this step.
 
-    Must be called with the same steps by all processes.
+    Every process must call it after the same steps.
     """
     if self._alone:
       return self._number

@@ -24,6 +24,7 @@ from bamjax.layers import many_runs
 from bamjax.models.registry import identify
 from bamjax.networks import Network
 from bamjax.runs import config as config_lib
+from bamjax.runs import folder
 from bamjax.runs.checkpoints import Checkpoints
 from bamjax.runs.checkpoints import steps_on_disk
 from bamjax.training import distributed
@@ -96,9 +97,17 @@ def _train_and_evaluate(config, run_dir: Path) -> dict | None:
   source = config_lib.make_source(config)
   state = run_dir_lib.init_state(config, module)
   with run_dir_lib.opened(run_dir, config):
-    checkpoints = Checkpoints(run_dir, config.keep_last)
+    checkpoints = Checkpoints(
+      run_dir,
+      config.keep_last,
+      on_primary=distributed.on_primary,
+      highest=distributed.highest,
+    )
     with contextlib.closing(checkpoints):
-      state, start = checkpoints.restore(parallel.replicate(state))
+      state = parallel.replicate(state)
+      tree, start = checkpoints.restore(state.to_tree())
+      if start:
+        state = state.from_tree(tree)
       if start == config.steps:
         finished, summary = _finished(run_dir, config)
         if finished:
@@ -128,8 +137,8 @@ def _train_and_evaluate(config, run_dir: Path) -> dict | None:
         with many_runs(config.steps >= _MANY):
           state = run.train(state, start)
       checkpoints.wait()
-      state, best = checkpoints.restore_best(state)
-      params = parallel.local(state.averaged())
+      tree, best = checkpoints.restore_best(state.to_tree())
+      params = parallel.local(state.from_tree(tree).averaged())
 
     def finish():
       try:
@@ -141,7 +150,7 @@ def _train_and_evaluate(config, run_dir: Path) -> dict | None:
         ) from error
       summary = {**scores, "steps": config.steps}
       write_atomically(
-        run_dir / run_dir_lib.SUMMARY, to_json(summary, indent=2) + "\n"
+        run_dir / folder.SUMMARY, to_json(summary, indent=2) + "\n"
       )
       return summary
 
@@ -158,7 +167,7 @@ def _finished(run_dir: Path, config) -> tuple[bool, dict | None]:
     # Damaged, or an older version's: then it is made anew.
     damaged = ValueError, LookupError, TypeError, RecursionError
     with contextlib.suppress(OSError, *damaged):
-      text = (run_dir / run_dir_lib.SUMMARY).read_text()
+      text = (run_dir / folder.SUMMARY).read_text()
       summary = results.restored(json.loads(text))
       results.table(summary)  # needs what a summary has
       if summary["steps"] == config.steps:
@@ -210,6 +219,7 @@ class _Run:
     )
     self._store = crops.CropStore(decoded, config.data.patch)
     self._validation = validation
+    self._logs: run_dir_lib.Logs | None = None  # on process 0 only
 
   def train(self, state: TrainState, start: int) -> TrainState:
     """Trains from step `start` to the last."""
@@ -217,14 +227,14 @@ class _Run:
     if distributed.is_primary():
       run_data.note(self._run_dir, self._store, self._validation)
       print(self._described(state), flush=True)
-      logs = run_dir_lib.Logs(self._run_dir, start)
-    else:
-      logs = run_dir_lib.NoLogs()
+      self._logs = run_dir_lib.Logs(self._run_dir, start)
     advance, most = feed.make_advance(config, self._store, start)
     progress = Progress(start, config.steps, not distributed.is_primary())
     signals = distributed.Signals()
     with (
-      contextlib.closing(logs),
+      contextlib.closing(self._logs)
+      if self._logs
+      else contextlib.nullcontext(),
       contextlib.closing(progress),
       signals.caught(),
     ):
@@ -235,7 +245,7 @@ class _Run:
         step += count
         progress.advance(count)
         stop = signals.stop(step)
-        state = self._look_after(state, step, stop, logs, progress)
+        state = self._look_after(state, step, stop, progress)
         if stop:
           self._checkpoints.wait()
           progress.tell(step, "stopped; the same command goes on from there")
@@ -257,7 +267,13 @@ class _Run:
       f" {run_data.abbreviate(names)}"
     )
 
-  def _look_after(self, state, step, stop, logs, progress) -> TrainState:
+  def _look_after(
+    self,
+    state: TrainState,
+    step: int,
+    stop: int | None,
+    progress: Progress,
+  ) -> TrainState:
     """Logs, validates and saves where it is time to."""
     config = self._config
     last = step == config.steps
@@ -271,19 +287,21 @@ class _Run:
       count = step % config.log_every or config.log_every
       loss = float(state.loss_sum) / count
       rate = float(self._schedule(step - 1))
-      logs.write(step, loss=loss, learning_rate=rate)
+      if self._logs:
+        self._logs.write(step, loss=loss, learning_rate=rate)
       state = state.replace(loss_sum=jnp.zeros_like(state.loss_sum))
       progress.tell(step, f"loss {loss:.5f}", rate=True)
     metrics = None
     if evaluating:
-      metrics = self._validate(state, step, logs)
+      metrics = self._validate(state, step)
       best = "ema_" if state.ema is not None else ""
       progress.tell(
         step, f"PSNR-Y {metrics[f'{best}psnr_y']:.3f} dB on validation"
       )
     if saving:
       try:
-        self._checkpoints.save(step, parallel.shared(state), metrics)
+        tree = parallel.shared(state).to_tree()
+        self._checkpoints.save(step, tree, metrics)
       except UserError:
         self._check_folder(step)  # a better reason than that a file is absent
         raise
@@ -307,8 +325,8 @@ class _Run:
 
   def _check_folder(self, step: int) -> None:
     for path, what in (
-      (self._run_dir / run_dir_lib.CONFIG, "folder was"),
-      (self._run_dir / "checkpoints", "checkpoints were"),
+      (self._run_dir / folder.CONFIG, "folder was"),
+      (self._run_dir / folder.CHECKPOINTS, "checkpoints were"),
     ):
       if not path.exists():
         raise UserError(
@@ -316,7 +334,7 @@ class _Run:
           f" at step {step}. Start it anew, in another --run_dir"
         )
 
-  def _validate(self, state: TrainState, step: int, logs) -> dict[str, float]:
+  def _validate(self, state: TrainState, step: int) -> dict[str, float]:
     """Mean PSNR-Y and SSIM-Y, of the weights and of their average."""
     metrics = {}
     for prefix, params in (("", state.params), ("ema_", state.ema)):
@@ -331,8 +349,9 @@ class _Run:
       ]
       for key in ("psnr_y", "ssim_y"):
         metrics[prefix + key] = self._validation.mean(key, rows)
-    logs.write(step, **metrics)
-    if self._validation.share:
-      name, lr, _ = self._validation.share[0]
-      logs.show(step, f"validation/{name}", upscale(lr))
+    if self._logs:
+      self._logs.write(step, **metrics)
+      if self._validation.share:
+        name, lr, _ = self._validation.share[0]
+        self._logs.show(step, f"validation/{name}", upscale(lr))
     return metrics

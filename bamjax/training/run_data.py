@@ -14,9 +14,8 @@ from bamjax.data.crops import CropStore
 from bamjax.data.sources import Source
 from bamjax.errors import UserError
 from bamjax.files import write_atomically
+from bamjax.runs import folder
 from bamjax.training.validation import Validation
-
-DATA = "data.json"
 
 
 def check_validation(path: Path, validation: Validation) -> None:
@@ -30,9 +29,9 @@ def check_validation(path: Path, validation: Validation) -> None:
   """
   if not isinstance(_read(path).get("validation"), dict):
     raise UserError(
-      f"{path / DATA} is absent or damaged, which tells what the run trains and"
-      " validates on: restore it from a copy, or start another run from its"
-      f" weights, with --init_from={path} and another --run_dir"
+      f"{path / folder.DATA}, which records the run's images, is missing or"
+      " damaged: restore it from a backup, or start a new run from its weights"
+      f" with --init_from={path} and another --run_dir"
     )
   counts = _changed(path, validation)
   if counts:
@@ -94,7 +93,7 @@ def note(path: Path, store: CropStore, validation: Validation) -> None:
       len(validation.names),
       abbreviate(both),
     )
-  write_atomically(path / DATA, json.dumps(now, indent=2) + "\n")
+  write_atomically(path / folder.DATA, json.dumps(now, indent=2) + "\n")
 
 
 def abbreviate(names: list[str], most: int = 5) -> str:
@@ -131,7 +130,7 @@ def _today(found: dict[str, Any]) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
   """What data.json holds; nothing where it is absent or damaged."""
   with contextlib.suppress(OSError, ValueError, RecursionError):
-    found = json.loads((path / DATA).read_text(), object_hook=_today)
+    found = json.loads((path / folder.DATA).read_text(), object_hook=_today)
     if isinstance(found, dict):
       return found
   return {}

@@ -1,6 +1,8 @@
 """The state of a run: everything that a checkpoint holds."""
 
+from collections.abc import Mapping
 from typing import Any
+from typing import Self
 
 from flax import linen as nn
 from flax.training import train_state
@@ -30,9 +32,26 @@ class TrainState(train_state.TrainState):
   finite_steps: jax.Array
   ema: Any = None
 
-  def averaged(self):
-    """The parameters to judge a run by: their average where there is one."""
+  def averaged(self) -> Any:
+    """Returns the average of the parameters, or else the parameters."""
     return self.params if self.ema is None else self.ema
+
+  def to_tree(self) -> dict[str, Any]:
+    """Returns everything that a checkpoint stores, by name."""
+    tree = {
+      "step": self.step,
+      "params": self.params,
+      "opt_state": self.opt_state,
+      "loss_sum": self.loss_sum,
+    }
+    if self.ema is not None:
+      tree["ema"] = self.ema
+    return tree
+
+  def from_tree(self, tree: Mapping[str, Any]) -> Self:
+    """Returns this state with what `to_tree` returned for another one."""
+    # Only states whose losses were all finite are saved.
+    return self.replace(**tree, finite_steps=jnp.copy(tree["step"]))
 
 
 def create_state(

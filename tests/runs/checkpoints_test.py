@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+import tensorstore
 
 from bamjax.errors import UserError
 from bamjax.runs.checkpoints import check_path
@@ -24,10 +25,20 @@ pytestmark = pytest.mark.filterwarnings(
 @pytest.fixture(scope="module")
 def states():
   """States after 0, 1, … 5 steps."""
-  step, found = jax.jit(train_step), [tiny.state()]
+  step, state = jax.jit(train_step), tiny.state()
+  trees = [state.to_tree()]
   for batch in tiny.batches(5):
-    found.append(step(found[-1], batch))
-  return found
+    state = step(state, batch)
+    trees.append(state.to_tree())
+  return trees
+
+
+def fresh(seed=1, **options):
+  return tiny.state(seed, **options).to_tree()
+
+
+def params(tree=None):
+  return {"params": (tree or fresh())["params"]}
 
 
 def same(a, b):
@@ -48,16 +59,16 @@ def save(path, states, scores):
 def test_restores_every_bit(tmp_path, states):
   save(tmp_path, states, {3: None})
   with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
-    restored, step = checkpoints.restore(tiny.state(seed=1))
+    restored, step = checkpoints.restore(fresh())
   assert step == 3
   assert same(restored, states[3])
-  assert not same(tiny.state(seed=1), states[3])
+  assert not same(fresh(), states[3])
 
 
 def test_an_empty_folder_restores_nothing(tmp_path):
   with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
-    state = tiny.state()
-    assert checkpoints.restore(state) == (state, 0)
+    tree = fresh()
+    assert checkpoints.restore(tree) == (tree, 0)
     assert checkpoints.best() is None
 
 
@@ -105,16 +116,16 @@ def test_a_broken_newest_checkpoint_falls_back(
   save(tmp_path, states, {3: None, 4: None})
   damage(tmp_path / "checkpoints" / "4", how, only)
   with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
-    restored, step = checkpoints.restore(tiny.state(seed=1))
+    restored, step = checkpoints.restore(fresh())
     assert step == 3
     assert same(restored, states[3])
     # The same step can be saved anew.
     checkpoints.save(4, states[4])
     checkpoints.wait()
-    assert same(checkpoints.restore(tiny.state(seed=1))[0], states[4])
+    assert same(checkpoints.restore(fresh())[0], states[4])
   # What asyncio says of futures may be of a test before.
   told = [r.getMessage() for r in caplog.records if r.name == "root"]
-  assert "checkpoint 4 in" in told[0] and "cannot be read" in told[0]
+  assert "checkpoint 4 in" in told[0] and "is damaged" in told[0]
   assert "TensorStore" not in told[0] and "[tensorstore_spec" not in told[0]
   assert (tmp_path / "broken" / "4").exists()
 
@@ -126,7 +137,7 @@ def test_all_broken_is_an_error_that_moves_nothing(tmp_path, states):
   for _ in range(2):
     with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
       with pytest.raises(UserError, match="no checkpoint .* can be read"):
-        checkpoints.restore(tiny.state())
+        checkpoints.restore(fresh())
       assert checkpoints.steps() == [3, 4]
   assert not (tmp_path / "broken").exists()
 
@@ -169,10 +180,10 @@ def test_what_is_not_the_checkpoints_fault_leaves_them(
     monkeypatch.setattr(checkpoints, "_manager", manager)
     for call in (checkpoints.restore, checkpoints.restore_best):
       with pytest.raises(UserError, match=f"checkpoint 4 .*{words}") as caught:
-        call(tiny.state())
+        call(fresh())
       assert not isinstance(caught.value, DamagedError)
     monkeypatch.undo()
-    assert checkpoints.restore(tiny.state(seed=1))[1] == 4
+    assert checkpoints.restore(fresh())[1] == 4
   assert not (tmp_path / "broken").exists()
 
 
@@ -180,9 +191,9 @@ def test_what_is_not_the_checkpoints_fault_leaves_them(
 def test_another_optimizer_leaves_the_checkpoints(tmp_path, states, change):
   save(tmp_path, states, {4: None})
   with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
-    with pytest.raises(UserError, match="another network or optimizer"):
-      checkpoints.restore(tiny.state(**change))
-    assert checkpoints.restore(tiny.state(seed=1))[1] == 4
+    with pytest.raises(UserError, match="network or optimizer is not that"):
+      checkpoints.restore(fresh(**change))
+    assert checkpoints.restore(fresh())[1] == 4
 
 
 def test_the_best_that_can_be_read_and_nothing_moves(tmp_path, states, caplog):
@@ -192,14 +203,56 @@ def test_the_best_that_can_be_read_and_nothing_moves(tmp_path, states, caplog):
   opened = Checkpoints(tmp_path, read_only=True)
   with contextlib.closing(opened) as checkpoints:
     assert checkpoints.best() == 2
-    restored, step = checkpoints.restore_best(tiny.state(seed=1))
+    restored, step = checkpoints.restore_best(params())
     with pytest.raises(DamagedError, match="checkpoint 2"):
-      checkpoints.restore_step(tiny.state(seed=1), 2)
+      checkpoints.restore_step(params(), 2)
   assert step == 5
-  assert same(restored, states[5])
+  assert same(restored, params(states[5]))
   assert "checkpoint 2 in" in caplog.text
-  assert "checkpoint of step 5 is taken instead" in caplog.text
+  assert "using the checkpoint of step 5 instead" in caplog.text
   assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_read_only_reads_nothing_but_what_is_asked_for(tmp_path):
+  rng = np.random.default_rng(0)
+  tree = {
+    name: {"kernel": jax.device_put(rng.random(100_000, np.float32))}
+    for name in ("params", "first_moment", "second_moment")
+  }
+  save(tmp_path, {5: tree}, {5: None})
+  opened = Checkpoints(tmp_path, read_only=True)
+  with contextlib.closing(opened) as checkpoints:
+    count, restored = bytes_read(lambda: checkpoints.restore_best(params(tree)))
+  assert restored[1] == 5 and same(restored[0], params(tree))
+  assert count < 600_000  # of 400,000 for each of the three
+
+
+def bytes_read(call):
+  def count():
+    name = "/tensorstore/kvstore/file/bytes_read"
+    (metric,) = tensorstore.experimental_collect_matching_metrics(name)
+    return sum(cell["value"] for cell in metric["values"])
+
+  before = count()
+  result = call()
+  return count() - before, result
+
+
+@pytest.mark.parametrize("change", ["average", "more", "fewer", "shape"])
+def test_read_only_refuses_another_network(tmp_path, states, change):
+  save(tmp_path, states, {5: None})
+  like = dict(params()["params"])
+  if change == "more":
+    like["other"] = like["head"]
+  elif change == "fewer":
+    del like["head"]
+  elif change == "shape":
+    like["head"] = jax.tree.map(lambda x: x[..., :-1], like["head"])
+  tree = {"ema" if change == "average" else "params": like}
+  opened = Checkpoints(tmp_path, read_only=True)
+  with contextlib.closing(opened) as checkpoints:
+    with pytest.raises(UserError, match="network or optimizer is not that"):
+      checkpoints.restore_best(tree)
 
 
 def test_a_checkpoint_removed_by_a_training_is_passed_over(
@@ -210,8 +263,8 @@ def test_a_checkpoint_removed_by_a_training_is_passed_over(
   with contextlib.closing(opened) as checkpoints:
     assert checkpoints.best() == 4
     shutil.rmtree(tmp_path / "checkpoints" / "4")
-    assert checkpoints.restore_best(tiny.state(seed=1))[1] == 3
-  assert "cannot be read" not in caplog.text
+    assert checkpoints.restore_best(params())[1] == 3
+  assert "damaged" not in caplog.text
 
 
 def test_a_checkpoint_removed_while_they_are_listed_is_passed_over(
@@ -252,7 +305,7 @@ def test_a_listing_that_a_removal_breaks_is_made_again(
 @pytest.mark.parametrize("name", ["a[1]", "a*", "a?", "a\\b", "caf\udce9"])
 def test_a_path_that_is_a_pattern_is_refused(tmp_path, name):
   check_path(tmp_path / "a b{c}]ü%20")
-  with pytest.raises(UserError, match="name.*; give another --run_dir"):
+  with pytest.raises(UserError, match="name.*; use another --run_dir"):
     check_path(tmp_path / name / "run")
 
 
@@ -277,5 +330,5 @@ def test_a_full_disk_is_told_in_one_line(tmp_path, states, monkeypatch, call):
       checkpoints.close()
   checkpoints.close()
   message = str(caught.value)
-  assert "checkpoints: No space left on device; that of step" in message
+  assert "checkpoints: No space left on device; the last one" in message
   assert "\n" not in message

@@ -33,9 +33,9 @@ def start(photographs, kept_environment):
 
 def final_params(run_dir, step):
   """Every bit of a run's last checkpoint."""
-  from bamjax.training import run_dir as run_dir_lib
+  from bamjax.runs import folder
 
-  _, _, variables, _ = run_dir_lib.load(run_dir, step)
+  _, _, variables, _ = folder.load(run_dir, step)
   return variables
 
 
@@ -185,7 +185,10 @@ def test_two_processes_are_refused_together(start, tmp_path):
   code, _, err = start(tmp_path / "run", 4).finish()
   assert code == 0, err
   first, second = together(start, tmp_path / "run", 8)
-  for process, word in ((first, "steps: 4 there, 8 now"), (second, "gave up")):
+  for process, word in (
+    (first, "steps: 4 there, 8 now"),
+    (second, "process 0 failed"),
+  ):
     code, _, err = process.finish()
     assert code == 2, err
     assert word in err and "Traceback" not in err

@@ -11,6 +11,7 @@ import pytest
 import bamjax
 from bamjax.errors import UserError
 from bamjax.runs import config as config_lib
+from bamjax.runs import folder
 from bamjax.training import distributed
 from bamjax.training import feed
 from bamjax.training import loop
@@ -107,7 +108,7 @@ def test_the_average_is_validated_saved_and_taken(config, tmp_path):
   assert scores["ema_psnr_y"] != scores["psnr_y"]
   assert summary["psnr_y"] == pytest.approx(scores["ema_psnr_y"], abs=1e-4)
   _, variables = bamjax.load_weights(tmp_path)
-  _, _, found, _ = run_dir_lib.load(tmp_path)
+  _, _, found, _ = folder.load(tmp_path)
   np.testing.assert_array_equal(
     *(v["params"]["head"]["kernel"] for v in (variables, found))
   )
@@ -160,7 +161,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(config, tmp_path):
   config.optim.learning_rate = 1e12
   with pytest.raises(UserError, match=r"at step (\d+), learning rate 1e\+12"):
     loop.train_and_evaluate(config, tmp_path)
-  _, _, variables, step = run_dir_lib.load(tmp_path)
+  _, _, variables, step = folder.load(tmp_path)
   assert 1 <= step < 40
   finite = [np.isfinite(x).all() for x in jax.tree.leaves(variables)]
   assert all(finite)
@@ -342,11 +343,11 @@ def test_a_closed_terminal_stops_a_run_that_nohup_does_not_keep():
 
 
 def test_joining_processes_needs_all_three_flags():
-  with pytest.raises(UserError, match="belong together"):
+  with pytest.raises(UserError, match="must be used together"):
     distributed.initialize("localhost:1234")
   with pytest.raises(UserError, match="from 0 to 1"):
     distributed.initialize("localhost:1234", 2, 2)
-  with pytest.raises(UserError, match="do not come together.*--coordinator"):
+  with pytest.raises(UserError, match="cannot connect.*--coordinator"):
     distributed.initialize()
 
 
@@ -360,5 +361,5 @@ def test_a_network_that_cannot_be_is_told(config, tmp_path):
 
 def test_a_coordinator_without_a_port_is_refused():
   for name in ("localhost", "localhost:", "10.0.0.1:x", "::1:99999", "a:0"):
-    with pytest.raises(UserError, match="--coordinator is HOST:PORT"):
+    with pytest.raises(UserError, match="--coordinator must be HOST:PORT"):
       distributed.initialize(name, 1, 0)

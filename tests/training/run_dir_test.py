@@ -7,6 +7,7 @@ from bamjax import networks
 from bamjax.errors import UserError
 from bamjax.runs import config as config_lib
 from bamjax.runs import defaults
+from bamjax.runs import folder
 from bamjax.training import run_dir as run_dir_lib
 from scripts import rows
 
@@ -31,7 +32,7 @@ def test_cut_off_before_a_checkpoint_a_run_starts_anew(
   # The first checkpoint, begun at step 10, may have been cut off until 15.
   log(tmp_path, 5, 10, 15)
   run_dir_lib.check_new(tmp_path, config)
-  assert "starts anew" in capsys.readouterr().out
+  assert "starting again" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("history", ["rows", "broken", "summary.json"])
@@ -42,13 +43,13 @@ def test_a_run_whose_checkpoints_are_gone_is_refused(tmp_path, config, history):
     (tmp_path / "broken" / "10").mkdir(parents=True)
   else:
     (tmp_path / history).write_text("{}")
-  with pytest.raises(UserError, match="checkpoints are gone"):
+  with pytest.raises(UserError, match="checkpoints are missing"):
     run_dir_lib.check_new(tmp_path, config)
 
 
 def test_checkpoints_without_a_configuration_are_refused(tmp_path, config):
   (tmp_path / "checkpoints" / "10").mkdir(parents=True)
-  with pytest.raises(UserError, match="checkpoints and no config.json"):
+  with pytest.raises(UserError, match="has checkpoints but no config.json"):
     with run_dir_lib.opened(tmp_path, config):
       pass
   assert not (tmp_path / "config.json").exists()
@@ -96,7 +97,7 @@ def test_lines_that_are_no_rows_are_left_out(tmp_path, caplog):
   (tmp_path / "metrics.jsonl").write_bytes(text)
   run_dir_lib.Logs(tmp_path, 2).close()
   assert [json.dumps(row) for row in rows(tmp_path)] == good
-  assert "not rows, left out: lines [2, 3, 4, 5, 6, 7, 8, 11]" in caplog.text
+  assert "skipped invalid lines: [2, 3, 4, 5, 6, 7, 8, 11]" in caplog.text
 
 
 def test_a_line_that_was_cut_off_is_no_news(tmp_path, caplog):
@@ -139,4 +140,4 @@ def test_a_value_that_no_run_has_is_told_with_its_file(finished_run, tmp_path):
   config["data"]["patch"] = -5
   (tmp_path / "config.json").write_text(json.dumps(config))
   with pytest.raises(UserError, match=r"config\.json: data\.patch must be"):
-    run_dir_lib.load(tmp_path)
+    folder.load(tmp_path)

@@ -123,7 +123,7 @@ def test_images_that_train_and_validate_are_told(tmp_path, caplog):
 
 def test_other_validation_images_are_refused(tmp_path):
   validation = Validation([image("v", 1)], SCALE)
-  with pytest.raises(UserError, match="data.json is absent or damaged"):
+  with pytest.raises(UserError, match="data.json, .* is missing or damaged"):
     run_data.check_validation(tmp_path, validation)
   run_data.note(tmp_path, store(image("a", 2)), validation)
   run_data.check_validation(tmp_path, validation)
@@ -132,7 +132,7 @@ def test_other_validation_images_are_refused(tmp_path):
     run_data.check_validation(tmp_path, other)
   for text in (json.dumps({"sha256": "0"}), "[]", "{", "[" * 10**5):
     (tmp_path / "data.json").write_text(text)
-    with pytest.raises(UserError, match="restore it from a copy"):
+    with pytest.raises(UserError, match="restore it from a backup"):
       run_data.check_validation(tmp_path, validation)
 
 

@@ -1,0 +1,77 @@
+"""A run's folder: the names of its files, and loading its network."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from bamjax.errors import UserError
+from bamjax.runs import config as config_lib
+
+CONFIG = "config.json"  # the resolved configuration
+DATA = "data.json"  # which images the run trains and validates on
+METRICS = "metrics.jsonl"  # one row a logged or validated step
+SUMMARY = "summary.json"  # scores of the finished run
+CHECKPOINTS = "checkpoints"  # one folder a checkpoint, named by its step
+BROKEN = "broken"  # damaged checkpoints, moved out of the way
+
+
+def load(
+  path: Path, step: int | None = None
+) -> tuple[ml_collections.ConfigDict, nn.Module, dict[str, Any], int]:
+  """Loads a run's network for inference and leaves the folder unchanged.
+
+  Reads only the parameters from the checkpoint, not the optimizer's state, and
+  compiles nothing.
+
+  Args:
+    path: the run's folder. Another process may be training in it.
+    step: the checkpoint's step; None loads the best one by PSNR-Y.
+
+  Returns:
+    The configuration; the module; its variables, {"params": …} of float32
+    arrays (their moving average if the run keeps one); the checkpoint's step.
+
+  Raises:
+    UserError: the folder is not a run's, or has no such checkpoint.
+  """
+  # Here, since a run's other files can be read without Orbax.
+  from bamjax.runs.checkpoints import Checkpoints
+
+  config = config_lib.load(path / CONFIG)
+  try:
+    config_lib.check(config)
+    module = config_lib.build_model(config)
+  except UserError as error:
+    raise UserError(f"{path / CONFIG}: {error}") from None
+  if not (path / CHECKPOINTS).is_dir():
+    raise UserError(f"{path} has no checkpoint yet")
+  name = "ema" if config.optim.ema_decay > 0 else "params"
+  like = {name: _described(module)}
+  with contextlib.closing(Checkpoints(path, read_only=True)) as checkpoints:
+    steps = checkpoints.steps()
+    if not steps or (step is not None and step not in steps):
+      wanted = "checkpoint" if step is None else f"checkpoint of step {step}"
+      raise UserError(
+        f"{path} has no {wanted}; existing steps: {steps or 'none'}"
+      )
+    if step is None:
+      tree, step = checkpoints.restore_best(like)
+    else:
+      tree = checkpoints.restore_step(like, step)
+  return config, module, {"params": tree[name]}, step
+
+
+def _described(module: nn.Module) -> Any:
+  """Shapes and dtypes of a network's parameters, on the first device."""
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  image = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
+  params = jax.eval_shape(module.init, key, image)["params"]
+  place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), params
+  )
