@@ -1,7 +1,7 @@
-"""Networks as files for use elsewhere: safetensors, StableHLO, ONNX.
+"""Exports networks for use elsewhere: safetensors, StableHLO, ONNX.
 
-The exported function maps RGB in [0, 1], N×H×W×3 float32, to N×sH×sW×3
-float32, not clipped. N, H and W are free.
+Exported programs map RGB in [0, 1], N×H×W×3 float32, to N×sH×sW×3 float32,
+unclipped, for any N, H and W.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,11 @@ from flax import linen as nn
 import jax
 from jax import export as jax_export
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 import numpy as np
 
 from bamjax import pretrained
+from bamjax.errors import require
 from bamjax.errors import UserError
 from bamjax.files import refuse_overwriting
 from bamjax.files import replacing
@@ -31,9 +33,11 @@ from bamjax.weights import store
 _PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def _function(module: nn.Module, variables) -> Callable[[jax.Array], jax.Array]:
-  def super_resolve(lr):
-    # As `Upscaler`: TF32 would move the output.
+def _function(
+  module: nn.Module, variables: Mapping[str, Any]
+) -> Callable[[ArrayLike], Any]:
+  def super_resolve(lr: ArrayLike) -> Any:
+    # As in `Upscaler`: TF32 would change the output.
     with jax.default_matmul_precision("highest"), portable(True):
       return module.apply(variables, lr)
 
@@ -43,42 +47,47 @@ def _function(module: nn.Module, variables) -> Callable[[jax.Array], jax.Array]:
 def to_safetensors(
   network: Network, path: Path, card: Mapping[str, Any] | None = None
 ) -> None:
-  """Writes weights with their model card, as `bamjax.load_weights` reads them.
+  """Writes weights and a model card, for `bamjax.load_weights`.
 
-  The card of the file that they come from, if it has one, goes along.
+  The card is that of the weights' file, if it has one, updated with the source
+  and the step of the weights.
 
   Args:
-    network: what is written.
-    path: of the file.
-    card: what the card says beside, or instead of, that card, and the weights'
-      source and step.
+    network: the network to export.
+    path: the file to write.
+    card: entries to add to the card, or to replace.
 
   Raises:
     UserError: the file cannot be written.
   """
-  told = _source_card(network) | {"source": network.source}
+  entries = _source_card(network) | {"source": network.source}
   if network.step is not None:
-    told["step"] = network.step
-  save_weights(path, network.module, network.variables, told | (card or {}))
+    entries["step"] = network.step
+  entries |= card or {}
+  save_weights(path, network.module, network.variables, entries)
 
 
 def _source_card(network: Network) -> dict[str, Any]:
-  """The card of the file that a network comes from; empty if it has none."""
+  """The card of the file that a network was loaded from, or an empty one."""
   path = pretrained.find(network.source)
   if not store.is_own(path):
     return {}
   try:
     card = store.read_card(path)
   except UserError as error:
-    # The weights are read without it, too.
-    logging.warning("%s; it is not kept", error)
+    # The weights can be used without it.
+    logging.warning("%s; it is left out", error)
     return {}
-  del card["network"]  # which the written file tells by itself
+  del card["network"]  # `save_weights` writes its own description
   return card
 
 
 def to_stablehlo(network: Network, path: Path) -> None:
-  """Writes a serialised `jax.export` program for CPU, CUDA and TPU.
+  """Writes a serialized `jax.export` program for CPU, CUDA and TPU.
+
+  Args:
+    network: the network to export.
+    path: the file to write.
 
   Raises:
     UserError: the file cannot be written.
@@ -92,51 +101,55 @@ def to_stablehlo(network: Network, path: Path) -> None:
 
 
 def load_stablehlo(path: str | Path) -> Callable[[Any], jax.Array]:
-  """Reads a file of `to_stablehlo`.
+  """Reads a program that `to_stablehlo` wrote. This needs only JAX.
 
-  Needs JAX alone, and runs where this JAX runs.
+  Args:
+    path: the file to read.
 
   Returns:
-    The exported function.
+    The function: RGB in [0, 1], N×H×W×3, to float32, N×sH×sW×3, unclipped.
 
   Raises:
-    UserError: the file is absent, or no such program.
+    UserError: the file cannot be read, or is not such a program.
   """
   try:
     exported = jax_export.deserialize(bytearray(Path(path).read_bytes()))
   except OSError as error:
-    raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    raise UserError(f"{path}: cannot be read: {error.strerror}") from None
   # Damaged bytes raise nearly anything in flatbuffers.
   except Exception as error:
-    raise UserError(f"{path}: no program of jax.export ({error})") from None
+    raise UserError(
+      f"{path}: not a program of jax.export, or damaged ({error})"
+    ) from None
   return lambda lr: exported.call(jnp.asarray(lr, jnp.float32))
 
 
 def to_onnx(network: Network, path: Path) -> None:
-  """Writes an ONNX model with input `lr` and output `sr`, by jax2onnx.
+  """Writes an ONNX model with input `lr` and output `sr`, using jax2onnx.
 
-  The written model is run once by ONNX Runtime, beside the network.
+  Before it is written, the model is run with ONNX Runtime and its output
+  compared with the network's.
+
+  Args:
+    network: the network to export.
+    path: the file to write.
 
   Raises:
-    UserError: jax2onnx or ONNX Runtime is absent, the network is not converted
-      or the model's output is not the network's, or the file cannot be written.
+    UserError: jax2onnx or ONNX Runtime is not installed, the network can't be
+      converted, the outputs differ, or the file cannot be written.
   """
-  try:
-    import jax2onnx
-    import onnx
-    import onnxruntime
-  except ImportError as error:
-    raise UserError(
-      f"ONNX needs {error.name}, which is not installed: pip install"
-      " jax2onnx onnxruntime"
-    ) from None
-  # It warns of shapes that it leaves out of the file.
+  require("ONNX export", "onnx", "jax2onnx", "onnx", "onnxruntime")
+  import jax2onnx
+  import onnx
+  import onnxruntime
+
+  # It warns about shapes that it omits from the file.
   logging.getLogger("onnx_ir").setLevel(logging.ERROR)
   function = _function(network.module, network.variables)
   converter = f"jax2onnx {version('jax2onnx')}"
   try:
     with without_choice(True), warnings.catch_warnings():
-      # It asks for float64 on its way.
+      # It requests float64 internally.
       warnings.simplefilter("ignore")
       model = jax2onnx.to_onnx(
         function,
@@ -145,10 +158,10 @@ def to_onnx(network: Network, path: Path) -> None:
         input_names=["lr"],
         output_names=["sr"],
       )
-  # Operations without a form in ONNX raise nearly anything.
+  # Operations that ONNX lacks raise nearly anything.
   except Exception as error:
     raise UserError(
-      f"{converter} does not convert this network ({error!r})"
+      f"{converter} can't convert this network ({error!r})"
     ) from None
   data = model.SerializeToString()
   onnx.checker.check_model(model)
@@ -157,11 +170,11 @@ def to_onnx(network: Network, path: Path) -> None:
   for shape in ((1, 24, 20, 3), (2, 17, 31, 3)):
     lr = rng.random(shape, dtype=np.float32)
     (sr,) = session.run(None, {"lr": lr})
-    error = np.abs(sr - np.asarray(function(lr))).max()
-    if error > 1e-4:
+    off = np.abs(sr - np.asarray(function(lr))).max()
+    if off > 1e-4:
       raise UserError(
-        f"the ONNX model is off by {error:.1e}; {converter} does not convert"
-        " this network"
+        f"the ONNX model's output is off by {off:.1e}: {converter} can't"
+        f" convert this network correctly; {path} was not written"
       )
   with replacing(path) as temporary:
     temporary.write_bytes(data)
@@ -180,28 +193,36 @@ def write(
   form: str | None = None,
   card: Mapping[str, Any] | None = None,
 ) -> None:
-  """Writes a network in a format; None tells it by the extension.
+  """Exports a network.
+
+  Args:
+    network: the network to export.
+    path: the file to write.
+    form: one of `FORMATS`; None chooses by the extension.
+    card: entries of the model card, for safetensors only.
 
   Raises:
-    UserError: the format is unknown, or takes no card, the file is one that the
-      network was read from, or as its function says.
+    UserError: the format is unknown or can't hold a card, the network was
+      loaded from the file, the network can't be exported in this format, or the
+      file cannot be written.
   """
   refuse_overwriting(path, [pretrained.find(network.source)])
   if form is None:
     by_suffix = {suffix: name for name, (suffix, _) in FORMATS.items()}
     form = by_suffix.get(path.suffix.lower())
   if form not in FORMATS:
-    raise UserError(
-      f"{path}: unknown format; give --format={'|'.join(FORMATS)}"
-    )
+    raise UserError(f"{path}: unknown format; use --format={'|'.join(FORMATS)}")
   if form == "safetensors":
     to_safetensors(network, path, card)
   elif card:
-    raise UserError(f"a model card goes with safetensors, not with {form}")
+    raise UserError(
+      f"{form} files can't hold a model card; export to safetensors, or without"
+      " --card"
+    )
   else:
     FORMATS[form][1](network, path)
     if left := _source_card(network):
       logging.warning(
-        "%s: %s keeps no model card; that of %s is left out: %s",
+        "%s: %s files can't hold a model card; the one of %s is left out: %s",
         *(path, form, network.source, ", ".join(left)),
       )

@@ -1,4 +1,4 @@
-"""Networks with their variables, by a file of weights or a run's folder."""
+"""Loads networks with their variables from files of weights and from runs."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -25,14 +25,15 @@ class Network:
   """A network that is ready to run.
 
   Attributes:
-    source: the file or the folder that it comes from.
+    source: the file or the folder that it was loaded from, as the caller named
+      it.
     model: name of the backbone.
-    attn: kind of its attention, "none" included.
+    attn: name of its attention, possibly "none".
     scale: upscaling factor.
     module: the Linen module.
-    variables: its variables.
-    step: the checkpoint's step; None for a file.
-    config: the run's configuration; None for a file.
+    variables: its variables, {"params": …} of float32 arrays.
+    step: step of the checkpoint; None for a file.
+    config: configuration of the run; None for a file.
   """
 
   source: str
@@ -46,18 +47,19 @@ class Network:
 
   @property
   def title(self) -> str:
-    """For tables, "imdn cca ×2"; with its depth, where that is its own."""
+    """A short name for tables, "imdn cca ×2", with the depth if unusual."""
     return f"{self.model} {self.attn} ×{self.scale}{self.depth}"
 
   @property
   def depth(self) -> str:
-    """ ", 15 blocks" of a network that is published with another number.
+    """ ", 15 blocks" if the published network has another number; else "".
 
-    A file that lacks its last blocks is a whole network of fewer.
+    It reveals files that lack the last blocks: they load as a network with
+    fewer.
     """
     published = create_model(self.model)
     fields = {f.name for f in dataclasses.fields(self.module)}
-    # CARN's groups are those of its convs, and DRLN's are numbers of blocks.
+    # CARN's `groups` are of its convs; DRLN's are numbers of blocks.
     names = {"blocks", "units"} if "units" in fields else {"groups", "blocks"}
     depth = ""
     for name in sorted(names & fields, reverse=True):
@@ -85,13 +87,15 @@ def load_network(
   """
   path = pretrained.find(source)
   if not path.exists():
-    raise UserError(f"{path}: no such file, and no folder of a run")
+    raise UserError(f"{path}: no such file or folder")
   if not path.is_dir():
     if hints.step is not None:
-      raise UserError(f"{path} is a file, which has no checkpoint {hints.step}")
+      raise UserError(
+        f"{path} is a file, which has no checkpoint {hints.step}; omit --step"
+      )
     module, variables = read_network(path, hints)
     return Network(
-      str(source), *identify(module), module.scale, module, variables
+      os.fspath(source), *identify(module), module.scale, module, variables
     )
   # Only here, since a file of weights needs neither Orbax nor TensorBoard.
   from bamjax.runs import folder
@@ -106,7 +110,7 @@ def load_network(
   except UserError as error:
     raise UserError(f"{path}, step {step}: {error}") from None
   return Network(
-    str(source),
+    os.fspath(source),
     *identify(module),
     config.scale,
     module,
@@ -117,7 +121,7 @@ def load_network(
 
 
 def load_weights(
-  source: str | os.PathLike | Mapping[str, Any],
+  source: str | os.PathLike[str] | Mapping[str, Any],
   *,
   model: str | None = None,
   attn: str | None = None,
@@ -125,7 +129,7 @@ def load_weights(
   normalization: str | None = None,
   step: int | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
-  """Loads the weights of a run of ours, shipped ones, or published ones.
+  """Loads weights: shipped, published, or of one of your runs.
 
   Args:
     source: a run's folder; the name of shipped weights, "pan-bam-x2"; a file
@@ -146,11 +150,12 @@ def load_weights(
 
   Returns:
     The module, which maps RGB in [0, 1], N×H×W×3, to float32 RGB around [0, 1],
-    N×sH×sW×3; and its variables, {"params": …} of float32 arrays. Of a run that
-    keeps a moving average of its weights, that average.
+    N×sH×sW×3; and its variables, {"params": …} of float32 arrays. For a run
+    with a moving average of the weights, that average.
 
   Raises:
-    UserError: the source can't be read, or is of another network.
+    UserError: the source can't be read, no supported network has its weights,
+      or it contradicts the hints.
   """
   hints = Hints(model, attn, scale, normalization, step)
   if isinstance(source, Mapping):

@@ -86,7 +86,7 @@ def test_an_onnx_model_that_differs_is_not_written(
 
   def off(module, variables):
     calls.append(1)
-    # Traced once, then run beside the model.
+    # Traced for the conversion, then run for the comparison.
     return lambda lr: (
       jnp.repeat(lr, 3, 1).repeat(3, 2)
       + (0 if isinstance(lr, jnp.ndarray) else 1)
@@ -98,7 +98,7 @@ def test_an_onnx_model_that_differs_is_not_written(
   assert calls and not list(tmp_path.iterdir())
 
 
-def test_a_network_that_is_not_converted_is_told(
+def test_a_network_that_cannot_be_converted_is_reported(
   network, tmp_path, monkeypatch
 ):
   converter = pytest.importorskip("jax2onnx", reason="needs jax2onnx")
@@ -108,18 +108,18 @@ def test_a_network_that_is_not_converted_is_told(
     raise NotImplementedError("no plugin for primitive 'fft'")
 
   monkeypatch.setattr(converter, "to_onnx", fail)
-  with pytest.raises(UserError, match="does not convert.*'fft'"):
+  with pytest.raises(UserError, match="can't convert.*'fft'"):
     exporting.write(network, tmp_path / "a.onnx")
   assert not list(tmp_path.iterdir())
 
 
-def test_onnx_without_its_packages_is_told(network, tmp_path, monkeypatch):
+def test_onnx_without_its_packages_is_an_error(network, tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "jax2onnx", None)
-  with pytest.raises(UserError, match="pip install jax2onnx"):
+  with pytest.raises(UserError, match="pip install 'bamjax.onnx.'"):
     exporting.write(network, tmp_path / "a.onnx")
 
 
-def test_mistakes_are_told(network, tmp_path):
+def test_mistakes_are_reported(network, tmp_path):
   with pytest.raises(UserError, match="unknown format"):
     exporting.write(network, tmp_path / "a.tflite")
   (tmp_path / "text.stablehlo").write_text("no program")
@@ -130,7 +130,7 @@ def test_mistakes_are_told(network, tmp_path):
     exporting.write(network, tmp_path / "text.stablehlo" / "a.safetensors")
 
 
-def test_what_the_network_was_read_from_is_not_written_over(network, tmp_path):
+def test_the_networks_own_file_is_not_overwritten(network, tmp_path):
   source = Path(network.source)
   before = source.read_bytes()
   (tmp_path / "link.safetensors").symlink_to(source)
@@ -148,7 +148,7 @@ def test_what_the_network_was_read_from_is_not_written_over(network, tmp_path):
   assert source.read_bytes() == before
 
 
-def test_the_card_of_the_weights_goes_along(tmp_path, caplog, monkeypatch):
+def test_the_card_of_the_weights_is_kept(tmp_path, caplog, monkeypatch):
   shipped = store.read_card("pan-bam-x2")
   path, card = tmp_path / "a.safetensors", tmp_path / "card.json"
   card.write_text('{"licence": "other", "hardware": "a GPU", "new": 1}')
@@ -156,16 +156,19 @@ def test_the_card_of_the_weights_goes_along(tmp_path, caplog, monkeypatch):
     "export.py", "--weights=pan-bam-x2", f"-o={path}", f"--card={card}"
   )
   assert done.code == 0, done.err
-  told = {"licence": "other", "hardware": "a GPU", "new": 1}
-  assert store.read_card(path) == {**shipped, "source": "pan-bam-x2", **told}
+  changed = {"licence": "other", "hardware": "a GPU", "new": 1}
+  assert store.read_card(path) == {**shipped, "source": "pan-bam-x2", **changed}
   monkeypatch.setitem(
     exporting.FORMATS, "onnx", (".onnx", lambda network, path: None)
   )
   exporting.write(load_network(path), tmp_path / "a.onnx")
   (record,) = caplog.records
-  said = record.getMessage()
-  assert f"onnx keeps no model card; that of {path} is left out: " in said
-  assert "licence" in said and "scores" in said
+  message = record.getMessage()
+  assert (
+    f"onnx files can't hold a model card; the one of {path} is left out: "
+    in message
+  )
+  assert "licence" in message and "scores" in message
 
 
 def test_a_card_that_cannot_be_read_is_left_with_a_warning(
@@ -182,7 +185,7 @@ def test_a_card_that_cannot_be_read_is_left_with_a_warning(
 
 
 @pytest.mark.parametrize("text", ["[" * 10**5, "{"])
-def test_a_card_that_is_no_json_is_one_line(tmp_path, text):
+def test_a_card_that_is_not_json_is_one_line(tmp_path, text):
   card = tmp_path / "card.json"
   card.write_text(text)
   done = scripts.call(
@@ -207,8 +210,8 @@ def test_the_script_exports_a_run(finished_run, tmp_path):
   network = load_network(path)
   run = load_network(finished_run)
   jax.tree.map(np.testing.assert_array_equal, network.variables, run.variables)
-  told = store.read_card(path)
-  assert told["step"] == run.step and told["licence"] == "MIT"
+  found = store.read_card(path)
+  assert found["step"] == run.step and found["licence"] == "MIT"
   done = scripts.call(
     "export.py", f"--run_dir={finished_run}", f"--card={card}", f"-o={card}"
   )

@@ -24,7 +24,7 @@ def file(tmp_path_factory):
   return path
 
 
-def test_a_file_tells_its_network(file):
+def test_a_file_is_loaded_as_its_network(file):
   network = load_network(file)
   assert (network.model, network.attn, network.scale) == ("carn_m", "none", 2)
   assert network.title == "carn_m none ×2"
@@ -32,33 +32,33 @@ def test_a_file_tells_its_network(file):
   assert load_network(file, Hints(scale=3)).module.scale == 3
 
 
-def test_mistakes_are_told(file, tmp_path):
+def test_mistakes_are_reported(file, tmp_path):
   with pytest.raises(UserError, match="no such file"):
     load_network(tmp_path / "absent")
   with pytest.raises(UserError, match="is no run folder"):
     load_network(tmp_path)
   with pytest.raises(UserError, match="has no checkpoint 3"):
     load_network(file, Hints(step=3))
-  with pytest.raises(UserError, match="not pan's"):
+  with pytest.raises(UserError, match="not weights of pan"):
     load_network(file, Hints(model="pan"))
 
 
 @pytest.mark.parametrize(
-  ("name", "said"),
+  ("name", "message"),
   [
     ("", "the name of the weights is empty"),
-    ("a\0b", "'a\\x00b': no name of a file"),
-    ("a/b\0.npz", "no name of a file"),
+    ("a\0b", "'a\\x00b': not a valid file name"),
+    ("a/b\0.npz", "not a valid file name"),
     ("a" * 5000, "cannot be read: File name too long"),
     ("a" * 300 + ".safetensors", "cannot be read: File name too long"),
   ],
   ids=["empty", "NUL", "NUL.npz", "long", "long.safetensors"],
 )
-def test_names_that_no_file_has_are_one_line(name, said):
+def test_invalid_file_names_are_one_line(name, message):
   for load in (load_network, bamjax.load_weights, weights.read_network):
     with pytest.raises(UserError) as caught:
       load(name)
-    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,13 @@ def test_modules_know_their_names(name, attn, kind):
     ("slwsr32", {}, ""),
   ],
 )
-def test_titles_tell_an_odd_depth(name, options, depth):
+def test_titles_show_an_unusual_depth(name, options, depth):
   module = create_model(name, "none", **options)
   network = Network("a", *identify(module), 2, module, {})
   assert network.title == f"{network.model} none ×2{depth}"
 
 
-def test_odd_widths_are_of_the_plain_name():
+def test_unusual_widths_have_the_plain_name():
   assert identify(create_model("edsr_baseline", features=48))[0] == "edsr"
 
 

@@ -1,6 +1,6 @@
-"""Small weights of our own that ship with the package, by name.
+"""Small weights of our own that ship with the package, found by name.
 
-Files of `bamjax.weights.store.save_weights`, NAME.safetensors each.
+Each is NAME.safetensors, written by `bamjax.weights.store.save_weights`.
 """
 
 import os
@@ -17,22 +17,30 @@ def names() -> list[str]:
 
 
 def find(source: str | os.PathLike[str]) -> Path:
-  """The file of shipped weights, if `source` names such; else `source` itself.
+  """Resolves the name of shipped weights; other paths are returned as they are.
 
-  A name has no extension and no folder; a file or folder that exists goes
-  first.
+  Args:
+    source: a name, without extension and folder; or any path. An existing file
+      or folder takes precedence over a name.
+
+  Returns:
+    The file of the shipped weights, or `source`.
 
   Raises:
-    UserError: there is neither, or it is no name that a file can have.
+    UserError: it is neither the name of shipped weights nor a path, or it is
+      not a valid path.
   """
   path = Path(source)
   if not os.fspath(source):
-    raise UserError("the name of the weights is empty; give a file or a folder")
+    raise UserError(
+      "the name of the weights is empty; use a file, the folder of a run, or"
+      f" the name of shipped weights ({', '.join(names())})"
+    )
   if "\0" in str(path):
-    raise UserError(f"{str(path)!r}: no name of a file")
+    raise UserError(f"{str(path)!r}: not a valid file name")
   try:
     exists = path.exists()
-  except OSError as error:  # too long a name, or a folder that is closed
+  except OSError as error:  # too long, or a folder without permission
     reason = error.strerror or error
     raise UserError(f"{path}: cannot be read: {reason}") from None
   if exists or path.suffix or len(path.parts) != 1:
@@ -40,6 +48,6 @@ def find(source: str | os.PathLike[str]) -> Path:
   if path.name in names():
     return FOLDER / f"{path.name}.safetensors"
   raise UserError(
-    f"{path}: no such file or folder, and no shipped weights; shipped are"
-    f" {', '.join(names()) or 'none'}"
+    f"{path}: no such file or folder, and no shipped weights of this name"
+    f" (available: {', '.join(names()) or 'none'})"
   )

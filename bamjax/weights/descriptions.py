@@ -1,4 +1,4 @@
-"""A network in words that JSON knows, and the same network out of them."""
+"""Describes a network as JSON, and builds it from its description."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -16,22 +16,22 @@ from bamjax.models.registry import identify
 from bamjax.models.registry import SCALES
 from bamjax.weights.mean_shift import Affine
 
-# Told apart from hyper-parameters, or no matter of the weights.
+# Fields that are described separately, or don't affect the weights.
 _APART = (
   *("parent", "name", "scale", "attention", "normalization"),
   *("dtype", "remat"),
 )
-# No width and no number of blocks of a network is larger.
+# Limit on widths and numbers of blocks.
 _LARGEST = 2**16
-# Of a normalization's fields.
+# Shapes of a normalization's fields, by the first part of their names.
 _SHAPES = {"gain": (), "shift": (), "matrix": (3, 3), "offset": (3,)}
 
 
 def describe(module: nn.Module) -> dict[str, Any]:
-  """A network as JSON can tell it; `build` makes the same one again.
+  """Describes a network in values that JSON has; `build` inverts it.
 
   Raises:
-    ValueError: the module is not of a registered backbone.
+    ValueError: the module is not a registered backbone.
   """
   model, attn = identify(module)
   return {
@@ -48,27 +48,30 @@ def describe(module: nn.Module) -> dict[str, Any]:
 
 
 def build(description: Any) -> nn.Module:
-  """The network that `describe` has told.
+  """Builds the network of a description.
+
+  Args:
+    description: a value read from JSON, which may be anything.
 
   Raises:
-    UserError: it tells no network: fields are missing or unknown, or values are
-      of another type or out of range.
+    UserError: it does not describe a network: fields are missing or unknown, or
+      values have the wrong type or are out of range.
   """
   fields = ("model", "attn", "reduction", "scale", "normalization", "options")
-  told = _mapping("the network", description)
-  if missing := [name for name in fields if name not in told]:
+  values = _mapping("the network", description)
+  if missing := [name for name in fields if name not in values]:
     raise UserError(f"the network has no {', '.join(missing)}")
-  model, attn, scale = told["model"], told["attn"], told["scale"]
+  model, attn, scale = values["model"], values["attn"], values["scale"]
   if not isinstance(model, str):
     raise UserError(f"model is {model!r}, not a name")
   if not isinstance(attn, str) or attn not in ATTENTIONS:
-    raise UserError(f"there is no attention {attn!r}")
+    raise UserError(f"unknown attention {attn!r}")
   if type(scale) is not int or scale not in SCALES:
-    raise UserError(f"there is no scale {scale!r}")
-  _check("reduction", told["reduction"], 1)
+    raise UserError(f"unknown scale {scale!r}")
+  _check("reduction", values["reduction"], 1)
   kind = backbone(model).module
   defaults = {field.name: field.default for field in _options(kind)}
-  options = _mapping("options", told["options"])
+  options = _mapping("options", values["options"])
   if unknown := sorted(options.keys() - defaults):
     raise UserError(f"{model} has no {', '.join(unknown)}")
   options = {key: _tuples(value) for key, value in options.items()}
@@ -76,8 +79,8 @@ def build(description: Any) -> nn.Module:
     _check(name, value, defaults[name])
   return kind(
     scale=scale,
-    attention=Attention(attn, told["reduction"]),
-    normalization=_normalization(told["normalization"]),
+    attention=Attention(attn, values["reduction"]),
+    normalization=_normalization(values["normalization"]),
     **options,
   )
 
@@ -93,22 +96,25 @@ def _mapping(name: str, value: Any) -> Mapping[str, Any]:
   return value
 
 
-def _normalization(value: Any) -> Normalization:
-  value = {k: _tuples(v) for k, v in _mapping("normalization", value).items()}
-  # That of mean-shift layers which were trained along has more fields.
-  kind = Affine if "matrix_in" in value else Normalization
-  if value.keys() != {field.name for field in dataclasses.fields(kind)}:
-    raise UserError(f"normalization has the fields {', '.join(value)}")
-  for name, part in value.items():
-    if not _has_numbers(part, _SHAPES[name.partition("_")[0]]):
-      raise UserError(f"{name} is {str(part)[:60]}, not of finite numbers")
-  if value["gain"] <= 0:
-    raise UserError(f"gain is {value['gain']}, not above 0")
-  return kind(**value)
+def _normalization(description: Any) -> Normalization:
+  """Builds a normalization, or raises UserError."""
+  found = _mapping("normalization", description)
+  values = {name: _tuples(value) for name, value in found.items()}
+  kind = Affine if "matrix_in" in values else Normalization
+  if values.keys() != {field.name for field in dataclasses.fields(kind)}:
+    raise UserError(
+      f"normalization has unexpected fields: {', '.join(values) or 'none'}"
+    )
+  for name, value in values.items():
+    if not _has_numbers(value, _SHAPES[name.partition("_")[0]]):
+      raise UserError(f"{name} is {str(value)[:60]}, not finite numbers")
+  if values["gain"] <= 0:
+    raise UserError(f"gain is {values['gain']}, not positive")
+  return kind(**values)
 
 
 def _has_numbers(value: Any, shape: tuple[int, ...]) -> bool:
-  """Whether it is a tuple of tuples of finite numbers, of this shape."""
+  """Whether it is nested tuples of finite numbers, of this shape."""
   if shape:
     return (
       isinstance(value, tuple)
@@ -119,7 +125,7 @@ def _has_numbers(value: Any, shape: tuple[int, ...]) -> bool:
 
 
 def _check(name: str, value: Any, default: Any) -> None:
-  """Raises UserError for a value that is not of its default's type."""
+  """Raises UserError if a value can't replace its default."""
   values = value if isinstance(default, tuple) else (value,)
   if isinstance(default, bool):
     fits = type(value) is bool
@@ -131,9 +137,9 @@ def _check(name: str, value: Any, default: Any) -> None:
       type(one) is int and 1 <= one <= _LARGEST for one in values
     )
   if not fits:
-    raise UserError(f"{name} is {str(value)[:60]}, which is no value of {name}")
+    raise UserError(f"{name} can't be {str(value)[:60]}")
 
 
 def _tuples(value: Any) -> Any:
-  """JSON's lists as tuples, inside each other too."""
+  """JSON's lists as tuples, nested ones included."""
   return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,20 +1,23 @@
-"""Tables of published PyTorch tensor names, a naming a backbone's release.
+"""Names of layers and tensors in published PyTorch weights, by release.
 
-A row pairs one of our modules with its PyTorch counterpart. `{i}` on our side
-stands for a number; `{i}`, `{i+1}` or `{2*i}` on PyTorch's says what becomes of
-it. The leaves' names follow from the kind of layer (`LEAVES`), so that rows
-name whole layers only. The first row that fits is taken.
+A row of a table pairs one of our layers with its PyTorch counterpart, both as
+`templates`: ("block_{i}/conv_{k}", "body.{i}.conv{k+1}"). Names of parameters
+follow from the kind of layer (`LEAVES`), so rows name whole layers. The first
+row that fits is used.
 """
 
 from collections.abc import Mapping
 import dataclasses
-import functools
 import re
 
-# The rows of a table: (our module, PyTorch's module).
+from bamjax.weights.templates import fill
+from bamjax.weights.templates import solve
+
+# Rows of a table: (our layer, PyTorch's layer).
 Rows = tuple[tuple[str, str], ...]
 
-# Our parameter → PyTorch's; `gain` beside `kernel` is weight normalisation.
+# Our parameter → PyTorch's. A layer with a `gain` is weight-normalized: its
+# kernel is the direction, `weight_v`.
 LEAVES = {
   "kernel": "weight",
   "bias": "bias",
@@ -39,7 +42,7 @@ _BAM: Rows = (
   ("msam/conv", "sa.conv1"),
 )
 
-# Inside the attention. RCAN's channel attention is BasicSR's apart from names.
+# Layers inside each attention.
 ATTENTION_ROWS: dict[str, Rows] = {
   "bam": _BAM,
   "bam_allpool": _BAM,
@@ -71,14 +74,15 @@ class Naming:
 
   Attributes:
     model: our name of the backbone.
-    rows: the table of its layers. `{blocks}` and `{groups}` on PyTorch's side
-      are the module's fields, wherever our side doesn't bind them.
-    place: row of the attention, that is of the module that holds it.
-    attentions: attentions known to be published in this naming, likeliest
-      first, with the name of the place where that differs: it replaces `{kind}`
-      in `place`.
-    attention_rows: tables of attentions whose inside is named otherwise.
-    with_attention: rows that take precedence where there is an attention.
+    rows: table of its layers. `{blocks}` and `{groups}` on PyTorch's side are
+      fields of the module, unless our side has them too.
+    place: row of the attention module itself; its layers are in
+      `ATTENTION_ROWS`.
+    attentions: attentions published with these names, most likely first. Each
+      maps to what replaces `{kind}` in `place`, if anything.
+    attention_rows: replaces `ATTENTION_ROWS` for attentions whose layers have
+      other names in this release.
+    with_attention: rows that take precedence if there is an attention.
   """
 
   model: str
@@ -89,7 +93,7 @@ class Naming:
   with_attention: Rows = ()
 
   def inside(self, kind: str) -> Rows:
-    """Rows of the attention's own layers."""
+    """Rows of the layers inside an attention; none for "none"."""
     if kind == "none":
       return ()
     ours, theirs = self.place
@@ -98,88 +102,45 @@ class Naming:
     return tuple((f"{ours}/{a}", f"{theirs}.{b}") for a, b in rows)
 
   def table(self, kind: str = "none") -> Rows:
-    """All rows, those inside an attention of this kind included."""
+    """All rows of a network with an attention of this kind."""
     if kind == "none":
       return self.rows
     return (*self.inside(kind), *self.with_attention, *self.rows)
 
   def kinds(self) -> list[str]:
-    """Attentions that this naming can hold, likeliest first."""
+    """Attentions that can occur in this naming, most likely first."""
     return list(dict.fromkeys((*self.attentions, *ATTENTION_ROWS)))
 
 
-_PLACEHOLDER = re.compile(r"\{(?:(\d+)\*)?([a-z]+)(?:\+(\d+))?\}")
-
-
-def _replace(template: str, placeholder, literal) -> str:
-  """Rebuilds a template from its placeholders and what stands between them."""
-  parts, end = [], 0
-  for match in _PLACEHOLDER.finditer(template):
-    parts += [literal(template[end : match.start()]), placeholder(match)]
-    end = match.end()
-  return "".join([*parts, literal(template[end:])])
-
-
-@functools.cache
-def _pattern(template: str) -> re.Pattern[str]:
-  """What a template fits, each number captured under its letter."""
-  return re.compile(
-    _replace(template, lambda m: rf"(?P<{m.group(2)}>\d{{1,9}})", re.escape)
-  )
-
-
-def _fill(template: str, values: Mapping[str, int]) -> str:
-  """Puts numbers in a template: _fill("c{i+1}", {"i": 2}) is "c3"."""
-
-  def number(match):
-    factor, name, offset = match.groups()
-    return str(int(factor or 1) * values[name] + int(offset or 0))
-
-  return _replace(template, number, str)
-
-
-def _solve(template: str, name: str) -> dict[str, int] | None:
-  """Inverse of `_fill`; None where the name doesn't fit."""
-  if not (match := _pattern(template).fullmatch(name)):
-    return None
-  values = {}
-  for factor, letter, offset in _PLACEHOLDER.findall(template):
-    number = int(match[letter]) - int(offset or 0)
-    values[letter], rest = divmod(number, int(factor or 1))
-    if rest or number < 0:
-      return None
-  return values
-
-
 def our_layer(layer: str, table: Rows) -> str | None:
-  """Our name of a PyTorch layer; None where the table has no such layer."""
-  for ours, template in table:
-    if (values := _solve(template, layer)) is not None:
-      return _fill(ours, values)
+  """Translates a PyTorch layer's name to ours; None if no row fits."""
+  for ours, theirs in table:
+    if (values := solve(theirs, layer)) is not None:
+      return fill(ours, values)
   return None
 
 
 def torch_name(
   path: str, table: Rows, values: Mapping[str, int], weight_norm: bool
 ) -> str | None:
-  """PyTorch's name of one of our parameters.
+  """Translates one of our parameters' names to PyTorch's.
 
   Args:
     path: our parameter, "block_0/conv_1/kernel".
-    table: rows of the naming.
-    values: numbers that rows may use besides those in the path.
-    weight_norm: whether the parameter's layer is weight-normalised.
+    table: rows of the release.
+    values: numbers that rows may use in addition to those in the path.
+    weight_norm: whether the parameter's layer is weight-normalized.
 
   Returns:
-    "body.0.body.2.weight"; None where the table has no such layer.
+    The tensor's name, "body.0.body.2.weight"; None if no row fits.
   """
   layer, _, leaf = path.rpartition("/")
-  theirs = LEAVES[leaf]
+  tensor = LEAVES[leaf]
   if leaf == "kernel" and weight_norm:
-    theirs = DIRECTION
-  for ours, template in table:
-    if (found := _solve(ours, layer)) is not None:
-      return f"{_fill(template, {**values, **found})}.{theirs}"
+    tensor = DIRECTION
+  for ours, theirs in table:
+    if (found := solve(ours, layer)) is not None:
+      return f"{fill(theirs, {**values, **found})}.{tensor}"
   return None
 
 
@@ -195,7 +156,7 @@ _CARN = _rows(
   ("upsampler/scale_{s}/conv_{i}", "upsample.up{s}.body.{3*i}"),
   ("tail", "exit"),
 )
-# One unit's weights serve the whole block, under the first one's name.
+# All units of a block share weights, stored under the first unit's name.
 _CARN_M = _rows(
   ("block_{i}/unit_0/conv_{k}", "b{i+1}.b1.body.{2*k}"),
   *(row for row in _CARN if "unit" not in row[0]),
@@ -228,7 +189,7 @@ _BASICSR = _rows(
   ("tail", "conv_last"),
 )
 
-# Of two that account for as many tensors, the first is taken.
+# If two account for equally many layers, the first is used.
 NAMINGS: tuple[Naming, ...] = (
   Naming(
     "edsr",

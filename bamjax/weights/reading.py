@@ -1,8 +1,9 @@
-"""Files of PyTorch tensors, read as mappings of names to float32 arrays."""
+"""Reads files of PyTorch tensors as mappings of names to float32 arrays."""
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
-import functools
+import math
 import os
 from pathlib import Path
 import pickle
@@ -13,6 +14,7 @@ import zipfile
 import jax.numpy as jnp
 import numpy as np
 
+from bamjax.errors import require
 from bamjax.errors import UserError
 from bamjax.weights import kinds
 from bamjax.weights import wrappers
@@ -25,18 +27,18 @@ _NUMBERS = 2**30
 _LISTED = 8
 
 
-def read(path: str | os.PathLike) -> Mapping[str, Any]:
-  """Reads a file as it is: names to arrays, wrappers included.
+def read(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+  """Reads a file's content as it is: names to arrays, wrappers included.
 
-  What it is, its bytes tell, whatever it is named.
+  The format is detected from the content; the file's name does not matter.
 
   Args:
-    path: a file of safetensors, of NumPy (.npz) or of PyTorch. The last is read
-      by torch, with `weights_only=True`: no code in the file runs.
+    path: a file in the format of safetensors, NumPy (.npz) or PyTorch. PyTorch
+      files are read by torch with `weights_only=True`: no code in them runs.
 
   Raises:
-    UserError: there is no such file, it is of another kind or damaged, or torch
-      is needed and absent.
+    UserError: the file is missing, damaged or in another format, or it needs
+      torch, which is not installed.
   """
   path = Path(path)
   if path.is_dir():
@@ -44,7 +46,7 @@ def read(path: str | os.PathLike) -> Mapping[str, Any]:
   if not path.exists():
     raise UserError(f"{path}: no such file")
   if not path.is_file():
-    raise UserError(f"{path}: not a file")
+    raise UserError(f"{path}: not a regular file")
   readers = {"safetensors": _read_safetensors, "npz": _read_npz}
   kind = ""
   try:
@@ -56,28 +58,28 @@ def read(path: str | os.PathLike) -> Mapping[str, Any]:
   except OSError as error:
     reason = error.strerror or error
     raise UserError(f"{path}: cannot be read: {reason}") from error
-  # Damaged bytes can raise nearly anything in these readers, KeyError,
-  # IndexError and struct.error included.
+  # Damaged bytes can raise nearly anything in these readers, including
+  # KeyError, IndexError and struct.error.
   except Exception as error:
-    named = {"npz": ".npz", "torch": "PyTorch"}.get(kind, kind)
-    message = f"{path}: not a readable {named} file: {_reason(error)}"
+    name = {"npz": ".npz", "torch": "PyTorch"}.get(kind, kind)
+    message = f"{path}: not a readable {name} file: {_reason(error)}"
     raise UserError(message) from error
   if not isinstance(content, Mapping):
     raise UserError(
-      f"{path}: holds a {type(content).__name__}, not named tensors"
+      f"{path}: contains a {type(content).__name__}, not named tensors"
     )
   return content
 
 
 def _reason(error: Exception) -> str:
-  """What went wrong, without torch's advice to run the code in the file."""
+  """The cause of an error, without torch's advice to run the file's code."""
   text = " ".join(str(error).split())
   if isinstance(error, pickle.UnpicklingError):
     found = re.search(r"GLOBAL (\S+)", text)
     what = found[1] if found else "more"
     return (
-      f"it holds {what} besides tensors, or is damaged; of a PyTorch module,"
-      " save the state_dict() alone"
+      f"it contains {what} besides tensors, or is damaged; save only the"
+      " module's state_dict()"
     )
   return text.partition(" In PyTorch 2.6")[0][:200] or type(error).__name__
 
@@ -97,7 +99,7 @@ def _read_npz(path: Path) -> Mapping[str, np.ndarray]:
 
 
 def _check_npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-  """Compares an array's header with its bytes, before there is an array."""
+  """Checks an array's header against its size, before memory is allocated."""
   with archive.open(member) as file:
     if member.filename.endswith(".npy"):
       version = np.lib.format.read_magic(file)
@@ -106,27 +108,24 @@ def _check_npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
       shape, _, dtype = getattr(np.lib.format, header)(file)
       name = member.filename.removesuffix(".npy")
       if dtype.hasobject:
-        raise ValueError(f"{name} holds objects of Python, not numbers")
-      held = member.file_size - file.tell()
-      if (told := dtype.itemsize * _size(shape)) > held:
-        raise ValueError(f"{name} has {held:,} bytes where {told:,} are told")
+        raise ValueError(f"{name} contains Python objects, not numbers")
+      stored = member.file_size - file.tell()
+      if (declared := dtype.itemsize * _size(shape)) > stored:
+        raise ValueError(
+          f"{name} has {stored:,} bytes, but its header declares {declared:,}"
+        )
 
 
-def _size(shape) -> int:
-  return functools.reduce(lambda a, b: a * b, map(int, shape), 1)
+def _size(shape: Iterable[int]) -> int:
+  return math.prod(map(int, shape))
 
 
 def _torch_reader(path: Path) -> Callable[[Path], Any]:
-  try:
-    import torch
-  except ImportError as error:
-    raise UserError(
-      f"{path}: reading PyTorch's files needs PyTorch, which is not installed:"
-      " pip install torch"
-    ) from error
+  require(f"{path}: reading a PyTorch file", "torch", "torch")
+  import torch
 
-  def read_torch(path):
-    # Of a path, torch would go by the suffix.
+  def read_torch(path: Path) -> Any:
+    # Given a path, torch would choose the format by the suffix.
     with open(path, "rb") as file:
       return torch.load(file, map_location="cpu", weights_only=True)
 
@@ -140,31 +139,34 @@ def unwrap(
 
   Args:
     content: names to arrays (NumPy's, JAX's or PyTorch's) of floating-point
-      numbers, possibly inside `params_ema`, `params`, `state_dict` and the like
-      (a dictionary, or a prefix of all names) or in the only dictionary of such
-      under another name, possibly all beginning with `module.`. What else a
-      training script keeps beside them (step, optimizer, …) is left.
-    source: where they come from, for what is said of them.
+      numbers. They may be inside `params_ema`, `params`, `state_dict` and the
+      like (a dictionary, or a prefix of all names), inside a dictionary of any
+      name if it is the only one with weights, or all prefixed with `module.`.
+      What else a training script saves (step, optimizer, …) is ignored.
+    source: name of the source, for messages.
 
   Raises:
-    UserError: something in it is not an array of floating-point numbers, one of
-      them is NaN or infinite as float32, or there are other weights beside
-      those that would be taken.
+    UserError: an entry is not an array of floating-point numbers, is NaN or
+      infinite as float32, or there are weights of several networks.
   """
   content = wrappers.strip(content, source)
   count = sum(_size(getattr(v, "shape", ())) for v in content.values())
   if count > _NUMBERS:
     raise UserError(
-      f"{count:,} numbers, more than any network here has; pass the weights"
-      " alone"
+      f"{count:,} numbers, more than any supported network has; pass only the"
+      " weights"
     )
   arrays = {name: _array(name, value) for name, value in content.items()}
   check_finite(arrays)
   return arrays
 
 
-def check_finite(arrays: Mapping[str, np.ndarray]) -> None:
-  """Raises UserError for arrays with NaN or infinity in them, by name."""
+def check_finite(arrays: Mapping[str, Any]) -> None:
+  """Checks arrays, by name, for NaN and infinity.
+
+  Raises:
+    UserError: an array has such a value; the message lists the names.
+  """
   odd = [name for name, array in arrays.items() if not np.isfinite(array).all()]
   if odd:
     more = len(odd) - _LISTED
@@ -176,6 +178,7 @@ def check_finite(arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _array(name: str, value: Any) -> np.ndarray:
+  """One tensor as a float32 array."""
   if hasattr(value, "detach"):
     value = _from_torch(name, value)
   try:
@@ -183,30 +186,30 @@ def _array(name: str, value: Any) -> np.ndarray:
   except ValueError:  # a ragged list
     array = np.asarray(None)
   if jnp.issubdtype(array.dtype, jnp.floating):
-    # Beyond float32's range is infinite, which is refused.
+    # What overflows float32 becomes infinite, which `check_finite` reports.
     with np.errstate(over="ignore"):
       return array.astype(np.float32)
   if array.dtype == bool or jnp.issubdtype(array.dtype, jnp.integer):
-    raise UserError(
-      f"{name} holds {array.dtype}, not floating-point numbers as weights are"
-    )
+    raise UserError(f"{name} holds {array.dtype}, not floating-point numbers")
   raise UserError(
     f"{name} is a {type(value).__name__}, not an array of real numbers"
   )
 
 
-def _from_torch(name: str, tensor: Any) -> Any:
-  """A PyTorch tensor, maybe of a dtype of its own, as NumPy's array."""
+def _from_torch(name: str, tensor: Any) -> np.ndarray:
+  """A PyTorch tensor, of any dtype that torch has, as a NumPy array."""
   tensor = tensor.detach()
   if str(tensor.layout) != "torch.strided" or tensor.is_meta:
-    raise UserError(f"{name} is a tensor without numbers, or a sparse one")
+    raise UserError(f"{name} is a sparse tensor, or one without data")
   if tensor.is_quantized:
-    raise UserError(f"{name} is quantized; floating-point numbers are read")
+    raise UserError(
+      f"{name} is quantized; only floating-point tensors are supported"
+    )
   held = tensor.untyped_storage().nbytes() // tensor.element_size()
-  # With a stride of 0, one number stands for as many as its shape says.
+  # With a stride of 0, one stored number fills a shape of any size.
   if tensor.numel() > held:
     raise UserError(
-      f"{name} says that it holds {tensor.numel():,} numbers, and holds"
+      f"{name} has the shape of {tensor.numel():,} numbers, but stores only"
       f" {held:,}"
     )
   tensor = tensor.cpu()

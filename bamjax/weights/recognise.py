@@ -1,4 +1,4 @@
-"""Which network a set of PyTorch tensors is, by their names and shapes."""
+"""Recognises a network by the names and shapes of its PyTorch tensors."""
 
 import collections
 from collections.abc import Iterable
@@ -24,11 +24,11 @@ from bamjax.weights.names import NAMINGS
 from bamjax.weights.names import our_layer
 
 Tensors = Mapping[str, np.ndarray]
-# Our name of a layer → the shape of its conv's weight in PyTorch, out ×
-# in/groups × k × k; () where it has none.
+# Our name of a layer → shape of its conv's weight in PyTorch, output channels ×
+# input channels/groups × k × k; () for other layers.
 Shapes = Mapping[str, tuple[int, ...]]
 
-# Maps that the spatial attention's conv sees.
+# Input channels of the spatial attention's conv.
 _SPATIAL_INPUTS = {
   "bam": 1,
   "msam": 1,
@@ -38,19 +38,19 @@ _SPATIAL_INPUTS = {
 }
 # Attentions whose convs have biases.
 _BIASED = ("ca", "cca", "pa", "la")
-# Layers that put out as many channels as the backbone has.
+# Layers with as many output channels as the backbone has features.
 _MAIN = r"head|(.*/)?(body|fuse(_\d+)?)|.*(block|unit)_\d+/conv_1"
 
 
 @dataclasses.dataclass(frozen=True)
 class Recognised:
-  """A network, as told by its tensors.
+  """A network, as inferred from its tensors.
 
   Attributes:
-    naming: the naming of its tensors.
+    naming: the release whose names the tensors have.
     model: name of the backbone.
-    attn: kind of its attention, "none" included.
-    scale: its scale; None where the tensors are the same for several.
+    attn: name of the attention, possibly "none".
+    scale: upscaling factor; None if the tensors fit several.
     options: the backbone's other hyper-parameters.
   """
 
@@ -62,15 +62,15 @@ class Recognised:
 
 
 def recognise(tensors: Tensors, hints: Hints = NO_HINTS) -> Recognised:
-  """Tells a network by its tensors.
+  """Infers a network from its tensors.
 
   Args:
     tensors: plain PyTorch names to arrays.
     hints: the backbone and the attention, if the caller knows them.
 
   Raises:
-    UserError: the tensors are of no known network, or not of `hints.model`; or
-      there is no such model or attention.
+    UserError: no supported network, or none of `hints.model`, has these
+      tensors; they fit several attentions; or a hint is an unknown name.
   """
   model, attn = hints.model, hints.attn
   if attn not in (None, "native", *ATTENTIONS):
@@ -85,18 +85,17 @@ def recognise(tensors: Tensors, hints: Hints = NO_HINTS) -> Recognised:
   elif attn == "native":
     attn = backbone(naming.model).native
   table = naming.table(attn)
-  # A layer counts though its conv's weight is missing.
-  shapes = {our_layer(_layer(name), table): () for name in tensors}
-  shapes |= {
-    our_layer(_layer(name), table): tensor.shape
-    for name, tensor in tensors.items()
-    if tensor.ndim == 4 and not name.endswith("weight_g")
-  }
-  shapes.pop(None, None)
-  read = hyperparameters(naming.model, shapes)
-  options = {key: value for key, value in read.items() if value is not None}
+  shapes: dict[str, tuple[int, ...]] = {}
+  for name, tensor in tensors.items():
+    if (ours := our_layer(_layer(name), table)) is None:
+      continue
+    shapes.setdefault(ours, ())  # a layer counts even without its weight
+    if tensor.ndim == 4 and not name.endswith("weight_g"):
+      shapes[ours] = tensor.shape
+  inferred = hyperparameters(naming.model, shapes)
+  options = {key: value for key, value in inferred.items() if value is not None}
   scale = options.pop("scale", None)
-  if scale not in SCALES:  # then the tensors that say so are misshaped
+  if scale not in SCALES:  # the tensors that determine it have a wrong shape
     scale = None
   model = model or naming.model
   if model == "edsr" and (options.get("blocks"), options.get("features")) == (
@@ -114,68 +113,85 @@ def _layer(name: str) -> str:
 
 
 def _naming_of(layers: set[str], model: str | None) -> Naming:
-  """The naming that accounts for most of the layers, the first among equals."""
-  if model is not None:
-    backbone(model)  # refuses an unknown name
+  """The naming with most of the layers; the first if there are several.
 
-  def accounted(naming):
+  Raises:
+    UserError: no naming has more than half of them, or `model` is unknown.
+  """
+  if model is not None:
+    backbone(model)  # raises for an unknown name
+
+  def accounted(naming: Naming) -> int:
     rows = {row for kind in naming.kinds() for row in naming.table(kind)}
     return sum(our_layer(layer, tuple(rows)) is not None for layer in layers)
 
   wanted = model and family(model)
   best = max((n for n in NAMINGS if wanted in (None, n.model)), key=accounted)
   if 2 * accounted(best) <= len(layers):
-    whose = f"{model}'s" if model else "any known backbone's"
+    listed = ", ".join(sorted(layers)[:4]) + (", …" if len(layers) > 4 else "")
+    found = f"found {listed}" if listed else "found no named layers"
+    if model:
+      raise UserError(
+        f"not weights of {model}: most layers have other names ({found});"
+        " without --model, the backbone is inferred"
+      )
     raise UserError(
-      f"these tensors are not {whose}; their layers are"
-      f" {', '.join(sorted(layers)[:4]) or 'none'}"
-      f"{', …' if len(layers) > 4 else ''}"
+      "not weights of a supported backbone: no known release names its layers"
+      f" this way ({found})"
     )
   return best
 
 
 def _attention_of(tensors: Tensors, layers: set[str], naming: Naming) -> str:
-  """The attention that accounts for most layers at the attention's place."""
+  """The attention with most of the layers at the attention's place.
 
-  def score(kind):
+  Raises:
+    UserError: several attentions fit equally well.
+  """
+
+  def score(kind: str) -> tuple[float, float]:
     if kind == "none":
       return 0, 0
     rows = naming.inside(kind)
     hits = [{a for a in layers if our_layer(a, (row,))} for row in rows]
-    found = set().union(*hits)
+    found: set[str] = set().union(*hits)
     biased = any(f"{layer}.bias" in tensors for layer in found)
+    weights = [tensors.get(f"{layer}.weight") for layer in found]
     inputs = {
-      tensors[f"{layer}.weight"].shape[1]
-      for layer in found
-      if np.shape(tensors.get(f"{layer}.weight"))[2:] == (7, 7)
+      weight.shape[1]
+      for weight in weights
+      if weight is not None and weight.shape[2:] == (7, 7)
     }
     fits = biased == (kind in _BIASED)
     fits &= not inputs - {_SPATIAL_INPUTS.get(kind)}
     counts = [len(hit) for hit in hits]
     names = sum(counts) - 0.5 * max(counts) * counts.count(0)
-    # Where shapes fit none, a tensor is missing or misshaped: names decide.
+    # If no attention fits, tensors are missing or misshaped: names decide.
     return names * fits, names
 
   kinds = ("none", *naming.kinds())
   best = max(kinds, key=score)
   alike = [kind for kind in kinds if score(kind) == score(best)]
-  # Of those alike, one that is published so is meant.
+  # Among equals, the first one published in this release is meant.
   if best not in ("none", *naming.attentions) and alike[1:] and score(best)[0]:
     raise UserError(
-      f"the attention's tensors fit {' and '.join(alike)}; give"
+      f"the attention's tensors fit {' and '.join(alike)}; use"
       f" {' or '.join(f'--attn={kind}' for kind in alike)}"
     )
   return best
 
 
-def _likeliest(values: Iterable[int]) -> int | None:
-  """The commonest value, so that one odd shape is told as the odd one."""
+def _likeliest(values: Iterable[int | None]) -> int | None:
+  """The most common value other than 0 and None; None if there are no others.
+
+  One odd shape does not change it, so the error names that tensor alone.
+  """
   commonest = collections.Counter(filter(None, values)).most_common(1)
   return commonest[0][0] if commonest else None
 
 
 def _reduction(shapes: Shapes) -> int | None:
-  """Ratio of the attention's bottleneck, where it has one."""
+  """Ratio of the attention's bottleneck; None if it has none."""
   return _likeliest(
     shape[1] // shape[0]
     for layer, shape in shapes.items()
@@ -185,7 +201,7 @@ def _reduction(shapes: Shapes) -> int | None:
 
 
 def _channels(shapes: Shapes, layers: str) -> int | None:
-  """Channels that layers of a pattern put out, by most of them."""
+  """Output channels of most layers that match a pattern."""
   return _likeliest(
     shape[0]
     for layer, shape in shapes.items()
@@ -194,24 +210,26 @@ def _channels(shapes: Shapes, layers: str) -> int | None:
 
 
 def _numbers(shapes: Shapes, layer: str) -> set[int]:
-  """The numbers at the place of the group in a pattern of our layers."""
+  """Numbers in our layers' names, at the group of a pattern."""
   matches = (re.fullmatch(layer, ours) for ours in shapes)
   return {int(match.group(1)) for match in matches if match}
 
 
 def _count(shapes: Shapes, layer: str) -> int | None:
+  """How many numbers there are at the group of a pattern; None if none."""
   numbers = _numbers(shapes, layer)
   top = max(numbers, default=-1) + 1
-  # Some may be missing, but if most are, the last one's number is odd.
+  # A few may be missing; if most are, the largest number is wrong.
   return (top if top <= 2 * len(numbers) else len(numbers)) or None
 
 
 def _outputs(shapes: Shapes, layer: str) -> int | None:
+  """Output channels of a layer; None if it has no conv weight."""
   return shapes[layer][0] if shapes.get(layer) else None
 
 
 def _upsampler_scale(shapes: Shapes) -> int | None:
-  """Scale of EDSR's upsampler, of which one conv triples, or each doubles."""
+  """Scale of EDSR's upsampler: one ×3 conv, or a ×2 conv for each step."""
   steps = _count(shapes, r"upsampler/conv_(\d+)")
   if steps is None:
     return None
@@ -220,16 +238,28 @@ def _upsampler_scale(shapes: Shapes) -> int | None:
 
 
 def _shuffle_scale(shapes: Shapes, layer: str) -> int | None:
-  """Scale of one pixel shuffle to RGB: the conv has 3·s² outputs."""
+  """Scale s of a single pixel shuffle to RGB: its conv has 3·s² outputs."""
   outputs = _outputs(shapes, layer)
   return outputs and math.isqrt(outputs // 3)
 
 
 def hyperparameters(model: str, shapes: Shapes) -> dict[str, Any]:
-  """Hyper-parameters by the shapes of our layers; None where one is missing."""
+  """Infers hyper-parameters from the shapes of layers.
+
+  Args:
+    model: name of the backbone.
+    shapes: of its layers, by our names.
+
+  Returns:
+    Values by field, `scale` included unless every scale has these layers; None
+    if the layers that determine a value are missing.
+  """
   first = shapes.get("block_0/unit_0/conv_0")
   blocks = _count(shapes, r"block_(\d+)/.*")
-  options = {"features": _channels(shapes, _MAIN), "blocks": blocks}
+  options: dict[str, Any] = {
+    "features": _channels(shapes, _MAIN),
+    "blocks": blocks,
+  }
   match model:
     case "edsr" | "edsr_baseline" | "msrn":
       options["scale"] = _upsampler_scale(shapes)
@@ -259,19 +289,19 @@ def hyperparameters(model: str, shapes: Shapes) -> dict[str, Any]:
       options["distilled"] = _outputs(shapes, "block_0/conv_3")
     case "pan":
       options["up_features"] = _channels(shapes, r"up_\d+_conv_\d")
-      # One step is ×2 or ×3, whose tensors are the same.
+      # A single step is ×2 or ×3, which have the same tensors.
       steps = _count(shapes, r"up_(\d+)_conv_\d") or 1
       options["scale"] = 2**steps if steps > 1 else None
   return options
 
 
 def _drln_groups(shapes: Shapes) -> tuple[int, ...] | None:
-  """Sizes of DRLN's groups: inside one, each fusion sees one map more."""
+  """Sizes of DRLN's groups: within one, each fusion has one more input map."""
   count = _count(shapes, r"fuse_(\d+)") or 0
-  sizes = []
+  sizes: list[int] = []
   for i in range(count):
     if not (conv := shapes.get(f"fuse_{i}")):
-      return None  # leave the default, so that this one is told as missing
+      return None  # the default, so that the error names the missing layer
     if conv[1] == 2 * conv[0]:
       sizes.append(0)
     sizes[-1:] = [sizes[-1] + 1] if sizes else [1]

@@ -1,8 +1,8 @@
-"""Our own weights in a file, with the network that they belong to.
+"""Our own weights in a file, with the description of their network.
 
-A safetensors file whose header tells the backbone, its attention, its scale,
-its input convention and its hyper-parameters, and a model card. Tensors have
-our parameters' names, `block_0/conv_1/kernel`.
+The header of the safetensors file describes the network (backbone, attention,
+scale, input convention, hyper-parameters) and has a model card. Tensors are
+named like our parameters, `block_0/conv_1/kernel`.
 """
 
 from collections.abc import Mapping
@@ -29,35 +29,35 @@ from bamjax.weights.reading import check_finite
 from bamjax.weights.recognise import hyperparameters
 
 _FORMAT = "bamjax"
-# Of tensors, as safetensors names them.
+# Dtypes of weights, in safetensors' terms.
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def save_weights(
-  path: str | os.PathLike,
+  path: str | os.PathLike[str],
   module: nn.Module,
   variables: Mapping[str, Any],
   card: Mapping[str, Any] | None = None,
 ) -> None:
-  """Writes a network's weights, whole or not at all.
+  """Writes a network's weights to a file, completely or not at all.
 
   Args:
-    path: of the file, .safetensors.
+    path: the file to write; its extension must be .safetensors.
     module: a registered backbone.
     variables: its variables, {"params": …}; written as float32.
-    card: what a user should know: data, steps, scores, licence. Values are
-      what JSON knows. `network` is the network's own name in it.
+    card: what users should know: data, steps, scores, licence. Values must be
+      JSON's. `read_card` adds the network's description as `network`.
 
   Raises:
-    UserError: the extension is another, a weight is NaN or infinite, the card
-      holds what JSON does not know, or the file cannot be written.
-    ValueError: the module is not of a registered backbone.
+    UserError: the extension is wrong, a weight is NaN or infinite, the card is
+      not JSON, or the file cannot be written.
+    ValueError: the module is not a registered backbone.
   """
   import safetensors.numpy
 
   path = Path(path)
   if path.suffix.lower() != ".safetensors":
-    raise UserError(f"{path}: weights are written to a .safetensors file")
+    raise UserError(f"{path}: the extension must be .safetensors")
   tensors = {
     name: np.ascontiguousarray(leaf, np.float32)
     for name, leaf in traverse_util.flatten_dict(
@@ -66,13 +66,13 @@ def save_weights(
   }
   try:
     check_finite(tensors)
-    told = json.dumps(dict(card or {}), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(dict(card or {}), ensure_ascii=False, allow_nan=False)
   except (TypeError, ValueError, RecursionError) as error:
-    raise UserError(f"{path} is not written: {error}") from None
+    raise UserError(f"{path} was not written: {error}") from None
   metadata = {
     "format": _FORMAT,
     "network": json.dumps(describe(module)),
-    "card": told,
+    "card": text,
   }
   with replacing(path) as temporary:
     temporary.write_bytes(safetensors.numpy.save(tensors, metadata))
@@ -89,23 +89,26 @@ def _header(path: Path) -> dict[str, str]:
     with safe_open(path, "numpy") as file:
       metadata = file.metadata() or {}
   except (OSError, SafetensorError):
-    return {}  # which the reader of published files will tell
+    return {}  # the reader of published files reports the error
   return metadata if metadata.get("format") == _FORMAT else {}
 
 
 def is_own(path: Path) -> bool:
-  """Whether a file is one of `save_weights`, by its header."""
+  """Whether a file was written by `save_weights`, according to its header."""
   return bool(_header(path))
 
 
-def read_card(path: str | os.PathLike) -> dict[str, Any]:
-  """The model card of a file of `save_weights`, with its `network`.
+def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
+  """Reads the model card of a file that `save_weights` wrote.
 
   Args:
-    path: of the file, or the name of shipped weights, "pan-bam-x2".
+    path: the file, or the name of shipped weights, "pan-bam-x2".
+
+  Returns:
+    The card, with the description of the network as `network`.
 
   Raises:
-    UserError: there is no such file, or it is another.
+    UserError: the file is missing, or was not written by `save_weights`.
   """
   found = pretrained.find(path)
   if not found.exists():
@@ -119,18 +122,18 @@ def _network(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _json(path: Path, header: Mapping[str, str], key: str) -> dict[str, Any]:
-  """What an entry of a header tells; NaN and infinity are no JSON."""
+  """Reads a header's entry, which must be a JSON object without NaN."""
   if key not in header:
-    raise UserError(f"{path}: no weights of bamjax; its header has no {key}")
+    raise UserError(f"{path}: not written by bamjax: its header has no {key}")
 
-  def refuse(constant):
-    raise ValueError(f"{constant} is no JSON")
+  def refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
   try:
     value = json.loads(header[key], parse_constant=refuse)
     if not isinstance(value, dict):
       raise ValueError(f"a {type(value).__name__}, not an object")
-  # The last of objects that stand too deep inside each other.
+  # RecursionError: objects nested too deeply.
   except (ValueError, RecursionError) as error:
     raise UserError(
       f"{path}: the {key} in its header cannot be read: {error}"
@@ -141,18 +144,18 @@ def _json(path: Path, header: Mapping[str, str], key: str) -> dict[str, Any]:
 def load(
   path: Path, hints: Hints = NO_HINTS
 ) -> tuple[nn.Module, dict[str, Any]]:
-  """Reads a file of `save_weights`.
+  """Reads a file that `save_weights` wrote.
 
   Args:
     path: the file.
-    hints: checked against the network that the file describes.
+    hints: checked against the description of the network.
 
   Returns:
     The module, and its variables, {"params": …} of float32 arrays.
 
   Raises:
-    UserError: the file contradicts the hints, is damaged or is of another
-      version.
+    UserError: the file contradicts the hints, is damaged, or was written by an
+      incompatible version.
   """
   import safetensors.numpy
 
@@ -164,11 +167,13 @@ def load(
     example = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
     tree = jax.eval_shape(module.init, jax.random.key(0), example)["params"]
     tensors = safetensors.numpy.load_file(path)
-    # Beyond float32's range is infinite, which is refused.
+    # What overflows float32 becomes infinite, which `check_finite` reports.
     with np.errstate(over="ignore"):
-      params = {name: np.float32(tensor) for name, tensor in tensors.items()}
+      params = {
+        name: tensor.astype(np.float32) for name, tensor in tensors.items()
+      }
     check_finite(params)
-  # A header that was tampered with raises nearly anything in Flax.
+  # A manipulated header raises nearly anything in Flax.
   except Exception as error:
     reason = " ".join(str(error).split())
     raise UserError(f"{path}: cannot be read: {reason}") from None
@@ -178,20 +183,20 @@ def load(
   }
   if odd := sorted(set(shapes.items()) ^ set(found.items())):
     raise UserError(
-      f"{path}: tensors don't fit {network['model']}: {odd[0][0]}"
+      f"{path}: tensors don't match {network['model']}: {odd[0][0]}"
       f"{f' and {len(odd) - 1} more' if odd[1:] else ''}"
     )
   if other := mismatch(module, hints):
-    raise UserError(f"{path} holds weights of {other}")
-  params = {name: jnp.asarray(tensor) for name, tensor in params.items()}
-  return module, {"params": traverse_util.unflatten_dict(params, sep="/")}
+    raise UserError(f"{path} contains weights of {other}")
+  arrays = {name: jnp.asarray(tensor) for name, tensor in params.items()}
+  return module, {"params": traverse_util.unflatten_dict(arrays, sep="/")}
 
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
-  """Shapes of a file's tensors; none of them is read.
+  """Reads the shapes of a file's tensors, but not their data.
 
   Raises:
-    UserError: they are of another dtype than weights have.
+    UserError: a tensor is not of floating-point numbers.
   """
   from safetensors import safe_open
 
@@ -205,15 +210,21 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
   return shapes
 
 
-def _check_depth(module: nn.Module, shapes: Mapping[str, tuple]) -> None:
-  """Compares the depth that is told with the tensors, before it is built."""
-  layers = {name.rpartition("/")[0]: () for name in shapes}
+def _check_depth(
+  module: nn.Module, shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+  """Compares the described depth with the tensors, before it is built."""
+  layers: dict[str, tuple[int, ...]] = {
+    name.rpartition("/")[0]: () for name in shapes
+  }
   for name, shape in shapes.items():
     layer, _, leaf = name.rpartition("/")
     if leaf == "kernel" and len(shape) == 4:
       layers[layer] = (shape[3], shape[2], *shape[:2])
-  read = hyperparameters(describe(module)["model"], layers)
+  inferred = hyperparameters(describe(module)["model"], layers)
   for name in ("blocks", "units", "groups"):
-    told, found = getattr(module, name, None), read.get(name)
-    if None not in (told, found) and told != found:
-      raise UserError(f"{name} is {told}, and its tensors are of {found}")
+    described, found = getattr(module, name, None), inferred.get(name)
+    if None not in (described, found) and described != found:
+      raise UserError(
+        f"the header says {name}={described}, but the tensors have {found}"
+      )

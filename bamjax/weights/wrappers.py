@@ -1,4 +1,4 @@
-"""The weights of one network, out of what a training script keeps of it."""
+"""Finds one network's weights in what a training script saves around them."""
 
 from collections.abc import Mapping
 import logging
@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from bamjax.errors import UserError
 
-# What stands around the tensors, a dictionary or a prefix of their names, in
-# the order in which it is taken; and what it is preferred to: where there is a
-# moving average, it is what its authors publish and evaluate.
+# Wrappers around the tensors, each a dictionary or a prefix of their names, in
+# order of preference; and the wrappers that each is preferred to. A moving
+# average comes first: it is what authors publish and evaluate.
 _NETWORKS = ("params", "state_dict", "model_state_dict", "model")
 _GENERATORS = ("generator", "net_g", "netG")
 _OTHERS = ("discriminator", "net_d", "netD")
@@ -22,30 +22,32 @@ _WRAPPERS: dict[str, tuple[str, ...]] = {
   "ema": (*_NETWORKS, *_GENERATORS),
   **dict.fromkeys(_NETWORKS, ()),
   **dict.fromkeys(_GENERATORS, _OTHERS),
-  # Of data parallelism and of torch.compile.
+  # Added by data parallelism and by torch.compile.
   "module": (),
   "_orig_mod": (),
 }
 _FIRST = {*_WRAPPERS, *_OTHERS}
-# So many stand inside each other at most.
+# Maximum number of nested wrappers.
 _DEPTH = 6
 # Names that an error lists.
 _LISTED = 8
-_ADVICE = "save the dictionary of one network alone"
+_ADVICE = "save the state_dict of one network alone"
 
 
 def strip(content: Mapping[Any, Any], source: str) -> Mapping[str, Any]:
-  """Takes the weights out of their wrappers, and prefixes off their names.
+  """Unwraps the weights and strips prefixes from their names.
 
   Args:
-    content: names to arrays, dictionaries of such, or what else a training
-      script keeps beside them (step, optimizer, …), which is left.
-    source: where it comes from, for what is said of it.
+    content: names to arrays, nested dictionaries of arrays, and anything else
+      that a training script saves (step, optimizer, …), which is ignored.
+    source: name of the source, for warnings.
+
+  Returns:
+    PyTorch's tensor names to arrays.
 
   Raises:
-    UserError: there are other weights beside those that would be taken, there
-      are none but dictionaries, or the wrappers stand inside each other without
-      end.
+    UserError: there are weights of several networks, there are none, or the
+      wrappers are nested too deeply.
   """
   for _ in range(_DEPTH + 1):
     content = _nested(content)
@@ -55,7 +57,7 @@ def strip(content: Mapping[Any, Any], source: str) -> Mapping[str, Any]:
       break
     content = _take(content, inner[0], source)
   else:
-    raise UserError("dictionaries that stand too deep inside each other")
+    raise UserError(f"dictionaries are nested too deeply; {_ADVICE}")
   for key in content:
     if not isinstance(key, str):
       raise UserError(f"{key!r} is not the name of a tensor")
@@ -63,21 +65,21 @@ def strip(content: Mapping[Any, Any], source: str) -> Mapping[str, Any]:
     for key, value in content.items():
       if isinstance(value, Mapping):
         raise UserError(
-          f"{key} is a {type(value).__name__} that holds no floating-point"
-          f" tensors itself; {_ADVICE}"
+          f"{key} is a {type(value).__name__} without floating-point tensors;"
+          f" {_ADVICE}"
         )
   return content
 
 
 def _of_other_names(content: Mapping[Any, Any], source: str) -> list[Any]:
-  """The key of the only dictionary of weights, whatever its name is."""
+  """The key of the only dictionary of weights, whatever its name."""
   inner = [key for key, value in content.items() if _holds_weights(value)]
   if len(inner) > 1:
-    raise UserError(f"there are weights in {_listed(inner)}; {_ADVICE}")
-  # Said only if no weights beside them are refused.
+    raise UserError(f"there are weights in each of {_listed(inner)}; {_ADVICE}")
+  # If there are weights outside of it too, `_take` raises.
   if inner and not any(map(_is_weight, content.values())):
     logging.warning(
-      "%s: the weights in %s are taken, the only ones there", source, inner[0]
+      "%s: using the weights in %s, the only ones present", source, inner[0]
     )
   return inner
 
@@ -87,30 +89,32 @@ def _listed(names: list[Any]) -> str:
   return ", ".join(map(str, names[:_LISTED])) + more
 
 
-def _take(content: Mapping[Any, Any], taken: str, source: str):
-  beside = [
+def _take(
+  content: Mapping[Any, Any], taken: Any, source: str
+) -> Mapping[Any, Any]:
+  """The dictionary `taken`, if no weights that matter are outside of it."""
+  outside = [
     key
     for key, value in content.items()
     if key != taken and (_is_weight(value) or _holds_weights(value))
   ]
-  odd = [key for key in beside if key not in _WRAPPERS.get(taken, ())]
+  odd = [key for key in outside if key not in _WRAPPERS.get(taken, ())]
   if odd:
     raise UserError(
-      f"there are weights in {taken} and beside it, in {_listed(odd)};"
-      " pass those of one network, as a mapping"
+      f"there are weights in {taken}, but also in {_listed(odd)}; {_ADVICE}"
     )
-  if beside:
+  if outside:
     logging.warning(
-      "%s: the weights in %s are taken, not those in %s",
+      "%s: using the weights in %s, not those in %s",
       source,
       taken,
-      ", ".join(beside),
+      ", ".join(outside),
     )
   return content[taken]
 
 
 def _nested(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
-  """Makes dictionaries of prefixes, if all weights' names have one."""
+  """Turns prefixes into dictionaries, if every weight's name has one."""
   parts = {
     key: key.partition(".")[::2]
     for key in content
@@ -118,7 +122,7 @@ def _nested(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
   }
   firsts = {first for first, _ in parts.values()}
   weights = {key for key, value in content.items() if _is_weight(value)}
-  # Without any, the names are told as they are.
+  # Without any weights, errors should show the names as they are.
   if not weights or not firsts.isdisjoint(content) or weights - parts.keys():
     return content
   nested = {key: value for key, value in content.items() if key not in parts}
@@ -128,7 +132,7 @@ def _nested(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
 
 
 def _is_weight(value: Any) -> bool:
-  """Whether it is an array of floating-point numbers, not a single one."""
+  """Whether it is an array of floating-point numbers, scalars excluded."""
   if not getattr(value, "ndim", 0):
     return False
   if hasattr(value, "detach"):  # a PyTorch tensor
@@ -137,12 +141,12 @@ def _is_weight(value: Any) -> bool:
 
 
 def _holds_weights(value: Any, depth: int = _DEPTH) -> bool:
-  """Whether it is a dictionary of weights, inside wrappers or not."""
+  """Whether it is a dictionary of weights, directly or inside wrappers."""
   if not isinstance(value, Mapping):
     return False
   if any(map(_is_weight, value.values())):
     return True
   inner = [value[key] for key in _WRAPPERS if key in value]
-  # One dictionary under several names is looked into once.
-  inner = {id(item): item for item in inner}.values()
-  return any(depth > 0 and _holds_weights(item, depth - 1) for item in inner)
+  # One dictionary under several keys is searched once.
+  unique = {id(item): item for item in inner}.values()
+  return any(depth > 0 and _holds_weights(item, depth - 1) for item in unique)

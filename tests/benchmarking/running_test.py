@@ -11,7 +11,7 @@ from benchmarks import running
   [
     (["Set5", "--weights=absent.pth"], "absent.pth: no such file"),
     (["absent", "--weights=pan-bam-x2"], "no folder absent"),
-    (["Set5", "--weights=pan-bam-x9"], "shipped are pan-bam-x2"),
+    (["Set5", "--weights=pan-bam-x9"], "available: pan-bam-x2"),
     (["a.json", "--weights=w", "--output=a.json"], "which is read"),
   ],
 )

@@ -196,7 +196,7 @@ def test_shipped_weights_of_the_scale_are_the_default(
   options = Options(output=str(tmp_path / "a.png"))
   assert command.run([str(folder / "rgb.png")], options) == 0
   assert size(tmp_path / "a.png") == (60, 42)
-  with pytest.raises(UserError, match="shipped are pan-bam-x2"):
+  with pytest.raises(UserError, match="available: pan-bam-x2"):
     command.run([str(folder / "rgb.png")], Options(scale=3))
 
 

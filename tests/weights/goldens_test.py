@@ -46,7 +46,7 @@ def keys():
 
 
 def load(key):
-  """Loads a network, telling `load_weights` only what the names can't."""
+  """Loads a network, with hints only for what the names leave open."""
   case = GOLDENS.cases[key]
   ambiguous = case["model"] in ("carn", "carn_m") or key.startswith("pan")
   return load_weights(

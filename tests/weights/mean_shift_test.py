@@ -62,7 +62,7 @@ def test_frozen_layers_are_the_normalization(model, normalization, infix):
   assert mean_shift.check(tensors, normalization) == (normalization, [])
 
 
-def test_rounding_is_no_drift():
+def test_rounding_is_not_drift():
   tensors = drifted(5e-5)
   assert mean_shift.check(tensors, OFFICIAL) == (OFFICIAL, [])
 
@@ -107,20 +107,20 @@ def test_one_drifted_tensor_leaves_the_others_as_they_are():
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("wrong", ["other unit", "sign", "nan", "zero"])
-def test_wrong_values_are_told(name, wrong):
+def test_wrong_values_are_reported(name, wrong):
   tensors = drifted(0.1)
   change = {"other unit": 255, "sign": -1, "nan": np.nan, "zero": 0}[wrong]
   tensors[name] = np.float32(tensors[name] * change)
   form, problems = mean_shift.check(tensors, OFFICIAL)
   assert form == OFFICIAL
   (problem,) = problems
-  assert problem.startswith(f"{name} holds [")
-  assert "where this normalization has [" in problem
+  assert problem.startswith(f"{name} is [")
+  assert "], not [" in problem
 
 
 @pytest.mark.parametrize("normalization", [OFFICIAL, Normalization()])
 @pytest.mark.parametrize("name", NAMES)
-def test_wrong_shapes_are_told(name, normalization):
+def test_wrong_shapes_are_reported(name, normalization):
   tensors = frozen()
   tensors[name] = np.zeros((1, 1, 1, 1), np.float32)
   _, problems = mean_shift.check(tensors, normalization)
@@ -129,17 +129,17 @@ def test_wrong_shapes_are_told(name, normalization):
 
 
 def test_layers_that_do_not_run_may_hold_anything():
-  # The paper's EDSR and super-image's keep them, and feed images past them.
+  # The paper's EDSR and super-image's have them, but don't apply them.
   tensors = drifted(3)
   assert mean_shift.check(tensors, Normalization()) == (Normalization(), [])
 
 
-def test_a_drifted_network_gives_what_its_layers_say():
+def test_a_drifted_network_computes_what_its_layers_do():
   # 1×1 convs around it are part of the first conv and the last: the network
   # that holds these, with the frozen mean shift, must compute the same.
   key = "super_image-rcan-ca-x2"
   tensors = RECORDED.state_dict(key) | drifted(0.1)
-  # Beyond the border it sees zeros, not the mean; so it looks at no neighbour.
+  # Padding is zeros, not the mean, so the conv must not see any neighbour.
   centre = np.zeros((3, 3), np.float32)
   centre[1, 1] = 1
   tensors["head.0.weight"] *= centre
@@ -177,7 +177,7 @@ def test_a_drifted_network_gives_what_its_layers_say():
 def test_a_network_in_the_wrong_form_is_refused():
   tensors = RECORDED.state_dict("super_image-rcan-ca-x2")
   tensors |= frozen("carn")
-  with pytest.raises(UserError, match=r"sub_mean.bias holds \[-0.4488"):
+  with pytest.raises(UserError, match=r"sub_mean.bias is \[-0.4488"):
     load_weights(tensors, normalization="official")
   module, _ = load_weights(tensors, normalization="paper")
   assert module.normalization == Normalization()

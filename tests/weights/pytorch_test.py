@@ -1,4 +1,4 @@
-"""PyTorch's tensors become variables, or one error that lists what is wrong."""
+"""PyTorch tensors become variables, or one error that lists every fault."""
 
 import jax
 import numpy as np
@@ -38,7 +38,7 @@ def test_variables_are_float32_arrays():
   assert jax.tree.map(np.shape, tree) == jax.tree.map(np.shape, variables)
 
 
-def test_all_faults_are_told_at_once():
+def test_all_faults_are_reported_at_once():
   tensors = RECORDED.state_dict(EDSR)
   del tensors["body.1.conv1.weight"]
   del tensors["conv_last.bias"]
@@ -46,30 +46,32 @@ def test_all_faults_are_told_at_once():
   tensors["conv_first.weight"] = np.zeros((16, 1, 3, 3), np.float32)
   tensors["body.0.bn.running_mean"] = np.zeros(16, np.float32)
   tensors["step"] = np.float32(3)
-  missing, left_over, misshaped = refusal(tensors).split("; ")
+  missing, unexpected, misshaped = refusal(tensors).split("; ")
   assert missing == (
-    "weights of edsr ×2 don't fit: missing: body.1.conv1.weight, conv_last.bias"
+    "recognised as edsr ×2, but the tensors don't match it (to load them as"
+    " another network, use --model, --attn or --scale): missing:"
+    " body.1.conv1.weight, conv_last.bias"
   )
-  assert left_over == "left over: body.0.bn.running_mean, step"
+  assert unexpected == "unexpected: body.0.bn.running_mean, step"
   assert misshaped == (
-    "misshaped: body.0.conv2.bias is (17,), not (16,),"
+    "wrong shape: body.0.conv2.bias is (17,), not (16,),"
     " conv_first.weight is (16, 1, 3, 3), not (16, 3, 3, 3)"
   )
 
 
-def test_what_is_wrong_with_the_mean_shift_is_told_along():
+def test_faults_of_the_mean_shift_are_reported_too():
   tensors = RECORDED.state_dict("super_image-carn-bam-x2")
   tensors["sub_mean.bias"] *= 255
   del tensors["exit.bias"]
   text = refusal(tensors)
-  assert "weights of carn with bam ×2" in text
-  assert "missing: exit.bias; sub_mean.bias holds [-114.444" in text
+  assert "recognised as carn with bam ×2" in text
+  assert "missing: exit.bias; sub_mean.bias is [-114.444" in text
 
 
-def test_numbers_of_odd_length_are_left_over():
+def test_overlong_numbers_are_unexpected():
   tensors = RECORDED.state_dict(EDSR)
   tensors[f"body.{'9' * 5000}.conv1.weight"] = np.zeros((16, 16, 3, 3))
-  assert "left over: body.999" in refusal(tensors)
+  assert "unexpected: body.999" in refusal(tensors)
 
 
 def test_long_lists_are_counted():
@@ -79,16 +81,16 @@ def test_long_lists_are_counted():
 
 
 @pytest.mark.parametrize("key", [EDSR, RCAN, AWSRN])
-@pytest.mark.parametrize("fault", ["missing", "left over", "misshaped"])
+@pytest.mark.parametrize("fault", ["missing", "unexpected", "wrong shape"])
 def test_faulty_tensors_are_named(key, fault):
   whole = RECORDED.state_dict(key)
-  # A few of them; which, depends on the fault.
+  # A few of them, which depend on the fault.
   for name in list(whole)[len(fault) % 7 :: 7]:
     if name.startswith(("sub_mean", "add_mean")) and fault == "missing":
       continue  # constants: they need not be there
     if fault == "missing":
       tensors = {n: t for n, t in whole.items() if n != name}
-    elif fault == "left over":
+    elif fault == "unexpected":
       tensors = {**whole, f"{name}_old": whole[name]}
     else:
       tensors = {**whole, name: np.append(whole[name], 0)}
@@ -97,10 +99,10 @@ def test_faulty_tensors_are_named(key, fault):
 
 
 @pytest.mark.parametrize("key", ["imdn-cca-x2", "pan-pa-x2", "awsrn-none-x2"])
-def test_mean_shifts_of_networks_without_them_are_left_over(key):
+def test_mean_shifts_of_networks_without_them_are_unexpected(key):
   tensors = Goldens().state_dict(key)
   tensors["sub_mean.weight"] = np.eye(3, dtype=np.float32)[..., None, None]
-  assert "left over: sub_mean.weight" in refusal(tensors)
+  assert "unexpected: sub_mean.weight" in refusal(tensors)
 
 
 def test_convs_are_transposed_and_not_flipped():
@@ -140,7 +142,7 @@ def test_widths_other_than_published_are_taken():
     ({"scale": 0}, ["0", "2, 3, 4, 8"]),
     ({"scale": "2"}, ["'2'", "2, 3, 4, 8"]),
     ({"normalization": "papers"}, ["'papers'", *NORMALIZATIONS]),
-    ({"model": "pan"}, ["are not pan's"]),
+    ({"model": "pan"}, ["not weights of pan"]),
     ({"scale": 3}, ["weights of edsr ×2, not ×3"]),
     ({"scale": 4}, ["weights of edsr ×2, not ×4"]),
     (
@@ -150,20 +152,20 @@ def test_widths_other_than_published_are_taken():
   ],
   ids=str,
 )
-def test_wrong_overrides_are_told(options, named):
+def test_wrong_hints_are_reported(options, named):
   text = refusal(RECORDED.state_dict(EDSR), **options)
   for part in named:
     assert part in text
 
 
-def test_attention_can_be_overridden_where_names_fit_several():
+def test_attention_can_be_a_hint_if_names_fit_several():
   tensors = RECORDED.state_dict("super_image-rcan-ca-x2")
   assert load_weights(tensors)[0].attention.kind == "ca"
   assert load_weights(tensors, attn="cca")[0].attention.kind == "cca"
   assert load_weights(tensors, attn="native")[0].attention.kind == "ca"
-  # Not the one that is there: its tensors are left over, not dropped.
+  # Tensors of the actual attention are unexpected, not dropped.
   text = refusal(tensors, attn="none")
-  assert "left over: body.0.body.0.body.3.conv_du.0.weight" in text
+  assert "unexpected: body.0.body.0.body.3.conv_du.0.weight" in text
 
 
 def test_native_refuses_another_attentions_tensors():
@@ -171,18 +173,18 @@ def test_native_refuses_another_attentions_tensors():
   assert "body.3.ca.fc1.weight" in refusal(tensors, attn="native")
 
 
-def test_models_of_a_family_can_be_told():
+def test_models_of_a_family_can_be_hints():
   tensors = RECORDED.state_dict(EDSR)
   for model in ("edsr", "edsr_baseline"):
     assert load_weights(tensors, model=model)[0].features == 16
   # CARN's blocks hold more than CARN-M's shared unit.
   tensors = RECORDED.state_dict("super_image-carn-none-x2")
-  assert "left over: b1.b2.body.0.weight" in refusal(tensors, model="carn_m")
+  assert "unexpected: b1.b2.body.0.weight" in refusal(tensors, model="carn_m")
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("kind", ["carn-bam", "pan-pa"])
-def test_scales_that_shapes_do_not_tell_can_be_told(kind, scale):
+def test_scales_that_shapes_leave_open_can_be_hints(kind, scale):
   tensors = RECORDED.state_dict(f"super_image-{kind}-x2")
   if kind == "pan-pa" and scale == 4:
     assert "missing: att2.conv" in refusal(tensors, scale=scale).replace(
@@ -192,7 +194,7 @@ def test_scales_that_shapes_do_not_tell_can_be_told(kind, scale):
   assert load_weights(tensors, scale=scale)[0].scale == scale
   if kind == "pan-pa":
     assert refusal(tensors) == (
-      "the tensors fit ×2 and ×3, and the name does not say which; give"
+      "the tensors fit ×2 and ×3, and the name does not say which; use"
       " --scale=2 or --scale=3"
     )
   else:
@@ -215,7 +217,7 @@ def test_scales_that_shapes_do_not_tell_can_be_told(kind, scale):
     ("pan_13x", None),
   ],
 )
-def test_a_files_name_tells_the_scale(tmp_path, caplog, name, scale):
+def test_the_scale_is_taken_from_the_files_name(tmp_path, caplog, name, scale):
   path = tmp_path / f"{name}.safetensors"
   tensors = RECORDED.state_dict("super_image-pan-pa-x2")
   safetensors.numpy.save_file(tensors, path)
@@ -224,32 +226,30 @@ def test_a_files_name_tells_the_scale(tmp_path, caplog, name, scale):
     assert text.startswith(f"{path}: ") and "--scale=3" in text
   else:
     assert load_weights(path)[0].scale == scale
-    assert (
-      f"{path}: the tensors fit ×2 and ×3; taken as ×{scale}" in caplog.text
-    )
-  # Where it is given, nothing is to be told.
+    assert f"{path}: the tensors fit ×2 and ×3; using ×{scale}" in caplog.text
+  # With a hint, there is nothing to warn about.
   caplog.clear()
   assert load_weights(path, scale=2)[0].scale == 2
   assert not caplog.text
 
 
 @pytest.mark.parametrize("name, scale", [("x3", 3), ("x2x3x4", 2)])
-def test_which_of_carns_branches_is_taken_is_told(
+def test_which_of_carns_branches_is_used_is_logged(
   tmp_path, caplog, name, scale
 ):
   path = tmp_path / f"{name}.safetensors"
   tensors = RECORDED.state_dict("super_image-carn-bam-x2")
   safetensors.numpy.save_file(tensors, path)
   assert load_weights(path)[0].scale == scale
-  assert f"×2, ×3 and ×4; taken as ×{scale}" in caplog.text
+  assert f"×2, ×3 and ×4; using ×{scale}" in caplog.text
 
 
-def test_what_the_network_is_fed_is_told_where_releases_differ(caplog):
+def test_a_guessed_normalization_is_logged_if_releases_differ(caplog):
   tensors = RECORDED.state_dict(EDSR)
   load_weights(tensors)
   assert caplog.text.endswith(
-    "do not tell what edsr is fed; taken as official, else give"
-    " --normalization=paper or super_image\n"
+    "do not determine the input normalization of edsr; assuming official (to"
+    " change this, use --normalization=paper or super_image)\n"
   )
   caplog.clear()
   load_weights(tensors, normalization="official")
@@ -257,7 +257,7 @@ def test_what_the_network_is_fed_is_told_where_releases_differ(caplog):
   assert not caplog.text
 
 
-def test_attentions_of_the_same_tensors_are_to_be_told():
+def test_attentions_with_the_same_tensors_need_a_hint():
   tensors = RECORDED.state_dict(EDSR)
   shapes = {"fc1.weight": (1, 16), "relu1.weight": (1,), "fc2.weight": (16, 1)}
   tensors |= {
@@ -265,7 +265,7 @@ def test_attentions_of_the_same_tensors_are_to_be_told():
     for name, shape in shapes.items()
   }
   text = refusal(tensors)
-  assert text.endswith("give --attn=acam or --attn=acam_maxpool")
+  assert text.endswith("use --attn=acam or --attn=acam_maxpool")
   for kind in ("acam", "acam_maxpool"):
     assert load_weights(tensors, attn=kind)[0].attention.kind == kind
 
@@ -313,7 +313,7 @@ def test_residuals_of_the_wide_official_edsr_are_scaled(
   assert module.res_scale == expected
 
 
-def test_torch_tensors_can_be_given():
+def test_torch_tensors_can_be_passed():
   torch = pytest.importorskip("torch")
   tensors = RECORDED.state_dict(EDSR)
   given = {f"module.{n}": torch.tensor(t) for n, t in tensors.items()}

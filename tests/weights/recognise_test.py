@@ -1,4 +1,4 @@
-"""Networks are told by the names and shapes of their tensors alone."""
+"""Networks are recognised by the names and shapes of their tensors."""
 
 import jax
 import numpy as np
@@ -21,7 +21,7 @@ from weights.goldens import Goldens
 GOLDENS = Goldens()
 RECORDED = Goldens(FILE.with_name("recorded.npz"))
 
-# What the shapes of the recorded small networks tell.
+# Hyper-parameters of the recorded small networks.
 SMALL = {
   "super_image-carn": {"features": 64, "blocks": 3, "units": 3, "groups": 1},
   "super_image-pan": {"features": 20, "up_features": 16, "blocks": 2},
@@ -57,7 +57,7 @@ def empty(shapes):
 
 
 def scales(case):
-  """What may be told of a scale: CARN's and PAN's shapes fit several."""
+  """The scale to be inferred; CARN's and PAN's shapes fit several."""
   if case["model"] in ("carn", "carn_m"):
     return None
   return None if case["model"] == "pan" and case["scale"] < 4 else case["scale"]
@@ -70,7 +70,7 @@ def test_published_networks_are_recognised(key):
   assert (network.model, network.attn) == (case["model"], case["attn"])
   assert network.scale == scales(case)
   entry = backbone(case["model"])
-  # As wide as the published network, to whose options they come down.
+  # The options must be those of the published network.
   published = {"groups": case["group"]} if "group" in case else {}
   usual = create_model(case["model"], case["attn"], case["scale"], **published)
   options = dict(network.options)
@@ -97,16 +97,16 @@ def test_small_networks_are_recognised(key):
     assert case["attn"] in ("none", "pa")
 
 
-def test_all_goldens_are_told_apart():
+def test_there_are_as_many_goldens_as_published():
   assert len(GOLDENS.cases) == 105
 
 
 # Backbone and attention → attentions with the same names and shapes, of which
-# the first is taken where the caller doesn't say.
+# the first is used without a hint.
 @pytest.mark.parametrize(
   "key, alike", [("rcan-ca-x2", "cca"), ("imdn-acam-x2", "acam_maxpool")]
 )
-def test_the_attention_can_be_told(key, alike):
+def test_the_attention_can_be_a_hint(key, alike):
   tensors = empty(GOLDENS.shapes(key))
   assert recognise(tensors).attn == GOLDENS.cases[key]["attn"]
   assert recognise(tensors, Hints(attn=alike)).attn == alike
@@ -120,7 +120,7 @@ def test_native_is_the_recognised_backbones_own():
 
 
 @pytest.mark.parametrize("attn", ["", "BAM", "spam", 3])
-def test_unknown_attentions_are_told(attn):
+def test_unknown_attentions_are_reported(attn):
   tensors = empty(RECORDED.shapes("super_image-rcan-bam-x2"))
   with pytest.raises(UserError, match="unknown attention") as caught:
     recognise(tensors, Hints(attn=attn))
@@ -128,23 +128,23 @@ def test_unknown_attentions_are_told(attn):
 
 
 @pytest.mark.parametrize(
-  "tensors, said",
+  "tensors, message",
   [
-    ({}, "none"),
+    ({}, "no named layers"),
     ({"features.0.weight": np.zeros((64, 3, 3, 3))}, "features.0"),
     ({f"layer{i}.0.weight": np.zeros(3) for i in range(9)}, "layer3.0, …"),
-    ({"weight": np.zeros(3)}, "any known backbone"),
+    ({"weight": np.zeros(3)}, "no named layers"),
   ],
 )
-def test_other_networks_are_refused(tensors, said):
-  with pytest.raises(UserError, match="are not any known backbone's") as caught:
+def test_other_networks_are_refused(tensors, message):
+  with pytest.raises(UserError, match="not weights of a supported") as caught:
     recognise(tensors)
-  assert said in str(caught.value)
+  assert message in str(caught.value)
 
 
-def test_another_backbone_than_the_one_told_is_refused():
+def test_a_hint_of_another_backbone_is_refused():
   tensors = empty(RECORDED.shapes("super_image-pan-pa-x2"))
-  with pytest.raises(UserError, match="are not drln's"):
+  with pytest.raises(UserError, match="not weights of drln"):
     recognise(tensors, Hints(model="drln"))
   with pytest.raises(UserError, match="unknown model 'pam'"):
     recognise(tensors, Hints(model="pam"))
@@ -161,7 +161,7 @@ def test_one_odd_shape_does_not_change_what_is_recognised():
       assert network.scale == 4
 
 
-def test_a_layer_far_off_makes_no_giant_network():
+def test_a_layer_with_a_large_number_makes_no_giant_network():
   shapes = RECORDED.shapes("basicsr-edsr-none-x2")
   shapes["body.123456789.conv1.weight"] = (16, 16, 3, 3)
   assert recognise(empty(shapes)).options["blocks"] == 4
@@ -194,7 +194,7 @@ def test_published_files_load(name):
   fixed = sum(t.size for n, t in tensors.items() if "_mean." in n)
   assert leaves + fixed == sum(t.size for t in tensors.values())
   if scale == 2:
-    # ×3 has the shapes of ×2 here, and is taken where it is told.
+    # In CARN-M and PAN, ×3 has the shapes of ×2.
     if model in ("carn_m", "pan"):
       assert load_weights(path, scale=3)[0].scale == 3
     else:

@@ -19,7 +19,7 @@ def keys():
 
 
 def load(key, **overrides):
-  """Loads a network, telling `load_weights` only what the names can't."""
+  """Loads a network, with hints only for what the names leave open."""
   case = RECORDED.cases[key]
   ambiguous = case["model"] == "carn" or case["model"] == "pan"
   options = dict(

@@ -46,11 +46,11 @@ def test_options_other_than_the_defaults_come_back():
   module = module.clone(
     attention=dataclasses.replace(module.attention, reduction=5)
   )
-  told = json.loads(json.dumps(store.describe(module)))
-  assert store.build(told) == module
+  description = json.loads(json.dumps(store.describe(module)))
+  assert store.build(description) == module
 
 
-def test_what_the_file_says_otherwise_is_refused(tmp_path):
+def test_hints_that_contradict_the_file_are_refused(tmp_path):
   path = tmp_path / "a.safetensors"
   bamjax.save_weights(path, *make("edsr", "bam"))
   assert bamjax.load_weights(path, model="edsr", attn="bam", scale=2)
@@ -62,7 +62,7 @@ def test_what_the_file_says_otherwise_is_refused(tmp_path):
   ):
     with pytest.raises(UserError, match=text):
       bamjax.load_weights(path, **options)
-  with pytest.raises(UserError, match="a .safetensors file"):
+  with pytest.raises(UserError, match="must be .safetensors"):
     bamjax.save_weights(tmp_path / "a.npz", *make("edsr"))
 
 
@@ -135,7 +135,7 @@ def tiny(tmp_path_factory):
   ],
   ids=lambda changes: str(changes)[:50],
 )
-def test_headers_that_tell_no_network_are_one_line(tiny, changes):
+def test_headers_without_a_network_are_one_line(tiny, changes):
   path = edited(tiny, **changes)
   with pytest.raises(UserError) as caught:
     bamjax.load_weights(path)
@@ -145,16 +145,16 @@ def test_headers_that_tell_no_network_are_one_line(tiny, changes):
 
 def test_the_depth_is_compared_before_the_network_is_built(tiny):
   # Sixty thousand blocks would take minutes.
-  with pytest.raises(UserError, match="blocks is 3, and its tensors are of 2"):
+  with pytest.raises(UserError, match="blocks=3, but the tensors have 2"):
     bamjax.load_weights(edited(tiny, blocks=3))
 
 
 @pytest.mark.parametrize("card", ["[]", "3", '{"a": NaN}', "{", "[" * 10**5])
-def test_cards_that_are_no_objects_are_one_line(tiny, card):
+def test_cards_that_are_not_objects_are_one_line(tiny, card):
   path = edited(tiny, card=card)
   with pytest.raises(UserError, match="the card in its header cannot be read"):
     store.read_card(path)
-  bamjax.load_weights(path)  # which does without
+  bamjax.load_weights(path)  # needs no card
 
 
 def test_a_card_does_not_change_the_network(tiny):
@@ -175,7 +175,7 @@ def test_floats_of_other_widths_become_float32(tiny, dtype):
 
 
 @pytest.mark.parametrize(
-  "value, said",
+  "value, message",
   [
     (np.float32("nan"), "NaN or infinite numbers in head/bias"),
     (np.float16("-inf"), "NaN or infinite numbers in head/bias"),
@@ -184,16 +184,16 @@ def test_floats_of_other_widths_become_float32(tiny, dtype):
     (np.bool_(1), "head/bias holds BOOL"),
   ],
 )
-def test_weights_that_are_no_numbers_are_named(tiny, value, said):
-  with pytest.raises(UserError, match=said):
+def test_weights_that_are_not_finite_floats_are_named(tiny, value, message):
+  with pytest.raises(UserError, match=message):
     bamjax.load_weights(edited(tiny, {"head/bias": np.full(16, value)}))
 
 
-def test_what_would_not_come_back_is_not_written(tmp_path):
+def test_what_cannot_be_read_back_is_not_written(tmp_path):
   path = tmp_path / "a.safetensors"
   module, variables = make("pan")
   for card in ({"a": float("nan")}, {"a": object()}):
-    with pytest.raises(UserError, match="is not written"):
+    with pytest.raises(UserError, match="was not written"):
       bamjax.save_weights(path, module, variables, card)
   odd = jax.tree.map(lambda a: a * np.float32("nan"), variables)
   with pytest.raises(UserError, match="NaN or infinite numbers in"):
@@ -222,8 +222,8 @@ def test_edsr_is_one_network_by_two_names(tmp_path):
 def test_cards_are_read_by_name():
   card = store.read_card("pan-bam-x2")
   assert card == store.read_card(pretrained.find("pan-bam-x2"))
-  for name, said in (("pan-x9", "shipped are"), ("a/b.npz", "no such file")):
-    with pytest.raises(UserError, match=said):
+  for name, message in (("pan-x9", "available: "), ("a/b.npz", "no such file")):
+    with pytest.raises(UserError, match=message):
       store.read_card(name)
 
 
@@ -235,7 +235,7 @@ def test_shipped_weights_are_found_by_name(tmp_path, monkeypatch):
   assert bamjax.load_weights("tiny-x2")[0] == module
   assert load_network("tiny-x2").model == "pan"
   for load in (bamjax.load_weights, load_network):
-    with pytest.raises(UserError, match="shipped are tiny-x2"):
+    with pytest.raises(UserError, match="available: tiny-x2"):
       load("tiny-x9")
 
 
@@ -243,16 +243,16 @@ def test_shipped_weights_are_found_by_name(tmp_path, monkeypatch):
 FSRCNN = {2: 37.00, 3: 33.16, 4: 30.71}
 
 
-def test_shipped_weights_are_those_of_three_scales():
+def test_weights_of_three_scales_are_shipped():
   assert pretrained.names() == [f"pan-bam-x{scale}" for scale in FSRCNN]
 
 
 @pytest.mark.parametrize("scale", FSRCNN)
-def test_shipped_weights_tell_what_they_are(scale):
+def test_shipped_weights_have_cards(scale):
   name = f"pan-bam-x{scale}"
   network = load_network(name)
-  told = (network.model, network.attn, network.scale)
-  assert told == ("pan", "bam", scale)
+  found = (network.model, network.attn, network.scale)
+  assert found == ("pan", "bam", scale)
   card = store.read_card(pretrained.find(name))
   assert len(card["images"]) == 74
   for image in card["images"]:
@@ -269,9 +269,9 @@ def test_shipped_weights_tell_what_they_are(scale):
 )
 def test_shipped_weights_score_what_their_card_says(scale):
   name = f"pan-bam-x{scale}"
-  told = store.read_card(pretrained.find(name))["scores"]["Set5"]
+  published = store.read_card(pretrained.find(name))["scores"]["Set5"]
   images = find_benchmark(SHARED / "benchmarks" / "Set5", scale).images
   upscaler = Upscaler(*bamjax.load_weights(name), padded=True)
   scores = evaluate(upscaler, images, scale)["matlab"]
-  for key, value in told.items():
+  for key, value in published.items():
     assert abs(scores[key] - value) < (0.01 if "psnr" in key else 1e-4)
