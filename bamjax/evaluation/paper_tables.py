@@ -87,8 +87,9 @@ def _row(
 def tables(rows: list[dict[str, Any]]) -> list[Table]:
   """A table for each table and scale of the paper.
 
-  A score of ours stands under the paper's of the same protocol: `matlab` for
-  its control figures, `bam` for those that its authors measured.
+  Our scores follow the paper's, in a line for each protocol that was measured.
+  The paper's scores compare only with the line of their own protocol: `matlab`
+  for its control figures, `bam` for those that its authors measured.
   """
   return [
     _table(number, scale, [r for r in rows if (r["table"], r["scale"]) == key])
@@ -112,10 +113,6 @@ def _table(number: int, scale: int, rows: list[dict[str, Any]]) -> Table:
         f"{name}: the weights measured are of another form, with"
         f" {', '.join(sizes)} parameters"
       )
-    printed, ours = (
-      {name: found.get(kind) for name, found in row["scores"].items()}
-      for kind in ("paper", row["protocol"])
-    )
     gflops = row["paper_gflops"]
     lines.append(
       [
@@ -124,17 +121,25 @@ def _table(number: int, scale: int, rows: list[dict[str, Any]]) -> Table:
         f"{row['paper_parameters'] / 1000:.1f}K",
         f"{gflops:.3f}" if gflops else "–",
         row["protocol"],
-        *(pair(*(printed.get(b) or (None, None))) for b in benchmarks),
+        *_cells(row, "paper", benchmarks),
       ]
     )
-    lines.append(
-      [
-        "",
-        "bamjax",
-        f"{row['parameters'] / 1000:.1f}K",
-        f"{row['gflops']:.3f}",
-        row["protocol"] if any(ours.values()) else "–",
-        *(pair(*(ours.get(b) or (None, None))) for b in benchmarks),
-      ]
-    )
+    measured = [
+      protocol
+      for protocol in _PROTOCOLS
+      if any(protocol in found for found in row["scores"].values())
+    ]
+    own = f"{row['parameters'] / 1000:.1f}K", f"{row['gflops']:.3f}"
+    for i, protocol in enumerate(measured or ["–"]):
+      counts = ("", "") if i else own
+      cells = _cells(row, protocol, benchmarks)
+      lines.append(["", "" if i else "bamjax", *counts, protocol, *cells])
   return Table(f"Table {number} of the paper, ×{scale}", header, lines, notes)
+
+
+def _cells(
+  row: dict[str, Any], kind: str, benchmarks: Iterable[str]
+) -> list[str]:
+  """Scores of a row on each benchmark: "paper", or ours under a protocol."""
+  found = [row["scores"].get(name, {}).get(kind) for name in benchmarks]
+  return [pair(*(scores or (None, None))) for scores in found]

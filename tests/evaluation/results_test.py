@@ -213,6 +213,13 @@ def test_the_papers_tables_show_ours_under_the_same_protocol(monkeypatch):
   lines = tables[0].text().splitlines()
   ours = lines[[line.startswith("imdn bam") for line in lines].index(True) + 1]
   assert "38.20/.9700" in ours and "694.3K" in ours
+  # Both protocols of the control stand below the paper's figures.
+  start = [line.startswith("imdn cca") for line in lines].index(True)
+  printed, first, second, other = lines[start : start + 4]
+  assert "paper" in printed and "matlab" in printed
+  assert first.split()[3:5] == ["matlab", "38.00/.9605"]
+  assert second.split()[:2] == ["bam", "38.05/.9608"]
+  assert other.startswith("imdn bam")
   # CARN-M's published weights have four groups, not the table's one.
   left_out, form, last = lines[-3:]
   assert left_out == "carn_m none: Set5, protocol matlab, is without baby"
