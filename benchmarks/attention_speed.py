@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from bamjax.benchmarking import machine
 from bamjax.benchmarking import timing
-from bamjax.commands import cli
+from bamjax.commands import process
 from bamjax.layers import Attention
 
 
@@ -26,8 +26,8 @@ def main():
   parser.add_argument("--size", type=int, default=200, help="side, pixels")
   parser.add_argument("--channels", type=int, default=64)
   args = parser.parse_args()
-  # As in the scripts.
-  cli.keep_memory()
+  # As in the commands.
+  process.keep_memory()
   x = jnp.ones((1, args.size, args.size, args.channels))
   x *= jax.random.uniform(jax.random.key(0), x.shape)
   runs = {}

@@ -8,16 +8,14 @@
 Folders of HR photographs; LR is made of them by the bicubic of MATLAB.
 """
 
-from pathlib import Path
-import runpy
-
 import ml_collections
+
+from bamjax.runs import defaults
 
 
 def get_config() -> ml_collections.ConfigDict:
   """Returns the configuration of a run."""
-  default = Path(__file__).with_name("default.py")
-  c = runpy.run_path(str(default))["get_config"]()
+  c = defaults.get_config()
 
   c.model = "pan"
   c.attn = "bam"

@@ -6,16 +6,14 @@ Trains PAN-BAM ×2 on the photographs that ship inside scikit-image's wheel, and
 validates on two that it does not train on (astronaut, chelsea).
 """
 
-from pathlib import Path
-import runpy
-
 import ml_collections
+
+from bamjax.runs import defaults
 
 
 def get_config() -> ml_collections.ConfigDict:
   """Returns the configuration of a run."""
-  default = Path(__file__).with_name("default.py")
-  c = runpy.run_path(str(default))["get_config"]()
+  c = defaults.get_config()
 
   c.model = "pan"
   c.attn = "bam"

@@ -2,8 +2,6 @@
 
 import contextlib
 import os
-from pathlib import Path
-import runpy
 
 import numpy as np
 from PIL import Image
@@ -122,6 +120,7 @@ def photographs(tmp_path_factory):
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory, kept_folder):
   """The folder of a run of two steps of a very small PAN-BAM ×2."""
+  from bamjax.runs import defaults
   from bamjax.training import loop
 
   images = tmp_path_factory.mktemp("images")
@@ -130,8 +129,7 @@ def finished_run(tmp_path_factory, kept_folder):
     small = rng.integers(0, 256, (12, 14, 3), dtype=np.uint8)
     image = Image.fromarray(small).resize((56, 48), Image.BICUBIC)
     image.save(images / f"{name}.png")
-  default = Path(__file__).parents[1] / "configs" / "default.py"
-  config = runpy.run_path(str(default))["get_config"]()
+  config = defaults.get_config()
   config.update(
     {
       "model": "pan",

@@ -25,6 +25,7 @@ ORDER = (
   "data",
   "runs",
   "networks",
+  "upscaling",
   "evaluation",
   "exporting",
   "training",

@@ -1,1 +1,1 @@
-"""The commands: flags to one call of the library each."""
+"""The commands of `bamjax`: flags in, one call of the library out."""

@@ -3,53 +3,63 @@
 import ast
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 import contextlib
+import difflib
 from pathlib import Path
 import re
-import runpy
-import sys
 from typing import Any
 
 from absl import flags
 
+from bamjax.commands import recipes
 from bamjax.errors import UserError
 
-# What others call our fields.
+# What other libraries call our fields.
 _ALSO = {"lr": "learning_rate"}
 
-# The path of the default configuration, once the flag is defined.
-_defaults: list[str] = []
 
-
-def define(default: str, help_text: str) -> flags.FlagHolder:
-  """Defines the flag; its `.value` is the resolved `ConfigDict`.
+def define(
+  name: str,
+  help_text: str,
+  values: flags.FlagValues,
+  *,
+  default: str | Path,
+  arguments: Sequence[str],
+) -> None:
+  """Defines the flag, whose value is the resolved `ConfigDict`.
 
   Args:
-    default: path of the default configuration file.
-    help_text: what --help says of the flag.
+    name: the flag's name, "config".
+    help_text: its description.
+    values: where it is defined.
+    default: path of the default configuration.
+    arguments: the command line, in the order of `in_order`. ml_collections
+      reads from it which fields are set.
 
   Raises:
-    UserError: the file that is given cannot be read, or has no field that a
-      flag is to set.
+    UserError: the file can't be read, or a flag sets a field that does not
+      exist.
   """
-  # Imported here: the other scripts do without it.
+  # Imported here: the other commands do not need it.
   from ml_collections import config_flags
 
-  _defaults[:] = [default]
-  _check_file(_to_front(sys.argv))
-  with fields_told():
-    holder = config_flags.DEFINE_config_file("config", default, help_text)
-  # So that --help lists it among the script's own.
-  flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["config"])
-  return holder
+  with clear_errors(arguments):
+    config_flags.DEFINE_config_file(
+      name,
+      str(default),
+      help_text,
+      flag_values=values,
+      sys_argv=[*arguments],
+    )
 
 
 @contextlib.contextmanager
-def fields_told() -> Iterator[None]:
-  """Raises UserError where a flag sets a field that there is not.
+def clear_errors(arguments: Sequence[str]) -> Iterator[None]:
+  """Raises UserError if a flag sets a field that does not exist.
 
-  `ml_collections` looks fields up where the flag is defined or parsed, and lets
-  pass what that raises.
+  ml_collections looks fields up when the flag is defined or parsed, and raises
+  errors of its own kinds.
   """
   try:
     yield
@@ -57,87 +67,105 @@ def fields_told() -> Iterator[None]:
     # An AttributeError around a KeyError around "'FIELD'\nDid you mean …?".
     cause = error if isinstance(error, KeyError) else error.args[0]
     if not isinstance(cause, KeyError):
-      raise  # a fault in the file
-    told = str(cause.args[0])
-    way = hint(told.partition("\n")[0].strip("'\""))
-    if any(re.match(r"--?config\.model_options\.", a) for a in sys.argv):
-      way = "; a network's are given by --options=FIELD=VALUE"
-    raise UserError(f"the configuration has no field {told}{way}") from None
+      raise  # a bug in the file
+    message = str(cause.args[0])
+    advice = hint(message.partition("\n")[0].strip("'\""))
+    if any(re.match(r"--?config\.model_options\.", a) for a in arguments):
+      advice = "; use --options=FIELD=VALUE for a backbone's hyper-parameters"
+    raise UserError(
+      f"the configuration has no field {message}{advice}"
+    ) from None
 
 
-def _to_front(argv: list[str]) -> str | None:
-  """Puts --config=FILE before its fields' flags, which are to come later.
+def in_order(arguments: Sequence[str]) -> list[str]:
+  """Moves --config=FILE before the flags of its fields, and finds recipes.
 
-  Returns:
-    FILE; None where it is not given.
+  Raises:
+    UserError: there is no such file or recipe, or it is not a configuration.
   """
-  for i, argument in enumerate(argv[1:], 1):
-    name, found, value = argument.partition("=")
+  arguments = list(arguments)
+  for i, argument in enumerate(arguments):
+    name, equals, given = argument.partition("=")
     if name in ("-config", "--config"):
-      end = i + (1 if found else 2)
-      given = value if found else "".join(argv[i + 1 : end])
-      argv[1:end] = [f"--config={given}", *argv[1:i]]
-      return given
-  return None
+      end = i + (1 if equals else 2)
+      if not equals:
+        given = "".join(arguments[i + 1 : end])
+      path = _resolve(given)
+      return [f"--config={path}", *arguments[:i], *arguments[end:]]
+  return arguments
 
 
-def _check_file(given: str | None) -> None:
-  """Raises UserError unless a file can be one of a configuration.
+def _resolve(given: str) -> str:
+  """The path of a file or a recipe; checks that it can be a configuration.
 
-  `ml_collections` lets pass whatever reading it raises.
+  ml_collections ignores whatever reading the file raises.
+
+  Args:
+    given: a path or a recipe's name; what follows a colon is the argument of
+      get_config().
   """
-  if given is None:
-    return
-  path = given.partition(":")[0]  # then comes what get_config takes
+  name, colon, argument = given.partition(":")
+  path = recipes.find(name) or Path(name)
   try:
-    source = Path(path).read_bytes()
+    source = path.read_bytes()
     ast.parse(source)
   except (OSError, SyntaxError, ValueError) as error:
-    reason = getattr(error, "strerror", None) or f"it is no Python ({error})"
-    raise UserError(f"--config could not be read: {path}: {reason}") from None
+    reason = getattr(error, "strerror", None) or f"it is not Python ({error})"
+    if isinstance(error, FileNotFoundError):
+      reason += _other_recipes(name)
+    raise UserError(f"--config could not be read: {name}: {reason}") from None
   if b"get_config" not in source:
     raise UserError(
-      f"--config could not be read: {path} has no function get_config()"
+      f"--config could not be read: {name} has no function get_config()"
     )
+  return f"{path}{colon}{argument}"
 
 
-def check() -> None:
-  """Raises UserError if the file of --config gave no configuration."""
-  if "config" not in flags.FLAGS:
+def _other_recipes(name: str) -> str:
+  names = recipes.names()
+  close = difflib.get_close_matches(Path(name).stem, names, n=1)
+  advice = f"; did you mean --config={close[0]}?" if close else ";"
+  return f"{advice} recipes: {', '.join(names)}"
+
+
+def check(values: flags.FlagValues) -> None:
+  """Raises UserError if the file of --config returned no configuration."""
+  if "config" not in values:
     return
+  reason: object = "get_config() returns no ConfigDict"
   try:
-    # ml_collections puts a stand-in, which raises at every access.
-    if hasattr(flags.FLAGS["config"].value, "to_dict"):
+    # ml_collections puts a stand-in that raises at every access.
+    if hasattr(values["config"].value, "to_dict"):
       return
-    reason = "get_config() returns no ConfigDict"
   except OSError as error:
-    reason = error
-    while reason.__cause__ or reason.__context__:
-      reason = reason.__cause__ or reason.__context__
+    first: BaseException = error
+    while cause := first.__cause__ or first.__context__:
+      first = cause
+    reason = first
   raise UserError(f"--config could not be read: {reason}")
 
 
 def hint(name: str) -> str:
-  """The flag of a configuration's field, for a name that is no flag.
+  """Which flag sets a configuration's field, for an unknown flag's name.
 
   Args:
-    name: of the flag that there is not.
+    name: the unknown flag's or field's.
 
   Returns:
-    "; give --config.FIELD=VALUE", or nothing where there is no such field.
+    "; use --config.FIELD=VALUE", or "" if there is no such field.
   """
+  from bamjax.runs import defaults
+
   name = _ALSO.get(name, name)
-  for path in _defaults:
-    config = runpy.run_path(path)["get_config"]()
-    for field in _fields(config.to_dict()):
-      if field.rpartition(".")[2] == name:
-        return f"; give --config.{field}=VALUE"
+  for field in _field_names(defaults.get_config().to_dict()):
+    if field.rpartition(".")[2] == name:
+      return f"; use --config.{field}=VALUE"
   return ""
 
 
-def _fields(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _field_names(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
   for key, value in tree.items():
     if isinstance(value, Mapping):
-      yield from _fields(value, f"{prefix}{key}.")
+      yield from _field_names(value, f"{prefix}{key}.")
     else:
       yield f"{prefix}{key}"

@@ -1,22 +1,20 @@
-"""Flags of several values: A,B, or the flag once more for each."""
+"""Flags with several values: A,B, or the flag repeated."""
 
 from collections.abc import Sequence
 import os
 
 from absl import flags
 
-# Those that are defined here are the calling script's, whose --help has them.
-flags.disclaim_key_flags()
-
 
 class _Paths(flags.ListParser):
-  """Splits at commas, but for those in the name of what is there."""
+  """Splits at commas, except inside the name of an existing file or folder."""
 
   def parse(self, argument: str | list[str]) -> list[str]:
     parts = argument.split(",") if isinstance(argument, str) else argument
-    found = []
+    paths = []
     while parts:
-      # The longest that exists; else one part, which is reported as it is.
+      # The longest name that exists; otherwise one part, reported as missing
+      # by whoever reads it.
       count = next(
         (
           count
@@ -25,43 +23,73 @@ class _Paths(flags.ListParser):
         ),
         1,
       )
-      found.append(",".join(parts[:count]).strip())
+      paths.append(",".join(parts[:count]).strip())
       parts = parts[count:]
-    return [path for path in found if path]
+    return [path for path in paths if path]
+
+
+class _Whole(flags.ListParser):
+  """Does not split."""
+
+  def parse(self, argument: str | list[str]) -> list[str]:
+    return [argument] if isinstance(argument, str) else argument
+
+
+class _Integers(flags.ListParser):
+  """Whole numbers."""
+
+  def parse(self, argument: str | list[int]) -> list[int]:
+    if not isinstance(argument, str):
+      return argument
+    try:
+      return [int(text) for text in super().parse(argument)]
+    except ValueError:
+      raise ValueError("expected whole numbers, separated by commas") from None
 
 
 class _Repeated(flags.Flag):
-  """Given several times, it holds the values of all."""
+  """A flag that collects the values of all its occurrences."""
 
-  def parse(self, argument: str | list[str]) -> None:
-    """Adds the values of an argument to those of the flag's earlier ones."""
-    before = self.value if self.present else []
+  def parse(self, argument: str | list) -> None:
+    """Appends the values of one occurrence."""
+    earlier = self.value if self.present else []
     super().parse(argument)
-    self.value = [*before, *self.value]
+    self.value = [*earlier, *self.value]
 
 
 def define(
   name: str,
-  default: Sequence[str] | None,
+  default: Sequence[str] | Sequence[int] | None,
   help_text: str,
+  values: flags.FlagValues,
   *,
   paths: bool = False,
-  flag_values: flags.FlagValues = flags.FLAGS,
-) -> flags.FlagHolder:
-  """Defines a flag of several texts.
+  whole: bool = False,
+  integers: bool = False,
+) -> None:
+  """Defines a flag with several values.
 
   Args:
-    name: of the flag.
-    default: what it holds where it is not given.
-    help_text: what --help says of it.
-    paths: they name files or folders, whose names may hold commas.
-    flag_values: where it is defined.
+    name: the flag's name.
+    default: its values if the flag is not used.
+    help_text: its description in --help.
+    values: where it is defined.
+    paths: whether the values are paths, which may contain commas.
+    whole: whether the values are not split at commas at all.
+    integers: whether the values are whole numbers.
   """
+  parser: flags.ListParser = flags.ListParser()
+  if paths:
+    parser = _Paths()
+  elif whole:
+    parser = _Whole()
+  elif integers:
+    parser = _Integers()
   flag = _Repeated(
-    _Paths() if paths else flags.ListParser(),
+    parser,
     flags.CsvListSerializer(","),
     name,
     None if default is None else list(default),
     help_text,
   )
-  return flags.DEFINE_flag(flag, flag_values)
+  flags.DEFINE_flag(flag, values)

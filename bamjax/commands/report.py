@@ -1,4 +1,14 @@
-"""What report.py does: networks × benchmarks, as one page."""
+r"""Make an HTML page that compares the outputs of networks.
+
+  bamjax report --weights=imdn_x2.safetensors,pan_x2.safetensors \
+      --benchmarks=Set5
+  bamjax report --run_dir=runs/pan-bam-x2-sample,runs/pan-ca-x2-sample
+
+The page is one file that works offline. Without --benchmarks it shows the
+validation images of the first run.
+"""
+
+from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
@@ -6,112 +16,121 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bamjax import pretrained
-from bamjax.commands import evaluate as evaluation
-from bamjax.data.test_sets import Benchmark
+from bamjax.commands import selection
+from bamjax.commands.options import option
+from bamjax.errors import require
 from bamjax.errors import UserError
-from bamjax.files import check_writable
-from bamjax.files import refuse_overwriting
-from bamjax.files import write_atomically
-from bamjax.images.rgb import EXTENSIONS
-from bamjax.inference import Upscaler
-from bamjax.networks import Network
-from bamjax.report import document
-from bamjax.report import outputs
-from bamjax.report.outputs import Entry
 
-MOST = 6  # networks: there are as many colours
+if TYPE_CHECKING:
+  from bamjax.data.test_sets import Benchmark
+  from bamjax.networks import Network
+  from bamjax.report.outputs import Entry
 
-# Files of a run's folder, beside its checkpoints.
-_OF_A_RUN = ("config.json", "data.json", "metrics.jsonl", "summary.json")
+_MOST = 6  # networks: the page has as many colors
+
+# What a page reads of a run's folder; the page may be written next to it.
+_OF_A_RUN = (
+  "checkpoints",
+  "config.json",
+  "data.json",
+  "metrics.jsonl",
+  "summary.json",
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-  """What is asked for; flags of the same names in report.py explain each."""
+class Options(selection.NetworksAndImages):
+  """What to show."""
 
-  run_dir: Sequence[str] = ()
-  weights: Sequence[str] = ()
-  step: int | None = None
-  model: str | None = None
-  attn: str | None = None
-  scale: Sequence[str] = ()
-  normalization: str | None = None
-  benchmarks: Sequence[str] = ()
-  tile: int | None = None
-  images: int = 5
-  output: str = "report.html"
+  images: int = option(
+    5, "images of each benchmark to show, those that differ most"
+  )
+  output: str = option("report.html", "file of the page", value="FILE")
 
-
-OPTIONS = tuple(field.name for field in dataclasses.fields(Options))
+  def check(self) -> None:
+    """Raises UserError for missing networks or values out of range."""
+    super().check()
+    if self.images < 1:
+      raise UserError(f"--images must be at least 1; got {self.images}")
+    count = len(self.sources) * len(self.scales)
+    if count > _MOST:
+      raise UserError(f"a page compares at most {_MOST} networks; got {count}")
+    if Path(self.output).is_dir():
+      raise UserError(
+        f"{self.output} is a folder; use a file, {self.output}/report.html"
+      )
 
 
 def run(options: Options) -> int:
   """Compares networks and writes the page.
 
   Returns:
-    The exit status: 0, or 1 if an image was left out.
+    The exit status: 0, or 1 if an image was skipped.
 
   Raises:
-    UserError: an option, a file or a folder is at fault.
+    UserError: a flag, a file or a folder is invalid, or a package is missing.
   """
-  if options.images < 1:
-    raise UserError(f"--images must be at least 1; got {options.images}")
+  options.check()
+  require("a report", "report", "jinja2", "matplotlib")
+  # Imported here so that --help is immediate.
+  from bamjax.files import check_writable
+  from bamjax.files import refuse_overwriting
+  from bamjax.files import write_atomically
+  from bamjax.inference import Upscaler
+  from bamjax.report import document
+  from bamjax.report import outputs
+
   output = Path(options.output)
-  if output.is_dir():
-    raise UserError(f"{output} is a folder; give a file, {output}/report.html")
-  given = evaluation.Options(
-    **{
-      name: getattr(options, name)
-      for name in OPTIONS
-      if name in evaluation.OPTIONS and name != "output"
-    }
-  )
-  sources = [*options.run_dir, *options.weights]
-  evaluation.check(given, sources)
-  count = len(sources) * max(1, len(options.scale))
-  if count > MOST:
-    raise UserError(f"a page compares at most {MOST} networks; got {count}")
-  refuse_overwriting(output, _read(map(pretrained.find, sources)))
-  networks = list(evaluation.load_networks(given, sources))
+  refuse_overwriting(output, _read(map(pretrained.find, options.sources)))
+  networks = [
+    options.load(source, scale)
+    for source in options.sources
+    for scale in options.scales
+  ]
   entries = [
-    Entry(
-      n,
-      Upscaler(n.module, n.variables, tile=options.tile, shared=True),
+    outputs.Entry(
+      network,
+      Upscaler(
+        network.module, network.variables, tile=options.tile, shared=True
+      ),
       label,
-      i,
+      number,
     )
-    for i, (n, label) in enumerate(zip(networks, labels(networks), strict=True))
+    for number, (network, label) in enumerate(
+      zip(networks, labels(networks), strict=True)
+    )
   ]
   scales = sorted({network.scale for network in networks})
   groups = [[e for e in entries if e.network.scale == s] for s in scales]
-  # All of them before the work: a mistake is told at once.
-  work = [(g, benchmark) for g in groups for benchmark in _benchmarks(given, g)]
+  # All benchmarks before the work, so that mistakes are reported at once.
+  work = [(g, each) for g in groups for each in _benchmarks(options.folders, g)]
   for _, benchmark in work:
     if benchmark.folder:
       refuse_overwriting(output, _images(benchmark.folder))
   check_writable(output)
-  found = []
+  comparisons = []
   for group, benchmark in work:
     comparison = outputs.run_networks(group, benchmark, options.images)
-    found.append(comparison)
+    comparisons.append(comparison)
     print(
       f"{benchmark.name} ×{comparison.scale}: {len(comparison.names)} images,"
       f" {len(comparison.shown)} shown",
       flush=True,
     )
-  page = document.page(entries, found)
+  page = document.page(entries, comparisons)
   write_atomically(output, page)
   print(f"written to {output}, {len(page.encode()) / 1e6:.1f} MB")
-  return 1 if any(each.left_out for each in found) else 0
+  return 1 if any(each.left_out for each in comparisons) else 0
 
 
 def labels(networks: Sequence[Network]) -> list[str]:
-  """A short name of each network, no two alike.
+  """Returns short, distinct names of networks.
 
-  "imdn cca ×2", with the name of its file or folder where that is shared, and a
-  number where that is too.
+  "imdn cca ×2"; with the name of the file or folder if several networks share
+  that, and with a number if they share both.
   """
   titles = [network.title for network in networks]
   shared = Counter(titles)
@@ -119,7 +138,8 @@ def labels(networks: Sequence[Network]) -> list[str]:
     title if shared[title] == 1 else f"{title} · {Path(network.source).name}"
     for title, network in zip(titles, networks, strict=True)
   ]
-  total, seen = Counter(names), Counter()
+  total = Counter(names)
+  seen: Counter[str] = Counter()
   for i, name in enumerate(names):
     seen[name] += 1
     if total[name] > 1:
@@ -128,12 +148,15 @@ def labels(networks: Sequence[Network]) -> list[str]:
 
 
 def _benchmarks(
-  options: evaluation.Options, group: Sequence[Entry]
+  folders: Sequence[str | None], group: Sequence[Entry]
 ) -> list[Benchmark]:
-  """Those that are named, or the validation images of the first run."""
+  """The benchmarks for networks of one scale, with distinct names."""
   networks = [entry.network for entry in group]
   runs = [network for network in networks if network.config is not None]
-  found = evaluation.find_benchmarks(options, (runs or networks)[0])
+  found = [
+    selection.find_benchmark(folder, (runs or networks)[0])
+    for folder in folders
+  ]
   shared = Counter(benchmark.name for benchmark in found)
   return [
     dataclasses.replace(each, name=f"{each.name} ({each.folder})")
@@ -144,16 +167,18 @@ def _benchmarks(
 
 
 def _read(sources: Iterable[Path]) -> Iterator[Path]:
-  """Files of weights, and what is read of a run: a page may lie beside it."""
+  """Files of weights, and what is read of runs."""
   for source in sources:
     if source.is_dir():
-      yield from (source / name for name in ("checkpoints", *_OF_A_RUN))
+      yield from (source / name for name in _OF_A_RUN)
     else:
       yield source
 
 
 def _images(folder: str) -> Iterator[Path]:
-  """Images of a folder, beside which a page may lie."""
+  """Image files in a folder, the page may be written next to them."""
+  from bamjax.images.rgb import EXTENSIONS
+
   return (
     path
     for path in Path(folder).rglob("*")

@@ -17,23 +17,6 @@ from bamjax.files import write_atomically
 from bamjax.models import registry
 from bamjax.runs import defaults
 
-# Short names of train.py's flags, and the fields they fill.
-SHORT_NAMES = {
-  "model": "model",
-  "attn": "attn",
-  "scale": "scale",
-  "data": "data.source",
-  "data_dir": "data.data_dir",
-  "val_dir": "data.val_dir",
-  "manual_dir": "data.manual_dir",
-  "data_mode": "data.mode",
-  "cache_dir": "data.cache_dir",
-  "init_from": "init_from",
-  "steps": "steps",
-  "batch_size": "batch_size",
-  "seed": "seed",
-}
-
 DATA_MODES = ("tfdata", "resident")
 
 # Of what a configuration means. 1: an epoch's order came of a sort; 2: it is

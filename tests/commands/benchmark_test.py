@@ -33,7 +33,7 @@ def test_script_writes_the_table_the_json_and_the_figure(tmp_path):
   "flag, message",
   [
     ("--models=pna", "unknown model 'pna'"),
-    ("--sizes=big", "--sizes takes whole numbers"),
+    ("--sizes=big", "flag --sizes=big: expected whole numbers"),
     ("--output=speed.png", "speed.png is the figure's name"),
     ("--output=tests", "tests is a folder"),
     ("--frams=3", "Unknown command line flag 'frams'"),

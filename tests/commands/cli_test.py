@@ -2,66 +2,95 @@
 
 import pytest
 
-from bamjax.commands import cli
+from bamjax.commands import process
 import scripts
 
 SCRIPT = """
+from collections.abc import Sequence
+import dataclasses
 import logging
 import os
 import sys
+from typing import Any
 
-from absl import flags
 from bamjax.commands import cli
+from bamjax.commands import config_flag
+from bamjax.commands.options import option
+from bamjax.commands.options import positional
 from bamjax.errors import UserError
 
-flags.DEFINE_string("fail", None, "how to fail")
-flags.DEFINE_integer("number", 1, "a number")
-flags.DEFINE_list("path", [], "paths")
-if CONFIG:
-  config = cli.define_config(CONFIG, "the configuration")
 
-def main(argv):
-  if flags.FLAGS.fail == "user":
+def define_config(name, help_text, values, arguments):
+  config_flag.define(
+    name, help_text, values, default=CONFIG, arguments=arguments
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain:
+  fail: str | None = option(None, "how to fail")
+  number: int = option(1, "a number")
+  path: Sequence[str] = option((), "paths")
+
+
+@dataclasses.dataclass(frozen=True)
+class WithInputs(Plain):
+  inputs: Sequence[str] = positional("FILE …")
+
+
+@dataclasses.dataclass(frozen=True)
+class WithConfig(Plain):
+  config: Any = option(None, "the configuration", define=define_config)
+
+
+Options = WithConfig if CONFIG else WithInputs if POSITIONAL else Plain
+
+
+def run(options):
+  if options.fail == "user":
     raise UserError("no such thing:\\n  really")
-  if flags.FLAGS.fail == "disk":
+  if options.fail == "disk":
     raise OSError(28, "No space left on device", "log.txt")
-  if flags.FLAGS.fail == "interrupt":
+  if options.fail == "interrupt":
     raise KeyboardInterrupt
-  if flags.FLAGS.fail == "log":
+  if options.fail == "log":
     logging.warning("left out: %s", "a.png")
     return
-  if flags.FLAGS.fail == "bug":
+  if options.fail == "bug":
     raise RuntimeError("a bug")
-  if flags.FLAGS.fail in ("closed", "both closed"):
+  if options.fail in ("closed", "both closed"):
     reading, writing = os.pipe()
     os.close(reading)
-    for number in (1, 2) if flags.FLAGS.fail == "both closed" else (1,):
+    for number in (1, 2) if options.fail == "both closed" else (1,):
       os.dup2(writing, number)
     for i in range(3):
       print("a line", flush=i == 1)
       print("an error", file=sys.stderr)
       logging.warning("a warning")
     open("done", "w").close()
-  if flags.FLAGS.fail == "letters":
+  if options.fail == "letters":
     print("3×4 → 日 caf\\udce9")
     logging.warning("日")
-  if flags.FLAGS.fail == "control":
+  if options.fail == "control":
     name = "a\\x1b[2J\\n\\x9bb"
     print("tab\\t", name)
     print("\\x1b[A bar\\r", file=sys.stderr)
     logging.warning("left out: %s", name)
     raise UserError(f"bad {name}")
-  if flags.FLAGS.path:
-    print("path", *flags.FLAGS.path, *argv[1:])
-  print("number", flags.FLAGS.number)
+  if options.path:
+    print("path", *options.path, *getattr(options, "inputs", ()))
+  print("number", options.number)
   if CONFIG:
-    print("steps", config.value.steps)
+    print("steps", options.config.steps)
+
 
 if ENCODING:
   sys.stdout.reconfigure(encoding=ENCODING, errors="strict")
 if CLOSED:
   sys.stdout = sys.stderr = None
-cli.run(main, positional=POSITIONAL)
+this = type(sys)("bamjax.commands.tool", "Test the command line.")
+this.Options, this.run = Options, run
+cli.run_module(this, "tool.py", sys.argv[1:])
 """
 
 CONFIG = """
@@ -136,23 +165,23 @@ def test_a_mistake_is_one_line(call, flag, message):
     ("--config=none.py", "--config could not be read: none.py has no function"),
     (
       "--config=text.py",
-      "--config could not be read: text.py: it is no Python",
+      "--config could not be read: text.py: it is not Python",
     ),
     ("--config=string.py", "--config could not be read: get_config() returns"),
     ("--config=odd.py --config.steps=3", "the configuration has no field 'ste"),
     ("--config.stesp=3", "the configuration has no field 'stesp'"),
     (
       "--config.lr=3",
-      "the configuration has no field 'lr'; give --config.optim.learning_rate=",
+      "the configuration has no field 'lr'; use --config.optim.learning_rate=",
     ),
     ("--config.model_options.blocks=3", "the configuration has no field"),
     (
       "--lr=3",
-      "Unknown command line flag 'lr'; give --config.optim.learning_rate=VALUE",
+      "Unknown command line flag 'lr'; use --config.optim.learning_rate=VALUE",
     ),
     (
       "--steps=3",
-      "Unknown command line flag 'steps'; give --config.steps=VALUE",
+      "Unknown command line flag 'steps'; use --config.steps=VALUE",
     ),
     ("--config.steps=three", "flag --config.steps=three: invalid literal"),
   ],
@@ -249,8 +278,8 @@ def test_a_device_that_is_not_there_is_told(call):
     pytest.skip("there is such a device")
   done = call(JAX_PLATFORMS="cuda")
   assert done.code == 2 and done.err.count("\n") == 1
-  assert "JAX_PLATFORMS=cuda: there is no such device" in done.err
-  assert "there is: cpu" in done.err and "jax[cuda13]" in done.err
+  assert "JAX_PLATFORMS=cuda: JAX finds no such device" in done.err
+  assert "available: cpu" in done.err and "jax[cuda13]" in done.err
 
 
 @pytest.mark.parametrize("home", ["none", "not to be written"])
@@ -263,14 +292,14 @@ def test_without_a_home_no_programs_are_kept(tmp_path, monkeypatch, home):
   (tmp_path / "file").touch()
   if home == "none":
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(cli.Path, "home", no_home)
+    monkeypatch.setattr(process.Path, "home", no_home)
   else:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
   monkeypatch.setattr("bamjax.layers.cpu.onednn.usable", lambda: False)
   before = jax.config.jax_compilation_cache_dir
   jax.config.update("jax_compilation_cache_dir", None)
   try:
-    cli._keep_compiled()
+    process.keep_compiled()
     assert jax.config.jax_compilation_cache_dir is None
   finally:
     jax.config.update("jax_compilation_cache_dir", before)

@@ -64,7 +64,7 @@ def test_published_weights_give_the_published_digits(name, scale, tmp_path):
     run(
       tmp_path / lr,
       weights=[str(WEIGHTS / f"{name}.safetensors")],
-      scale=[str(scale)],
+      scale=[scale],
       benchmarks=[str(folder)],
       protocol=["matlab", "bam"],
     )
@@ -238,11 +238,10 @@ def test_bad_images_are_left_out(finished_run, tmp_path, caplog):
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({}, "no network named"),
+    ({}, "no network: use --run_dir=DIR or --weights=FILE"),
     ({"weights": ["absent.pth"]}, "no such file"),
     ({"run_dir": ["RUN"], "protocol": ["rgb"]}, "unknown protocol 'rgb'"),
-    ({"run_dir": ["RUN"], "scale": ["two"]}, "whole numbers"),
-    ({"run_dir": ["RUN"], "scale": ["3"]}, "a run of scale 2, not 3"),
+    ({"run_dir": ["RUN"], "scale": [3]}, "a run of scale 2, not 3"),
     ({"run_dir": ["RUN"], "benchmarks": ["absent"]}, "there is no folder"),
     ({"run_dir": ["RUN"], "tile": -1}, "--tile"),
     (
@@ -250,7 +249,7 @@ def test_bad_images_are_left_out(finished_run, tmp_path, caplog):
       "results.json cannot be written",
     ),
     ({"compare": ["RUN"]}, "two runs or files"),
-    ({"compare": ["RUN", "RUN"], "run_dir": ["RUN"]}, "goes without"),
+    ({"compare": ["RUN", "RUN"], "run_dir": ["RUN"]}, "--compare excludes"),
   ],
 )
 def test_mistakes(finished_run, tmp_path, options, message):

@@ -79,13 +79,13 @@ def test_no_two_networks_have_one_name():
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({}, "no network named"),
+    ({}, "no network: use --run_dir=DIR or --weights=FILE"),
     ({"run_dir": ["RUN"], "images": 0}, "--images must be at least 1"),
     ({"run_dir": ["RUN"], "benchmarks": ["absent"]}, "there is no folder"),
     ({"run_dir": ["RUN"], "tile": -1}, "--tile"),
-    ({"run_dir": ["RUN"], "scale": ["3"]}, "a run of scale 2, not 3"),
+    ({"run_dir": ["RUN"], "scale": [3]}, "a run of scale 2, not 3"),
     ({"weights": ["absent.npz"]}, "no such file"),
-    ({"weights": ["a"] * 3, "scale": ["2", "3", "4"]}, "at most 6 .* got 9"),
+    ({"weights": ["a"] * 3, "scale": [2, 3, 4]}, "at most 6 .* got 9"),
   ],
 )
 def test_mistakes(finished_run, tmp_path, options, message):
@@ -121,7 +121,7 @@ def test_the_page_is_written_over_nothing_that_it_shows(finished_run, tmp_path):
 
 
 def test_a_folder_is_no_page(finished_run, tmp_path):
-  with pytest.raises(UserError, match="is a folder; give a file"):
+  with pytest.raises(UserError, match="is a folder; use a file"):
     run(tmp_path, run_dir=[str(finished_run)])
 
 

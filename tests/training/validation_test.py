@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from bamjax.commands import evaluate
+from bamjax.commands import selection
 from bamjax.data import cache
 from bamjax.data.crops import CropStore
 from bamjax.data.sources import ImagePair
@@ -143,10 +143,10 @@ def test_a_run_is_not_scored_on_other_images_without_a_word(
   config.data.val_dir = str(tmp_path / "images")
   shutil.copytree(config.data.data_dir, config.data.val_dir)
   network = Network(str(finished_run), "pan", "bam", 2, None, {}, 2, config)
-  evaluate.find_benchmarks(evaluate.Options(), network)
+  selection.find_benchmark(None, network)
   assert not caplog.text
   shutil.copy(tmp_path / "images" / "a.png", tmp_path / "images" / "b.png")
-  evaluate.find_benchmarks(evaluate.Options(), network)
+  selection.find_benchmark(None, network)
   assert "not those that" in caplog.text
   assert "(2, others by name or content)" in caplog.text
 

@@ -1,0 +1,174 @@
+"""Train a super-resolution network.
+
+  bamjax train --config=quickstart
+  bamjax train --model=edsr --attn=bam --scale=2
+  bamjax train --model=pan --data=folder --data_dir=IMAGES --scale=4
+
+Flags fill fields of the configuration; --config.FIELD=VALUE sets any of them.
+Run the same command again to resume an interrupted run; the result is
+bit-identical to that of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from bamjax.commands import config_flag
+from bamjax.commands.options import option
+from bamjax.errors import require
+
+# Modules that every training imports.
+_PACKAGES = ("ml_collections", "optax", "orbax.checkpoint", "tensorboardX")
+
+
+def _define_config(
+  name: str,
+  help_text: str,
+  values: flags.FlagValues,
+  arguments: Sequence[str],
+) -> None:
+  """Defines --config; its default is the paper's recipe."""
+  require("training", "train", *_PACKAGES)
+  from bamjax.runs import defaults
+
+  config_flag.define(
+    name, help_text, values, default=defaults.__file__, arguments=arguments
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What to train, on what, and how."""
+
+  config: Any = option(
+    None,
+    "recipe (default, pretrained or quickstart) or configuration file; if"
+    " omitted, the paper's recipe",
+    value="NAME|FILE",
+    define=_define_config,
+  )
+  run_dir: str | None = option(
+    None,
+    "folder of the run; if omitted, runs/MODEL-ATTN-xSCALE-DATA",
+    value="DIR",
+  )
+  model: str | None = option(None, "backbone, e.g. edsr or pan", value="NAME")
+  attn: str | None = option(
+    None,
+    "attention: native (the backbone's own), none, bam, ca, cbam, …",
+    value="NAME",
+  )
+  scale: int | None = option(None, "upscaling factor, e.g. 2, 3 or 4")
+  options: Sequence[str] = option(
+    (),
+    "hyper-parameters of the backbone, e.g. blocks=8,features=32",
+    value="FIELD=VALUE",
+    whole=True,
+  )
+  data: str | None = option(
+    None, "source of the images: div2k, folder or sample", value="NAME"
+  )
+  data_dir: str | None = option(
+    None, "folder of the training images (--data=div2k or folder)", value="DIR"
+  )
+  val_dir: str | None = option(
+    None,
+    "folder of the validation images (--data=folder); if omitted, a few of"
+    " --data_dir are held out",
+    value="DIR",
+  )
+  manual_dir: str | None = option(
+    None, "folder of DIV2K's zip files, if already downloaded", value="DIR"
+  )
+  data_mode: str | None = option(
+    None,
+    "tfdata cuts patches on the host; resident keeps all images on the device"
+    " and cuts them there",
+    value="NAME",
+  )
+  cache_dir: str | None = option(
+    None,
+    "folder for decoded images, shared between runs; if omitted, they are kept"
+    " in memory, or in the run's folder if they do not fit",
+    value="DIR",
+  )
+  init_from: str | None = option(
+    None,
+    "weights or a run to start from: every array whose name and shape match is"
+    " copied",
+    value="PATH",
+  )
+  steps: int | None = option(None, "training steps of the whole run")
+  batch_size: int | None = option(None, "patches in a step, over all devices")
+  seed: int | None = option(None, "random seed of the run")
+  distributed: bool = option(
+    False, "join the other processes of SLURM, MPI or Kubernetes"
+  )
+  coordinator: str | None = option(
+    None,
+    "address of process 0, to start processes by hand",
+    value="HOST:PORT",
+  )
+  num_processes: int | None = option(
+    None, "number of processes, with --coordinator"
+  )
+  process_id: int | None = option(
+    None, "number of this process, from 0, with --coordinator"
+  )
+
+
+# Fields of the configuration, by the option that fills them.
+_FIELDS = {
+  "model": "model",
+  "attn": "attn",
+  "scale": "scale",
+  "data": "data.source",
+  "data_dir": "data.data_dir",
+  "val_dir": "data.val_dir",
+  "manual_dir": "data.manual_dir",
+  "data_mode": "data.mode",
+  "cache_dir": "data.cache_dir",
+  "init_from": "init_from",
+  "steps": "steps",
+  "batch_size": "batch_size",
+  "seed": "seed",
+}
+
+
+def start(options: Options) -> None:
+  """Joins the other processes, if there are any, before JAX is used."""
+  from bamjax.training import distributed
+
+  by_hand = (options.coordinator, options.num_processes, options.process_id)
+  if options.distributed or by_hand != (None, None, None):
+    distributed.initialize(*by_hand)
+
+
+def run(options: Options) -> None:
+  """Trains a network and prints its scores.
+
+  Raises:
+    UserError: the configuration, the data or the run's folder is invalid.
+  """
+  # Imported here so that --help is immediate.
+  from bamjax.evaluation import results
+  from bamjax.runs import config as config_lib
+  from bamjax.training import loop
+
+  config = options.config
+  config_lib.check_fields(config)
+  for name, field in _FIELDS.items():
+    if (value := getattr(options, name)) is not None:
+      config.update_from_flattened_dict({field: value})
+  with config.unlocked():
+    config.model_options.update(config_lib.parse_options(options.options))
+  run_dir = Path(options.run_dir or config_lib.default_run_dir(config))
+  summary = loop.train_and_evaluate(config, run_dir)
+  if summary:
+    print(results.table(summary).text())
+    print(f"run written to {run_dir}, its scores to summary.json there")

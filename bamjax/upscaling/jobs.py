@@ -1,0 +1,162 @@
+"""Which images are upscaled, and the files they are written to."""
+
+from collections.abc import Sequence
+import glob
+import os
+from pathlib import Path
+
+from bamjax.errors import UserError
+from bamjax.errors import warn_once
+from bamjax.files import identity
+from bamjax.images import image_file
+from bamjax.images.rgb import count_kinds
+from bamjax.images.rgb import list_images
+
+# An image and the file of its result.
+Job = tuple[Path, Path]
+
+_EXTENSIONS = [extension[1:] for extension in image_file.EXTENSIONS]
+
+
+def find_inputs(inputs: Sequence[str]) -> list[Path]:
+  """Lists the files of files, folders and globs, each once, in their order.
+
+  A file that does not exist, or is in a folder that can't be read, is listed
+  too, so that whoever reads it names it.
+
+  Raises:
+    UserError: there is none; or a folder has no image, a glob no match.
+  """
+  files: list[Path] = []
+  absent: list[Path] = []
+  for name in inputs:
+    if not name:  # Path takes it for the current folder
+      raise UserError("an input's name is empty; name files, folders or globs")
+    path = Path(name)
+    # Path's own tests raise if a name is too long or a folder can't be read.
+    if os.path.isdir(path):
+      files += list_images(path)
+    elif os.path.lexists(path):
+      files.append(path)
+    elif matches := [*map(Path, sorted(glob.glob(name, recursive=True)))]:
+      folders = [p for p in matches if os.path.isdir(p)]
+      if folders:
+        warn_once(f"{name}: passed over {count_kinds(folders)}")
+      files += [p for p in matches if p not in folders]
+    elif glob.has_magic(name):
+      raise UserError(f"there is no file, folder or match of {name}")
+    else:
+      absent.append(path)
+      files.append(path)
+  if not files:
+    raise UserError("no image named; name files, folders or globs")
+  if len(absent) == len(inputs):
+    image_file.read(absent[0])  # raises the reason
+  once: dict[object, Path] = {}
+  for path in files:  # one file may have several spellings
+    once.setdefault((identity(path) or path, path.name), path)
+  return list(once.values())
+
+
+def plan_outputs(
+  sources: Sequence[Path],
+  scale: int,
+  *,
+  output: str,
+  suffix: str | None = None,
+  ext: str = "auto",
+  skip_existing: bool = False,
+) -> list[Job]:
+  """Pairs each image with the file that it is written to.
+
+  Args:
+    sources: the images.
+    scale: upscaling factor, for the default suffix.
+    output: a folder, or the file of a single image.
+    suffix: NAME_SUFFIX.EXT is written; None is "x2", "x3" or "x4".
+    ext: extension of the results; "auto" keeps the image's.
+    skip_existing: leave out images that are results of others.
+
+  Raises:
+    UserError: an extension is unknown, or an image would be written over
+      itself, over another, or to the file of another.
+  """
+  if not output:
+    raise UserError("--output is empty; use a folder or a file")
+  path = Path(output)
+  separators = tuple(filter(None, (os.sep, os.altsep)))
+  is_folder = output.endswith(separators)
+  extension = ext.lower().removeprefix(".")
+  if extension not in ("auto", *_EXTENSIONS):
+    raise UserError(
+      f"unknown --ext {ext!r}; choose from auto, {', '.join(_EXTENSIONS)}"
+    )
+  to_file = bool(path.suffix) and not (is_folder or os.path.isdir(path))
+  if to_file:
+    _check_file(path, len(sources), extension)
+  ending = f"_x{scale}" if suffix is None else suffix and f"_{suffix}"
+  if any(letter in ending for letter in (*separators, "\0")):
+    raise UserError(
+      f"--suffix is part of a file name, without {separators[0]}; got"
+      f" {suffix!r}"
+    )
+  jobs = []
+  for source in sources:
+    kind = source.suffix if extension == "auto" else f".{extension}"
+    if kind.lower() not in image_file.EXTENSIONS:
+      kind = ".png"
+    name = f"{source.stem}{ending}{kind}"
+    jobs.append((source, path if to_file else path / name))
+  jobs = _without_results(jobs, skip_existing)
+  targets: dict[str, Path] = {}
+  for source, target in jobs:
+    first = targets.setdefault(os.path.realpath(target), source)
+    if first != source:
+      raise UserError(
+        f"{first} and {source} would both be written to {target}; upscale one"
+        " of them alone, with another --output or --suffix"
+      )
+  return jobs
+
+
+def _check_file(output: Path, images: int, extension: str) -> None:
+  """Raises UserError unless a file can be the output."""
+  if output.suffix[1:].lower() not in _EXTENSIONS:
+    raise UserError(
+      f"unknown extension of --output {output}; choose from"
+      f" {', '.join(_EXTENSIONS)}, or use a folder, {output}{os.sep}"
+    )
+  if images > 1:
+    raise UserError(
+      f"--output {output} is one file, and there are {images} images; use a"
+      " folder"
+    )
+  if extension != "auto":
+    raise UserError(
+      "--ext is for folders; --output is a file with an extension of its own"
+    )
+
+
+def _without_results(jobs: Sequence[Job], skip_existing: bool) -> list[Job]:
+  """Leaves out images that have the place of another image's result.
+
+  Raises:
+    UserError: one would be overwritten: without `skip_existing`, or by its own
+      result.
+  """
+  inputs = {identity(source): source for source, _ in jobs}
+  results = set()
+  for source, target in jobs:
+    existing = identity(target)
+    if existing is None or existing not in inputs:
+      continue
+    itself = existing == identity(source)
+    if itself or not skip_existing:
+      advice = ", or --skip_existing if that is an earlier result"
+      raise UserError(
+        f"the result of {source} would be written over the input"
+        f" {inputs[existing]}; use another --output or --suffix"
+        f"{'' if itself else advice}"
+      )
+    results.add(existing)
+  return [job for job in jobs if identity(job[0]) not in results]
