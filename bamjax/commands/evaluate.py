@@ -14,6 +14,7 @@ network) is skipped with a warning, and the exit status is 1.
 
 from collections.abc import Sequence
 import dataclasses
+import functools
 import itertools
 from pathlib import Path
 
@@ -128,14 +129,16 @@ def run(options: Options) -> int:
   for source, scale in itertools.product(options.sources, options.scales):
     network = tolerant.attempt(
       source,
-      lambda source=source, scale=scale: options.load(source, scale),
+      functools.partial(options.load, source, scale),
       # Without one of two there is nothing to compare.
       kind=() if options.compare else UserError,
     )
-    for folder in options.folders if network else ():
+    if network is None:
+      continue
+    for folder in options.folders:
       benchmark = tolerant.attempt(
         folder or source,
-        lambda f=folder, n=network: selection.find_benchmark(f, n),
+        functools.partial(selection.find_benchmark, folder, network),
       )
       found = suite.evaluate(network, benchmark, tolerant) if benchmark else []
       for row in found:

@@ -35,14 +35,14 @@ class _Whole(flags.ListParser):
     return [argument] if isinstance(argument, str) else argument
 
 
-class _Integers(flags.ListParser):
-  """Whole numbers."""
+class _Integers(flags.ArgumentParser):
+  """Whole numbers, separated by commas."""
 
   def parse(self, argument: str | list[int]) -> list[int]:
     if not isinstance(argument, str):
       return argument
     try:
-      return [int(text) for text in super().parse(argument)]
+      return [int(text) for text in argument.split(",") if text.strip()]
     except ValueError:
       raise ValueError("expected whole numbers, separated by commas") from None
 
@@ -52,9 +52,9 @@ class _Repeated(flags.Flag):
 
   def parse(self, argument: str | list) -> None:
     """Appends the values of one occurrence."""
-    earlier = self.value if self.present else []
+    earlier = (self.value or []) if self.present else []
     super().parse(argument)
-    self.value = [*earlier, *self.value]
+    self.value = [*earlier, *(self.value or [])]
 
 
 def define(
@@ -78,7 +78,7 @@ def define(
     whole: whether the values are not split at commas at all.
     integers: whether the values are whole numbers.
   """
-  parser: flags.ListParser = flags.ListParser()
+  parser: flags.ArgumentParser = flags.ListParser()
   if paths:
     parser = _Paths()
   elif whole:

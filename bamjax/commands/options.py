@@ -27,6 +27,15 @@ from bamjax.commands import list_flags
 Define = Callable[[str, str, flags.FlagValues, Sequence[str]], None]
 
 
+# absl's, by the type of the flag's value.
+_FUNCTIONS: dict[type, Callable[..., object]] = {
+  str: flags.DEFINE_string,
+  int: flags.DEFINE_integer,
+  float: flags.DEFINE_float,
+  bool: flags.DEFINE_bool,
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class _Meta:
   """What a field says about its flag; see `option`."""
@@ -156,13 +165,7 @@ def define(
         name, default, meta.choices, meta.help, flag_values=values
       )
     else:
-      function = {
-        str: flags.DEFINE_string,
-        int: flags.DEFINE_integer,
-        float: flags.DEFINE_float,
-        bool: flags.DEFINE_bool,
-      }[kind]
-      function(
+      _FUNCTIONS[kind](
         name, default, meta.help, flag_values=values, short_name=meta.short
       )
 

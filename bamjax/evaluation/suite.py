@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
+import functools
 import logging
 from pathlib import Path
 from typing import Any
@@ -204,7 +205,7 @@ def compare_pairs(
   compared = [
     tolerant.attempt(
       f"comparison on {a['benchmark']}",
-      lambda a=a, b=b: comparison.compare(a, b),
+      functools.partial(comparison.compare, a, b),
     )
     for a, b in pairs
   ]

@@ -15,6 +15,8 @@ from bamjax.commands.upscale import Options
 from bamjax.errors import UserError
 from bamjax.images import image_file
 from bamjax.images import resize
+from bamjax.upscaling import jobs as jobs_lib
+from bamjax.upscaling import one_image
 from models import small
 import scripts
 
@@ -52,8 +54,14 @@ def folder(tmp_path):
 
 
 def upscale(inputs, weights, output, **options):
-  options = Options(weights=weights, output=str(output), **options)
-  return command.run([str(i) for i in inputs], options)
+  return command.run(
+    Options(
+      images=[str(i) for i in inputs],
+      weights=weights,
+      output=str(output),
+      **options,
+    )
+  )
 
 
 def size(path):
@@ -96,12 +104,12 @@ def test_a_folder_of_all_kinds(folder, weights, tmp_path, capsys):
 def test_alpha_is_upscaled_by_the_network(weights):
   upscaler = bamjax.Upscaler(*bamjax.load_weights(weights))
   alpha = RGB[..., 1]
-  larger = command.upscale_image(upscaler, image_file.ImageData(RGB, alpha))
+  larger = one_image.upscale_image(upscaler, image_file.ImageData(RGB, alpha))
   three = np.repeat(alpha[..., None], 3, axis=2)
   want = upscaler(three).mean(-1)
   np.testing.assert_allclose(larger.alpha, want, atol=1)
   flat = np.full(alpha.shape, 77, np.uint8)
-  larger = command.upscale_image(upscaler, image_file.ImageData(RGB, flat))
+  larger = one_image.upscale_image(upscaler, image_file.ImageData(RGB, flat))
   assert (larger.alpha == 77).all()
 
 
@@ -118,7 +126,7 @@ def test_color_under_transparency_does_not_tinge_the_rim(under):
   def upscaler(image, progress=None):
     return resize.upscale(image, 2)
 
-  larger = command.upscale_image(upscaler, image_file.ImageData(color, alpha))
+  larger = one_image.upscale_image(upscaler, image_file.ImageData(color, alpha))
   # Bicubic of color that is multiplied by alpha, and of alpha.
   share = (alpha[..., None] / 255).astype(np.float32)
   color_share = resize.upscale(color / 255 * share, 2)
@@ -127,7 +135,7 @@ def test_color_under_transparency_does_not_tinge_the_rim(under):
   assert np.abs(larger.color - want)[seen].max() < 6
   # All of it hidden: it stays.
   none = image_file.ImageData(color, np.zeros_like(alpha))
-  same = command.upscale_image(upscaler, none).color
+  same = one_image.upscale_image(upscaler, none).color
   np.testing.assert_array_equal(same, upscaler(color))
 
 
@@ -183,8 +191,9 @@ def test_bfloat16_and_self_ensemble_are_near(folder, weights, tmp_path):
 
 
 def test_a_run_folder_serves(finished_run, folder, tmp_path):
-  options = Options(run_dir=str(finished_run), output=str(tmp_path / "a.png"))
-  assert command.run([str(folder / "rgb.png")], options) == 0
+  run_dir = str(finished_run)
+  inputs, output = [folder / "rgb.png"], tmp_path / "a.png"
+  assert upscale(inputs, None, output, run_dir=run_dir) == 0
   assert size(tmp_path / "a.png") == (60, 42)
 
 
@@ -193,11 +202,11 @@ def test_shipped_weights_of_the_scale_are_the_default(
 ):
   monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
   (tmp_path / "pan-bam-x2.safetensors").write_bytes(Path(weights).read_bytes())
-  options = Options(output=str(tmp_path / "a.png"))
-  assert command.run([str(folder / "rgb.png")], options) == 0
+  inputs = [folder / "rgb.png"]
+  assert upscale(inputs, None, tmp_path / "a.png") == 0
   assert size(tmp_path / "a.png") == (60, 42)
   with pytest.raises(UserError, match="available: pan-bam-x2"):
-    command.run([str(folder / "rgb.png")], Options(scale=3))
+    upscale(inputs, None, tmp_path / "a.png", scale=3)
 
 
 def test_mistakes_are_told_before_anything_is_written(
@@ -212,7 +221,7 @@ def test_mistakes_are_told_before_anything_is_written(
     ([], {}, "no image named"),
     (["", rgb], {}, "an input's name is empty"),
     ([rgb], {"output": ""}, "--output is empty"),
-    ([rgb], {"suffix": "/../../b"}, "--suffix is a part of names"),
+    ([rgb], {"suffix": "/../../b"}, "--suffix is part of a file name"),
     ([rgb], {"quality": 101}, "--quality is from 1 to 100; got 101"),
     ([rgb], {"memory": float("nan")}, "--memory"),
     (["absent.png"], {}, "there is no file absent.png"),
@@ -221,16 +230,19 @@ def test_mistakes_are_told_before_anything_is_written(
     ([tmp_path / "empty"], {}, "holds no image"),
     ([rgb], {"tile": "big"}, "--tile is auto or a number"),
     ([rgb], {"ext": "gif"}, "unknown --ext 'gif'"),
-    ([rgb], {"dtype": "int8"}, "unknown dtype"),
     ([rgb], {"passes": -1}, "--passes"),
     ([rgb], {"memory": 0}, "--memory"),
     ([rgb], {"scale": 4}, "of scale 2, not 4"),
-    ([rgb], {"run_dir": "a"}, "give one of them"),
+    ([rgb], {"run_dir": "a"}, "exclude each other"),
     ([rgb, folder / "sub" / "rgb.png"], {}, "with another --output or --suf"),
     ([rgb], {"output": folder, "suffix": ""}, "would be written over"),
     ([rgb], {"output": rgb}, r"of \S+rgb.png would be written over the input"),
     ([rgb], {"output": tmp_path / "a.gif"}, "unknown extension of --output"),
-    ([rgb], {"output": tmp_path / "a.png", "ext": "jpg"}, "--ext goes with"),
+    (
+      [rgb],
+      {"output": tmp_path / "a.png", "ext": "jpg"},
+      "--ext is for folders",
+    ),
     ([folder], {"output": tmp_path / "a.png"}, "is one file"),
   ):
     before = rgb.read_bytes()
@@ -279,7 +291,7 @@ def test_results_among_the_inputs_are_written_over_by_none(
   (folder / "rgb_x2_x2.png").write_text("old")
   assert upscale([folder], weights, folder, skip_existing=True) == 0
   told = capsys.readouterr().out
-  assert "2 of 4 images are results of others: passed over" in told
+  assert "2 of 4 images are results of others: skipped" in told
   assert "1 of 2 images have a result: skipped" in told
   assert result.read_bytes() == before
   assert (folder / "rgb_x2_x2.png").read_text() == "old"
@@ -309,7 +321,7 @@ def test_a_file_of_two_spellings_is_one_input(folder, tmp_path, monkeypatch):
   (tmp_path / "way").symlink_to(folder)
   (folder / "link.png").symlink_to("rgb.png")
   names = ["rgb.png", "../in/rgb.png", folder / "rgb.png", "../way/rgb.png"]
-  found = command.find_inputs([*map(str, names), "link.png", "gray.png"])
+  found = jobs_lib.find_inputs([*map(str, names), "link.png", "gray.png"])
   assert found == [Path(n) for n in ("rgb.png", "link.png", "gray.png")]
 
 
@@ -389,14 +401,14 @@ def test_what_cannot_be_written_is_left_out_alone(
 def test_what_does_not_fit_in_memory_is_left_out_alone(
   folder, weights, tmp_path, monkeypatch, caplog
 ):
-  real = command.upscale_image
+  real = one_image.upscale_image
 
   def fill(upscaler, image, progress):
     if image.gray:
       raise MemoryError
     return real(upscaler, image, progress)
 
-  monkeypatch.setattr(command, "upscale_image", fill)
+  monkeypatch.setattr(one_image, "upscale_image", fill)
   inputs = [folder / "gray.png", folder / "rgb.png"]
   assert upscale(inputs, weights, tmp_path / "out") == 1
   assert "gray.png does not fit in memory" in caplog.text
@@ -424,7 +436,7 @@ def test_a_result_is_not_written_over_by_another(
   # As where a disk takes A.png and a.png for one, which is not known before.
   target = tmp_path / "a.png"
   jobs = [(folder / "rgb.png", target), (folder / "gray.png", target)]
-  monkeypatch.setattr(command, "plan_outputs", lambda *_: jobs)
+  monkeypatch.setattr(jobs_lib, "plan_outputs", lambda *_, **__: jobs)
   assert upscale([folder], weights, tmp_path) == 1
   assert "a.png holds another image's result" in caplog.text
   assert not image_file.read(target).gray
