@@ -4,12 +4,13 @@ from collections.abc import Mapping
 import dataclasses
 import os
 from typing import Any
+from typing import TYPE_CHECKING
 
 from flax import linen as nn
 from flax import traverse_util
-import ml_collections
 
 from bamjax import pretrained
+from bamjax.errors import require
 from bamjax.errors import UserError
 from bamjax.models import create_model
 from bamjax.models.registry import identify
@@ -18,6 +19,9 @@ from bamjax.weights import reading
 from bamjax.weights.hints import Hints
 from bamjax.weights.hints import mismatch
 from bamjax.weights.hints import NO_HINTS
+
+if TYPE_CHECKING:
+  from ml_collections import ConfigDict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Network:
   module: nn.Module
   variables: dict[str, Any]
   step: int | None = None
-  config: ml_collections.ConfigDict | None = None
+  config: "ConfigDict | None" = None
 
   @property
   def title(self) -> str:
@@ -97,7 +101,8 @@ def load_network(
     return Network(
       os.fspath(source), *identify(module), module.scale, module, variables
     )
-  # Only here, since a file of weights needs neither Orbax nor TensorBoard.
+  # Only here: a file of weights does without the packages of runs.
+  require("a run's folder", "train", "ml_collections", "orbax.checkpoint")
   from bamjax.runs import folder
 
   config, module, variables, step = folder.load(path, hints.step)

@@ -14,13 +14,23 @@ def check(*packages):
   assert not found, found
 
 
-import benchmark, bamjax.commands.upscale
-import bamjax, bamjax.benchmarking, bamjax.inference, bamjax.metrics
+import bamjax
+from bamjax.commands import cli
+for name in cli.COMMANDS:
+  __import__(f"bamjax.commands.{name}")
+check("jax", "numpy", "ml_collections")
+
+bamjax.BAM, bamjax.Upscaler, bamjax.attention_maps, bamjax.list_models()
+bamjax.load_weights("pan-bam-x2")
+import bamjax.metrics
+import bamjax.upscaling.batch, bamjax.evaluation.suite, bamjax.exporting
+import bamjax.benchmarking
 bamjax.benchmarking.default_plan()
-bamjax.list_models()
-check("tensorflow", "torch", "matplotlib", "orbax")
-import bamjax.commands.evaluate, bamjax.training.loop
-check("tensorflow", "tensorflow_datasets", "matplotlib")
+training = "orbax.checkpoint", "optax", "ml_collections", "tensorboardX"
+check(*training, "tensorflow", "torch", "matplotlib", "jinja2")
+
+import bamjax.training.loop, bamjax.evaluation.paper_tables
+check("tensorflow", "tensorflow_datasets", "torch", "matplotlib")
 """
 
 

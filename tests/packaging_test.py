@@ -1,22 +1,21 @@
-"""The installed package: complete, and of use from any folder."""
+"""The package as users install it: complete, light, and used from anywhere."""
 
 import os
 from pathlib import Path
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 
+import numpy as np
+from PIL import Image
 import pytest
 
+from bamjax.commands import recipes
+
 ROOT = Path(__file__).parent.parent
-SOURCES = [
-  "bamjax",
-  "LICENSE",
-  "pyproject.toml",
-  "README.md",
-  "requirements.txt",
-]
+SOURCES = ["bamjax", "configs", "LICENSE", "pyproject.toml", "README.md"]
 
 BUILD = """
 import sys
@@ -28,19 +27,22 @@ build_meta.build_wheel(sys.argv[1])
 
 USE = """
 import bamjax
+from bamjax.commands import recipes
 
 print(bamjax.__file__)
 model, variables = bamjax.load_weights("pan-bam-x2")
 print(type(model).__name__, len(variables["params"]) > 0)
+print(*recipes.names(), recipes.find("quickstart"))
 """
 
 
-def python(program, *arguments, **settings):
+def python(*arguments, executable=sys.executable, **settings):
   return subprocess.run(
-    [sys.executable, "-c", program, *arguments],
+    [executable, *map(str, arguments)],
     capture_output=True,
     text=True,
     timeout=300,
+    check=False,
     **settings,
   )
 
@@ -49,7 +51,7 @@ def python(program, *arguments, **settings):
 def wheel(tmp_path_factory):
   setuptools = pytest.importorskip("setuptools", reason="builds the wheel")
   if int(setuptools.__version__.split(".")[0]) < 77:
-    pytest.skip("pyproject.toml asks for setuptools 77")
+    pytest.skip("pyproject.toml needs setuptools 77")
   # A copy: building leaves folders behind, and reads those of former builds.
   source = tmp_path_factory.mktemp("source")
   for name in SOURCES:
@@ -59,7 +61,7 @@ def wheel(tmp_path_factory):
     else:
       shutil.copy(ROOT / name, source)
   folder = tmp_path_factory.mktemp("wheel")
-  done = python(BUILD, str(folder), cwd=source)
+  done = python("-c", BUILD, folder, cwd=source)
   assert done.returncode == 0, done.stderr
   (path,) = folder.glob("*.whl")
   return path
@@ -73,18 +75,117 @@ def test_the_wheel_holds_every_file_of_the_package(wheel):
     for path in (ROOT / "bamjax").rglob("*")
     if path.is_file() and "__pycache__" not in path.parts
   }
-  assert packed == ours
+  configs = {
+    f"bamjax/configs/{path.name}" for path in ROOT.glob("configs/*.py")
+  }
+  assert packed == ours | configs
 
 
-def test_the_wheel_alone_loads_the_shipped_weights(wheel, tmp_path):
+def test_the_wheel_alone_has_shipped_weights_and_recipes(wheel, tmp_path):
   installed = tmp_path / "site"
   with zipfile.ZipFile(wheel) as archive:
     archive.extractall(installed)
   environment = {**os.environ, "PYTHONPATH": str(installed)}
-  done = python(USE, cwd="/", env=environment)
+  done = python("-c", USE, cwd="/", env=environment)
   assert done.returncode == 0, done.stderr
-  assert done.stdout.split() == [
-    str(installed / "bamjax" / "__init__.py"),
-    "PAN",
-    "True",
+  package = installed / "bamjax"
+  assert done.stdout.splitlines() == [
+    str(package / "__init__.py"),
+    "PAN True",
+    f"{' '.join(recipes.names())} {package / 'configs' / 'quickstart.py'}",
   ]
+
+
+def test_requirements_are_those_of_the_package():
+  requirements = pytest.importorskip("packaging.requirements")
+
+  def parsed(lines):
+    texts = (line.partition("#")[0].strip() for line in lines)
+    return {
+      (r.name, str(r.specifier), str(r.marker))
+      for r in map(requirements.Requirement, filter(None, texts))
+    }
+
+  project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+  extras = project["optional-dependencies"]
+  groups = [extras[name] for name in ("train", "report", "benchmark", "dev")]
+  listed = (ROOT / "requirements.txt").read_text().splitlines()
+  assert parsed(listed) == parsed(sum(groups, project["dependencies"]))
+  onnx = (ROOT / "tests" / "requirements-onnx.txt").read_text().splitlines()
+  assert parsed(onnx) == parsed(extras["onnx"])
+
+
+@pytest.fixture(scope="module")
+def bare(wheel, tmp_path_factory):
+  """The Python of an environment with the wheel and what it requires."""
+  folder = tmp_path_factory.mktemp("bare")
+  pip = ("-m", "pip", "--quiet", "--disable-pip-version-check")
+  probe = ("download", "--no-deps", "--timeout=10", "--retries=1", "absl-py")
+  done = python(*pip, *probe, f"--dest={folder}")
+  if done.returncode:
+    pytest.skip(f"no package registry: {done.stderr.strip()[-200:]}")
+  done = python("-m", "venv", "--without-pip", folder / "venv")
+  assert done.returncode == 0, done.stderr
+  scripts = "Scripts" if sys.platform == "win32" else "bin"
+  executable = folder / "venv" / scripts / "python"
+  # Byte code would take as long as the installation itself.
+  into = (f"--python={executable}", "install", "--no-compile", wheel)
+  done = python(*pip, *into)
+  assert done.returncode == 0, done.stderr
+  return executable
+
+
+@pytest.mark.slow
+def test_a_bare_installation_upscales_and_names_what_training_needs(
+  bare, tmp_path
+):
+  # As users run it: none of the settings of these tests.
+  environment = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith(("XLA_", "JAX_", "PYTHON"))
+  }
+  image = np.random.default_rng(0).integers(0, 256, (24, 31, 3), np.uint8)
+  Image.fromarray(image).save(tmp_path / "photo.png")
+
+  def call(*arguments):
+    return python(*arguments, executable=bare, cwd=tmp_path, env=environment)
+
+  command = bare.with_name("bamjax")
+  done = subprocess.run(
+    [command, "upscale", "photo.png"],
+    cwd=tmp_path,
+    env=environment,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  done = call(ROOT / "upscale.py", "photo.png", "-o", "clone.png")
+  assert done.returncode == 0, done.stderr
+  ours = (tmp_path / "results" / "photo_x2.png").read_bytes()
+  assert ours == (tmp_path / "clone.png").read_bytes()
+  for arguments, message in (
+    (
+      ["train"],
+      "bamjax train: error: training needs packages that are not installed"
+      " (ml_collections, tensorboardX): pip install 'bamjax[train]'\n",
+    ),
+    (
+      ["upscale", "photo.png", "--run_dir=."],
+      "bamjax upscale: error: a run's folder needs packages that are not"
+      " installed (ml_collections): pip install 'bamjax[train]'\n",
+    ),
+    (
+      ["report", "--weights=pan-bam-x2"],
+      "bamjax report: error: a report needs packages that are not installed"
+      " (jinja2, matplotlib): pip install 'bamjax[report]'\n",
+    ),
+    (
+      ["benchmark"],
+      "bamjax benchmark: error: the benchmark's figure needs packages that are"
+      " not installed (matplotlib): pip install 'bamjax[benchmark]'\n",
+    ),
+  ):
+    done = call("-m", "bamjax", *arguments)
+    assert (done.returncode, done.stderr) == (2, message)

@@ -179,8 +179,10 @@ def _parse(options: type, program: str, arguments: Sequence[str]) -> Any:
   except flags.UnrecognizedFlagError as error:
     advice = config_flag.hint(error.flagname) if "config" in values else ""
     _fail(program, f"{error}{advice} (--help lists the flags)")
-  except (flags.Error, UserError) as error:
+  except flags.Error as error:
     _fail(program, f"{error} (--help lists the flags)")
+  except UserError as error:
+    _fail(program, str(error))
   if rest and inputs is None:
     _fail(program, f"unexpected argument {rest[0]!r} (--help lists the flags)")
   return options_lib.collect(options, values, rest)

@@ -12,6 +12,7 @@ import urllib.request
 import numpy as np
 
 from bamjax.data import lazy_tensorflow
+from bamjax.errors import require
 from bamjax.errors import UserError
 from bamjax.files import readable
 from bamjax.images import resize
@@ -118,6 +119,7 @@ def _from_hr(path: Path, scale: int) -> ImagePair:
 
 
 def _sample(scale: int) -> Source:
+  require("--data=sample", "train", "skimage")
   folder = Path(str(importlib.resources.files("skimage"))) / "data"
   missing = [
     name
