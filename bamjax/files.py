@@ -1,4 +1,4 @@
-"""Files written whole or not at all, never over what was read; and locks."""
+"""Files that are written completely or not at all, and locks."""
 
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -22,46 +22,46 @@ else:
   import fcntl
 
 
-# Of a replacement, where nothing is amiss but the one file in its place: it is
-# immutable, another's in a folder as /tmp, or open in a program on Windows.
+# errno values of a replacement that fails because of the one file it replaces:
+# it is immutable, another user's in a folder like /tmp, or open on Windows.
 _HELD = (errno.EPERM, errno.EACCES, errno.EBUSY)
 
 
 class HeldError(UserError):
-  """A file that cannot be replaced, in a folder that can be written."""
+  """A file can't be replaced, though its folder can be written."""
 
 
 def readable(name: str | Path) -> str:
-  """A file's name as text: what in it is no UTF-8 is spelt, as `\\udce9`."""
+  """Returns a file's name as text: what is not UTF-8 becomes `\\udce9`."""
   return str(name).encode("utf-8", "backslashreplace").decode()
 
 
 def identity(path: str | Path) -> tuple[int, int] | None:
-  """What two paths have in common that lead to one file; None if none exists.
+  """Identifies the file that a path leads to; None if there is none.
 
-  A link, a hard link, `..`, and letters of the other case where the disk does
-  not tell them apart all lead to the same.
+  Paths of one file have one identity: links, hard links, `..`, and other case
+  on a disk that ignores it.
   """
   try:
-    found = os.stat(path)
+    status = os.stat(path)
   except (OSError, ValueError):
     return None
-  return found.st_dev, found.st_ino
+  return status.st_dev, status.st_ino
 
 
 def refuse_overwriting(
   target: str | Path, read: Iterable[str | Path], flag: str = "--output"
 ) -> None:
-  """Checks that a file to be written is none of those that are read.
+  """Checks that the file to write is none of those that are read.
 
   Args:
-    target: the file to be written.
-    read: files, and folders of which all files count. What does not exist is
-      passed over.
-    flag: what the user should change.
+    target: the file to write.
+    read: files, and folders, of which every file counts. Paths that do not
+      exist are ignored.
+    flag: which flag the user should change.
 
   Raises:
-    UserError: it is one of them, by whatever path.
+    UserError: it is one of them, by any path.
   """
   taken = identity(target)
   if taken is None:
@@ -75,21 +75,21 @@ def refuse_overwriting(
     for file in (path, *inside):
       if identity(file) == taken:
         raise UserError(
-          f"{target} would be written over {file}, which is read; give another"
+          f"{target} would be written over {file}, which is read; use another"
           f" {flag}"
         )
 
 
 def check_target(path: Path) -> None:
-  """Checks a name that is to be written, before the work.
+  """Checks the name of a file to write, before the work.
 
   Raises:
-    UserError: something is there that is no file, or the name is too long.
+    UserError: something other than a file has the name, or it is too long.
   """
   try:
     if path.exists() and not path.is_file():
-      raise UserError(f"{path} is no file to write; give another name")
-    # A folder that is yet to be made would be told first.
+      raise UserError(f"{path} is not a file; use another name")
+    # In an existing folder: a missing one would hide that a name is too long.
     folder = next(p for p in path.absolute().parents if p.exists())
     os.lstat(folder / path.name)
   except OSError as error:
@@ -99,18 +99,19 @@ def check_target(path: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-  """A temporary file beside `path`, put in its place when all went well.
+  """Yields a temporary file that replaces `path` if the block succeeds.
 
-  Makes the folder. The temporary file has the suffix of `path`, as far as it is
-  short. What replaces a file gets its mode, and a link stays one.
+  The folder is created if necessary. The temporary file is in the same folder
+  and has the suffix of `path` if that is short. A replaced file passes on its
+  mode, and a link remains a link.
 
   Raises:
-    HeldError: what is there cannot be replaced.
-    UserError: it cannot be written, or the block raised an OSError.
+    HeldError: the existing file can't be replaced.
+    UserError: the file can't be written, or the block raised an OSError.
   """
   temporary = None
   try:
-    # Else the link would be replaced, not the file.
+    # Otherwise a link would be replaced, not its file.
     final = Path(os.path.realpath(path))
     check_target(path)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -124,13 +125,12 @@ def replacing(path: Path) -> Iterator[Path]:
       if error.errno not in _HELD:
         raise
       raise HeldError(
-        f"{path} cannot be replaced: {error.strerror}; give another name"
+        f"{path} cannot be replaced: {error.strerror}; use another name"
       ) from None
     temporary = None
   except OSError as error:
     raise UserError(
-      f"{path} cannot be written: {error.strerror or error}; give another"
-      " folder"
+      f"{path} cannot be written: {error.strerror or error}; use another folder"
     ) from None
   finally:
     if temporary:
@@ -138,10 +138,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def new_file(path: Path) -> Path:
-  """Makes an empty file beside `path`, with the mode of any new file.
+  """Creates an empty file in the folder of `path`, with the default mode.
 
-  Its name is short: where that of `path` is as long as the disk allows, a
-  longer one would be refused.
+  Its name is short, as that of `path` may be as long as the disk allows.
   """
   while True:
     name = f".{secrets.token_hex(6)}{path.suffix[-16:]}"
@@ -151,43 +150,43 @@ def new_file(path: Path) -> Path:
 
 
 class _Untouched(Exception):
-  """Ends `replacing` before anything is replaced."""
+  """Leaves `replacing` before anything is replaced."""
 
 
 def check_writable(path: Path) -> None:
-  """Tries whether a file can be written, before the work that it is for.
+  """Checks that a file can be written, before the work that fills it.
 
-  Makes its folder, and leaves the file as it is.
+  Creates its folder, and leaves an existing file as it is.
 
   Raises:
-    UserError: it cannot.
+    UserError: it can't be written.
   """
   with contextlib.suppress(_Untouched), replacing(path):
     raise _Untouched
 
 
 def write_atomically(path: Path, text: str) -> None:
-  """Writes a file whole or not at all, and makes its folder.
+  """Writes a text file completely or not at all, and creates its folder.
 
-  In UTF-8; what a file's name has that is none is written as `\\udc80` to
-  `\\udcff`.
+  The encoding is UTF-8. Bytes of file names that are not UTF-8 are written as
+  `\\udc80` to `\\udcff`.
 
   Raises:
-    UserError: it cannot be written.
+    UserError: it can't be written.
   """
   with replacing(path) as temporary:
     temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def to_json(value: Any, **options: Any) -> str:
-  """JSON of what is finite: null for NaN and infinities, which JSON has not.
+  """Returns JSON with null for NaN and infinities, which JSON lacks.
 
   Args:
-    value: of dicts, lists, tuples, texts and numbers.
-    **options: of `json.dumps`.
+    value: dicts, lists, tuples, strings and numbers.
+    **options: arguments of `json.dumps`.
   """
 
-  def finite(value):
+  def finite(value: Any) -> Any:
     if isinstance(value, dict):
       return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -198,18 +197,19 @@ def to_json(value: Any, **options: Any) -> str:
   return json.dumps(finite(value), allow_nan=False, **options)
 
 
-def lock(file: IO, wait: bool) -> bool:
+def lock(file: IO[Any], wait: bool) -> bool:
   """Locks a file against other processes, until it is closed.
 
   Args:
     file: an open file.
-    wait: until no other process holds it.
+    wait: whether to wait while another process holds the lock.
 
   Returns:
-    Whether it is locked; without `wait`, False where another process holds it.
+    Whether the file is locked; False if another process holds it and `wait` is
+    false.
 
   Raises:
-    OSError: the disk has no locks.
+    OSError: the disk does not support locks.
   """
   held = errno.EAGAIN, errno.EACCES, errno.EDEADLK
   while True:
@@ -225,13 +225,13 @@ def lock(file: IO, wait: bool) -> bool:
 
 if sys.platform == "win32":
 
-  def _lock(file: IO, wait: bool) -> None:
-    # Of the first byte; it waits for ten seconds.
+  def _lock(file: IO[Any], wait: bool) -> None:
+    # Locks the first byte, and waits for at most ten seconds.
     file.seek(0)
     kind = msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK
     msvcrt.locking(file.fileno(), kind, 1)
 
 else:
 
-  def _lock(file: IO, wait: bool) -> None:
+  def _lock(file: IO[Any], wait: bool) -> None:
     fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -1,32 +1,34 @@
-"""Printing that costs no work, whatever stdout and stderr lead to."""
+"""Printing that ends no work, whatever stdout and stderr lead to."""
 
 import codecs
 import contextlib
 import os
 import re
 import sys
+from typing import Any
+from typing import TextIO
 
-# What an old encoding, as a console's on Windows, may not have.
+# What old encodings, such as those of Windows consoles, may lack.
 _PLAIN = {"×": "x", "→": "->", "…": "...", "–": "-", "−": "-", "·": "|"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _RAW = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # but \n, \r, \t
 
 
-def _escape(found: re.Match) -> str:
-  return found[0].encode("unicode_escape").decode()
+def _escape(match: re.Match[str]) -> str:
+  return match[0].encode("unicode_escape").decode()
 
 
 def plain(text: object) -> str:
-  """A text in one line, its control characters spelt, as `\\n` and `\\x1b`.
+  """Returns a text in one line, control characters escaped: `\\n`, `\\x1b`.
 
-  A file's name may have any: raw, they would feign lines, and move or color
-  what a terminal shows.
+  A file's name may contain any. Printed raw, they would fake lines, move the
+  cursor or change colors.
   """
   return _CONTROL.sub(_escape, str(text))
 
 
 def _spell(error: UnicodeError) -> tuple[str, int]:
-  """Spells what an encoding does not have, or a name that is no text."""
+  """Replaces characters that an encoding lacks, or that are not text."""
   if not isinstance(error, UnicodeEncodeError):
     raise error
   letters = error.object[error.start : error.end]
@@ -38,20 +40,21 @@ def _spell(error: UnicodeError) -> tuple[str, int]:
 
 
 class _Lasting:
-  """A stream that, once it cannot be written, takes everything and is quiet."""
+  """A stream that discards everything once it can't be written."""
 
-  def __init__(self, stream, name: str):
+  def __init__(self, stream: TextIO, name: str):
     self._stream = stream
     self._name = name
     self._lost = False
 
-  def __getattr__(self, name):
+  def __getattr__(self, name: str) -> Any:
     return getattr(self._stream, name)
 
   def write(self, text: str) -> int:
-    """Writes, as far as there is who reads."""
+    """Writes, as long as somebody reads."""
     if not self._lost:
-      if self._name == "stdout":  # stderr has the bars, which move the cursor
+      # stderr has the progress bars, which move the cursor.
+      if self._name == "stdout":
         text = _RAW.sub(_escape, text)
       try:
         return self._stream.write(text)
@@ -60,7 +63,7 @@ class _Lasting:
     return len(text)
 
   def flush(self) -> None:
-    """Flushes, as far as there is who reads."""
+    """Flushes, as long as somebody reads."""
     if not self._lost:
       try:
         self._stream.flush()
@@ -69,29 +72,28 @@ class _Lasting:
 
   def _lose(self, error: OSError) -> None:
     self._lost = True
-    # What is buffered is written at exit, and by libraries not through us.
+    # The buffer is written at exit, and libraries bypass this object.
     with contextlib.suppress(OSError, ValueError):
       null = os.open(os.devnull, os.O_WRONLY)
       os.dup2(null, self._stream.fileno())
       os.close(null)
     if self._name == "stdout":
       print(
-        f"warning: stdout is closed ({error.strerror}): the work goes on"
-        " without it",
+        f"warning: stdout is closed ({error.strerror}); continuing without it",
         file=sys.stderr,
       )
 
 
 def make_lasting() -> None:
-  """Makes stdout and stderr take any text, and outlive who reads them.
+  """Makes stdout and stderr accept any text, and outlive their readers.
 
-  A pipe that is closed, a full disk, a console that has no ×, a file's name
-  that is no UTF-8: none ends the script.
+  A closed pipe, a full disk, a console without ×, or a file name that is not
+  UTF-8 does not end the process.
   """
   codecs.register_error("bamjax.spell", _spell)
   for name in ("stdout", "stderr"):
     stream = getattr(sys, name)
-    if stream is None:  # closed by whoever started us
+    if stream is None:  # closed by the parent process
       stream = open(os.devnull, "w", encoding="utf-8")
     if hasattr(stream, "reconfigure"):
       stream.reconfigure(errors="bamjax.spell")

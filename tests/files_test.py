@@ -33,7 +33,7 @@ def test_what_is_read_is_not_overwritten(tmp_path, way):
     "folder": read,
   }[way]
   source = tmp_path / "in" if way == "folder" else read
-  with pytest.raises(UserError, match="would be written over .*; give another"):
+  with pytest.raises(UserError, match="would be written over .*; use another"):
     refuse_overwriting(target, ["absent", source])
   write_atomically(tmp_path / "other", "b")
   refuse_overwriting(tmp_path / "other", [source])
@@ -94,7 +94,7 @@ def test_names_that_are_no_utf_8_are_written(tmp_path):
 def test_what_is_no_file_stays(tmp_path):
   os.mkfifo(tmp_path / "pipe")
   for name in (".", "pipe"):
-    with pytest.raises(UserError, match="is no file to write"):
+    with pytest.raises(UserError, match="is not a file"):
       write_atomically(tmp_path / name, "a")
   assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
 

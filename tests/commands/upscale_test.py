@@ -304,7 +304,7 @@ def test_what_is_no_file_is_no_result(folder, weights, tmp_path, caplog):
   (tmp_path / "out" / "rgb_x2.png").mkdir(parents=True)
   inputs, out = [folder / "rgb.png"], tmp_path / "out"
   assert upscale(inputs, weights, out, skip_existing=True) == 1
-  assert "rgb_x2.png is no file to write" in caplog.text
+  assert "rgb_x2.png is not a file" in caplog.text
 
 
 def test_weights_are_not_written_over(folder, weights, tmp_path):
@@ -394,7 +394,7 @@ def test_what_cannot_be_written_is_left_out_alone(
   assert made == [f"{'a' * 248}_x2.png", "rgb_x2.png"]
   assert caplog.text.count("File name too long") == 2
   assert "wide_x2.webp would have 60×42 pixels" in caplog.text
-  assert "photo_x2.JPG is no file to write" in caplog.text
+  assert "photo_x2.JPG is not a file" in caplog.text
   assert "4 of 6 images left out" in capsys.readouterr().err
 
 
