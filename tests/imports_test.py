@@ -30,7 +30,7 @@ training = "orbax.checkpoint", "optax", "ml_collections", "tensorboardX"
 check(*training, "tensorflow", "torch", "matplotlib", "jinja2")
 
 import bamjax.training.loop, bamjax.evaluation.paper_tables
-check("tensorflow", "tensorflow_datasets", "torch", "matplotlib")
+check("tensorflow", "tensorflow_datasets", "matplotlib")
 """
 
 
