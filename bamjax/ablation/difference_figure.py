@@ -32,7 +32,7 @@ def draw(summary: Summary, file: Path | IO[bytes]) -> bool:
     return False
   models = list(dict.fromkeys(line.model for line in lines))
   benchmarks = list(dict.fromkeys(line.benchmark for line in lines))
-  figure = Figure((1.2 + 3 * len(models), 3.6), layout="constrained")
+  figure = Figure((1.5 + 2.8 * len(models), 3.6), layout="constrained")
   FigureCanvasAgg(figure)
   panels = figure.subplots(1, len(models), squeeze=False, sharey=True)[0]
   for panel, model in zip(panels, models, strict=True):
@@ -43,8 +43,8 @@ def draw(summary: Summary, file: Path | IO[bytes]) -> bool:
   panels[0].set_ylabel(f"PSNR − control ({study.control}), dB")
   panels[0].legend(fontsize="small")
   figure.suptitle(
-    f"×{study.scale}, protocol {study.protocol}: mean difference, 95 % interval"
-    " over images and seeds, and each seed",
+    f"×{study.scale}, protocol {study.protocol}\n"
+    "bars: 95 % intervals; dashes: seeds",
     fontsize="small",
   )
   figure.savefig(file, dpi=150, format="png")

@@ -160,7 +160,7 @@ def describe(
     found = costs[cell.network]
     state = cell_work.state(study, cell)
     left = 0.0
-    if state in ("new",) or state.startswith("at step"):
+    if state not in ("trained", "finished"):
       left = seconds[cell.network] * _share_left(cell)
     total += left
     rows.append(
@@ -168,22 +168,29 @@ def describe(
         cell.name,
         f"{found.parameters:,}",
         f"{found.macs / 1e9:.2f}",
-        f"{found.training_macs / 1e12:.1f}",
+        f"{found.training_macs / 1e12:.3g}",
         f"{cell.config.steps:,}",
         state,
         _duration(left),
       ]
     )
-  header = ("cell", "parameters", "G MACs", "T MACs trained", "steps", "state")
   table = Table(
     f"{len(chosen)} cells, about {_duration(total)} of training left",
-    (*header, "time left"),
+    (
+      "cell",
+      "parameters",
+      "G MACs",
+      "T MACs in training",
+      "steps",
+      "state",
+      "time left",
+    ),
     rows,
     [
-      "G MACs: one RGB image of 360×240 LR pixels; T MACs trained: the whole"
-      " training, a step counted as three passes",
-      "time: of training on this machine, a cell at a time; scoring and"
-      " compilation come on top",
+      "G MACs: for one RGB image of 360×240 LR pixels; in training, a step"
+      " counts as three passes over its patches",
+      "time: one cell after the other, on this machine, without compilation"
+      " and scoring",
     ],
   )
   show(table.text())

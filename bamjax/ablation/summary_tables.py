@@ -13,7 +13,8 @@ from bamjax.ablation.analysis import verdict
 from bamjax.ablation.summary import Summary
 from bamjax.evaluation.tables import Table
 
-_DIGITS = {"psnr": 3, "ssim": 5}
+# Digits of a mean score; unit and digits of a difference.
+_FORMATS = {"psnr": (3, 1.0, 3), "ssim": (5, 1e-4, 1)}
 HEADER = (
   "network",
   "parameters",
@@ -24,9 +25,9 @@ HEADER = (
   "difference dB",
   "95 % interval",
   "SSIM",
-  "difference",
+  "difference 1e-4",
   "95 % interval",
-  "PSNR against the control",
+  "PSNR is",
 )
 
 
@@ -66,19 +67,21 @@ def _cells(line: Line, control: str) -> list[str]:
 
 def _score(measure: Measure, metric: str) -> list[str]:
   """Mean ± spread over the seeds, the difference ± its, and the interval."""
-  digits = _DIGITS[metric]
-  mean = f"{measure.mean:.{digits}f}{plus_minus(measure.spread, digits)}"
+  decimals, unit, digits = _FORMATS[metric]
+  spread = _plus_minus(measure.spread, decimals)
+  mean = f"{measure.mean:.{decimals}f}{spread}"
   found = measure.difference
   if found is None:
     return [mean, "–", "–"]
-  difference = f"{found.mean:+.{digits}f}{plus_minus(found.spread, digits)}"
+  spread = _plus_minus(found.spread / unit, digits)
+  difference = f"{found.mean / unit:+.{digits}f}{spread}"
   if math.isnan(found.low):
     return [mean, difference, "–"]
-  bounds = f"{found.low:+.{digits}f} to {found.high:+.{digits}f}"
-  return [mean, difference, bounds]
+  low, high = (f"{x / unit:+.{digits}f}" for x in (found.low, found.high))
+  return [mean, difference, f"{low} to {high}"]
 
 
-def plus_minus(spread: float, digits: int) -> str:
+def _plus_minus(spread: float, digits: int) -> str:
   """ " ± 0.012"; nothing for a single seed."""
   return "" if math.isnan(spread) else f" ± {spread:.{digits}f}"
 
@@ -101,8 +104,8 @@ def notes(summary: Summary, benchmark: str) -> list[str]:
     )
   if summary.comparisons > 1:
     found.append(
-      f"{summary.comparisons} comparisons: each interval is a 95 % one by"
-      " itself, and about one in 20 excludes 0 by chance"
+      f"{summary.comparisons} comparisons: if no network differed from its"
+      " control, about one interval in 20 would still exclude 0"
     )
   if study.budget == "seconds":
     found.append(

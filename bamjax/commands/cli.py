@@ -28,7 +28,15 @@ from bamjax.errors import UserError
 
 # Each is a module of this package: its docstring, the dataclass `Options` of
 # its flags, and `run(options)`, which returns the exit status or None.
-COMMANDS = ("train", "evaluate", "benchmark", "upscale", "export", "report")
+COMMANDS = (
+  "train",
+  "evaluate",
+  "ablate",
+  "benchmark",
+  "upscale",
+  "export",
+  "report",
+)
 
 # errno values of storage problems.
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)

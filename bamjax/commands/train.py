@@ -26,7 +26,7 @@ from bamjax.errors import require
 _PACKAGES = ("ml_collections", "optax", "orbax.checkpoint", "tensorboardX")
 
 
-def _define_config(
+def define_config(
   name: str,
   help_text: str,
   values: flags.FlagValues,
@@ -50,7 +50,7 @@ class Options:
     "recipe (default, pretrained or quickstart) or configuration file; if"
     " omitted, the paper's recipe",
     value="NAME|FILE",
-    define=_define_config,
+    define=define_config,
   )
   run_dir: str | None = option(
     None,
@@ -140,6 +140,13 @@ _FIELDS = {
 }
 
 
+def fill(config: Any, options: Any) -> None:
+  """Sets the fields of a configuration that have a flag of their own."""
+  for name, field in _FIELDS.items():
+    if (value := getattr(options, name, None)) is not None:
+      config.update_from_flattened_dict({field: value})
+
+
 def start(options: Options) -> None:
   """Joins the other processes, if there are any, before JAX is used."""
   from bamjax.training import distributed
@@ -162,9 +169,7 @@ def run(options: Options) -> None:
 
   config = options.config
   config_lib.check_fields(config)
-  for name, field in _FIELDS.items():
-    if (value := getattr(options, name)) is not None:
-      config.update_from_flattened_dict({field: value})
+  fill(config, options)
   with config.unlocked():
     config.model_options.update(config_lib.parse_options(options.options))
   run_dir = Path(options.run_dir or config_lib.default_run_dir(config))

@@ -80,7 +80,7 @@ def test_versions_and_the_device():
     (
       ["train", "--config=quikstart"],
       "bamjax train: error: --config could not be read: quikstart: No such file"
-      " or directory; did you mean --config=quickstart? recipes: default, ",
+      " or directory; did you mean --config=quickstart? recipes: ablation, ",
     ),
   ],
 )
@@ -91,7 +91,7 @@ def test_a_mistake_is_one_line(arguments, message):
 
 
 def test_recipes_are_found_by_name_from_any_folder(tmp_path):
-  assert recipes.names() == ["default", "pretrained", "quickstart"]
+  assert recipes.names() == ["ablation", "default", "pretrained", "quickstart"]
   # An unknown field ends each before anything is trained.
   by_name = call(
     "train", "--config", "quickstart", "--config.x=1", cwd=tmp_path

@@ -1,0 +1,63 @@
+"""Work on one cell of an ablation: `bamjax ablate` starts these processes.
+
+python -m bamjax.commands.ablation_worker --mode=cell < TASK.json
+"""
+
+import dataclasses
+import json
+import sys
+from typing import Any
+
+from bamjax.commands import cli
+from bamjax.commands.options import option
+from bamjax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What to do with the JSON on standard input."""
+
+  mode: str = option(
+    "cell",
+    "cell trains and scores one; step_seconds times training steps of a list of"
+    " configurations; devices counts devices",
+    choices=("cell", "step_seconds", "devices"),
+  )
+
+
+def run(options: Options) -> None:
+  """Does what the mode says; prints the answer as the last line.
+
+  Raises:
+    UserError: the input is no JSON, or the work failed.
+  """
+  try:
+    given = json.load(sys.stdin)
+  except ValueError as error:
+    raise UserError(f"standard input is not JSON: {error}") from None
+  if options.mode == "cell":
+    from bamjax.ablation import cell_work
+
+    cell_work.run(cell_work.Task(**given))
+  elif options.mode == "step_seconds":
+    print(json.dumps([_step_seconds(config) for config in given]))
+  else:
+    import jax
+
+    print(
+      json.dumps(
+        {"platform": jax.default_backend(), "count": jax.local_device_count()}
+      )
+    )
+
+
+def _step_seconds(config: dict[str, Any]) -> float:
+  import ml_collections
+
+  from bamjax.ablation import step_time
+
+  return step_time.measure(ml_collections.ConfigDict(config))
+
+
+if __name__ == "__main__":
+  cli.run_module(sys.modules[__name__], "ablation worker", sys.argv[1:])
