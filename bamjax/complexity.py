@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from bamjax.layers import ACAM
 from bamjax.layers import CA
 from bamjax.layers import CBAM
+from bamjax.layers import compile_for
 from bamjax.layers import Conv
 from bamjax.layers import LA
-from bamjax.layers import portable
 from bamjax.layers.attention import PReLU
 from bamjax.models.registry import backbone
 from bamjax.models.registry import identify
@@ -95,7 +95,7 @@ def summary(
       operations += pools * (args[0].size + args[0].shape[-1])
     return output
 
-  with nn.intercept_methods(count), portable(True):
+  with nn.intercept_methods(count), compile_for("export"):
     jaxpr = jax.make_jaxpr(module.apply)(variables, lr)
   operations += sum(_elementwise(jaxpr.jaxpr).values())
   return {

@@ -24,8 +24,8 @@ from bamjax.errors import require
 from bamjax.errors import UserError
 from bamjax.files import refuse_overwriting
 from bamjax.files import replacing
-from bamjax.layers import portable
-from bamjax.layers.cpu.choice import without_choice
+from bamjax.layers import compile_for
+from bamjax.layers.purpose import Purpose
 from bamjax.networks import Network
 from bamjax.weights import save_weights
 from bamjax.weights import store
@@ -34,11 +34,11 @@ _PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def _function(
-  module: nn.Module, variables: Mapping[str, Any]
+  module: nn.Module, variables: Mapping[str, Any], purpose: Purpose
 ) -> Callable[[ArrayLike], Any]:
   def super_resolve(lr: ArrayLike) -> Any:
     # As in `Upscaler`: TF32 would change the output.
-    with jax.default_matmul_precision("highest"), portable(True):
+    with jax.default_matmul_precision("highest"), compile_for(purpose):
       return module.apply(variables, lr)
 
   return super_resolve
@@ -94,7 +94,7 @@ def to_stablehlo(network: Network, path: Path) -> None:
   """
   n, height, width = jax_export.symbolic_shape("n, h, w")
   lr = jax.ShapeDtypeStruct((n, height, width, 3), jnp.float32)
-  function = jax.jit(_function(network.module, network.variables))
+  function = jax.jit(_function(network.module, network.variables, "export"))
   exported = jax_export.export(function, platforms=_PLATFORMS)(lr)
   with replacing(path) as temporary:
     temporary.write_bytes(exported.serialize())
@@ -145,10 +145,10 @@ def to_onnx(network: Network, path: Path) -> None:
 
   # It warns about shapes that it omits from the file.
   logging.getLogger("onnx_ir").setLevel(logging.ERROR)
-  function = _function(network.module, network.variables)
+  function = _function(network.module, network.variables, "onnx")
   converter = f"jax2onnx {version('jax2onnx')}"
   try:
-    with without_choice(True), warnings.catch_warnings():
+    with warnings.catch_warnings():
       # It requests float64 internally.
       warnings.simplefilter("ignore")
       model = jax2onnx.to_onnx(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bamjax import complexity
-from bamjax.layers import portable
+from bamjax.layers import compile_for
 from bamjax.models import create_model
 from weights.goldens import Goldens
 
@@ -52,7 +52,7 @@ def test_macs_are_half_of_xla_s_flops(name, groups):
   module = create_model(name, scale=4, groups=groups)
   x = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
   variables = jax.eval_shape(module.init, jax.random.key(0), x)
-  with portable(True):
+  with compile_for("export"):
     flops = jax.jit(module.apply).lower(variables, x).cost_analysis()["flops"]
   macs = complexity.summary(module, 64, 64)["macs"]
   np.testing.assert_allclose(2 * macs, flops, rtol=0.03)

@@ -14,7 +14,7 @@ import numpy as np
 from bamjax import complexity
 from bamjax.benchmarking.plan import DTYPES
 from bamjax.benchmarking.plan import Plan
-from bamjax.layers.cpu.kernel_gradient import many_runs
+from bamjax.layers import compile_for
 from bamjax.models import registry
 
 # Frames that take turns, so that none finds its own result in a cache.
@@ -143,7 +143,7 @@ def _training(plan, module: nn.Module, variables, scale: int, size: int):
     {"lr": jax.device_put(frame), "hr": hr} for frame in frames(plan, size)
   ]
   # As a training of many steps is compiled.
-  with many_runs(True):
+  with compile_for("many_runs"):
     compiled, compile_s = _compile(train_step, state, pool[0], donate_argnums=0)
 
   def run(i):

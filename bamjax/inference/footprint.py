@@ -13,9 +13,8 @@ from jax.extend.core import jaxprs_in_params
 from jax.extend.core import Literal
 import jax.numpy as jnp
 
+from bamjax.layers import compile_for
 from bamjax.layers import Pool
-from bamjax.layers import portable
-from bamjax.layers.cpu.choice import without_choice
 
 _SIDE = 32  # of the image that is traced
 
@@ -51,11 +50,7 @@ def footprint(module: nn.Module) -> Footprint:
 
   # As other platforms than the CPU convolve: all convs by the one operation
   # that `_reach` knows.
-  with (
-    nn.intercept_methods(intercept),
-    portable(True),
-    without_choice(True),
-  ):
+  with nn.intercept_methods(intercept), compile_for("onnx"):
     jaxpr = jax.make_jaxpr(module.apply)(variables, lr).jaxpr
   (reach,) = _reaches(jaxpr, [0] * len(jaxpr.invars))
   return Footprint(_peak(jaxpr) / _SIDE**2, math.ceil(reach), len(pools))

@@ -12,10 +12,9 @@ from bamjax.layers.attention import PA
 from bamjax.layers.convolution import Conv
 from bamjax.layers.convolution import pixel_shuffle
 from bamjax.layers.convolution import Upsampler
-from bamjax.layers.cpu.kernel_gradient import many_runs
-from bamjax.layers.cpu.onednn import portable
 from bamjax.layers.normalization import Normalization
 from bamjax.layers.pooling import Pool
+from bamjax.layers.purpose import compile_for
 
 __all__ = [
   "ACAM",
@@ -31,7 +30,6 @@ __all__ = [
   "Normalization",
   "Pool",
   "Upsampler",
-  "many_runs",
+  "compile_for",
   "pixel_shuffle",
-  "portable",
 ]

@@ -20,7 +20,7 @@ from bamjax.evaluation.protocols import MATLAB
 from bamjax.files import to_json
 from bamjax.files import write_atomically
 from bamjax.inference import Upscaler
-from bamjax.layers import many_runs
+from bamjax.layers import compile_for
 from bamjax.models.registry import identify
 from bamjax.networks import Network
 from bamjax.runs import config as config_lib
@@ -134,7 +134,7 @@ def _train_and_evaluate(config, run_dir: Path) -> dict | None:
         run = _Run(
           config, run_dir, module, source.train, validation, checkpoints
         )
-        with many_runs(config.steps >= _MANY):
+        with compile_for("many_runs" if config.steps >= _MANY else "here"):
           state = run.train(state, start)
       checkpoints.wait()
       tree, best = checkpoints.restore_best(state.to_tree())

@@ -16,8 +16,7 @@ from bamjax.inference import footprint
 from bamjax.inference import upscaler
 from bamjax.inference import windows
 from bamjax.layers import ATTENTIONS
-from bamjax.layers import portable
-from bamjax.layers.cpu.choice import without_choice
+from bamjax.layers import compile_for
 from models import small
 
 QUICK, ALL = (9,), 204
@@ -148,7 +147,7 @@ def _normed(tree):
 
 @contextlib.contextmanager
 def op_by_op():
-  with jax.disable_jit(), portable(True), without_choice(True):
+  with jax.disable_jit(), compile_for("onnx"):
     yield
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bamjax.layers import compile_for
 from bamjax.layers import Conv
 from bamjax.layers import pixel_shuffle
 from bamjax.layers import Upsampler
@@ -16,7 +17,6 @@ from bamjax.layers.blocks import ResidualBlock
 from bamjax.layers.convolution import convolve
 from bamjax.layers.convolution import upsample_bilinear
 from bamjax.layers.convolution import upsample_steps
-from bamjax.layers.cpu import onednn
 
 
 def naive(x, kernel, groups=1, dilation=1):
@@ -40,10 +40,10 @@ def random(seed, shape):
   return jax.random.normal(jax.random.key(seed), shape)
 
 
-@pytest.mark.parametrize("portable", [True, False])
+@pytest.mark.parametrize("purpose", ["export", "here"])
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("relu", [True, False])
-def test_a_conv_adds_and_ends_with_a_relu(portable, size, relu):
+def test_a_conv_adds_and_ends_with_a_relu(purpose, size, relu):
   # 1×1 convs of few values are matrix products, of many they may be oneDNN's.
   for height in (6, 40):
     x, skip = random(0, (2, height, 30, 8)), random(1, (2, height, 30, 12))
@@ -52,7 +52,7 @@ def test_a_conv_adds_and_ends_with_a_relu(portable, size, relu):
     p = variables["params"]
     want = naive(x, p["kernel"]) + np.asarray(p["bias"]) + np.asarray(skip)
     want = np.maximum(want, 0) if relu else want
-    with onednn.portable(portable):
+    with compile_for(purpose):
       got = jax.jit(lambda v, x, add: layer.apply(v, x, add))  # noqa: B023
       np.testing.assert_allclose(got(variables, x, skip), want, 1e-4, 1e-5)
       alone = jax.jit(lambda v, x: layer.apply(v, x))(variables, x)  # noqa: B023
@@ -61,9 +61,9 @@ def test_a_conv_adds_and_ends_with_a_relu(portable, size, relu):
     np.testing.assert_allclose(alone, want, 1e-4, 1e-5)
 
 
-@pytest.mark.parametrize("portable", [True, False])
+@pytest.mark.parametrize("purpose", ["export", "here"])
 @pytest.mark.parametrize("size", [1, 3])
-def test_maps_in_a_list_are_as_if_concatenated(portable, size):
+def test_maps_in_a_list_are_as_if_concatenated(purpose, size):
   maps = [random(i, (1, 40, 40, c)) for i, c in enumerate((8, 5, 16))]
   together, skip = jnp.concatenate(maps, axis=-1), random(3, (1, 40, 40, 12))
   layer = Conv(12, size, relu=True)
@@ -72,7 +72,7 @@ def test_maps_in_a_list_are_as_if_concatenated(portable, size):
     jnp.shape, layer.init(jax.random.key(4), maps)
   )
   want = layer.apply(variables, together, skip)
-  with onednn.portable(portable):
+  with compile_for(purpose):
     got = jax.jit(lambda v, x, add: layer.apply(v, x, add))
     np.testing.assert_allclose(got(variables, maps, skip), want, 1e-4, 1e-5)
 

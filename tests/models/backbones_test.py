@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bamjax.layers import portable
+from bamjax.layers import compile_for
 from bamjax.models import create_model
 from models import small
 
@@ -95,7 +95,7 @@ def test_carn_holds_all_scales_and_runs_one(name):
 
   # Two convs of the other scales' branches: x3's, and one of x4's two.
   def convs(function, *args):
-    with portable(True):
+    with compile_for("export"):
       text = str(jax.make_jaxpr(function)(*args))
     return text.count("conv_general_dilated[")
 

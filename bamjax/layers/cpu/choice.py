@@ -9,13 +9,10 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from bamjax.layers import purpose
 from bamjax.layers.cpu import onednn
 from bamjax.layers.xla import direct
 from bamjax.layers.xla import finish
-
-# Programs that are traced where this is True hold no choice between platforms,
-# which ONNX has no form for. It is part of `jax.jit`'s cache key.
-without_choice = jax.make_user_context(False)
 
 # Values of an input from which on oneDNN's 1×1 convolution, with what comes
 # after it, is quicker than a matrix product.
@@ -35,7 +32,7 @@ def convolve(
   """Arguments are those of `convolution.convolve`."""
   size, _, depth, features = kernel.shape
   few = size > 1 and dilation == 1 and depth <= 2 and features == 1
-  if few and not without_choice.value:
+  if few and not purpose.has_one_form():
     # The choice is made where the program is lowered: one that is exported
     # here may be for another platform.
     y = lax.platform_dependent(x, kernel, cpu=_tap_by_tap, default=direct)
@@ -71,9 +68,9 @@ def stored(x: jax.Array) -> jax.Array:
 
   XLA on the CPU else makes x again, if it comes of a concatenation or
   activation, in each of the passes that read it. Elsewhere, and in programs
-  that are `portable`, nothing is done.
+  for export, nothing is done.
   """
-  if jax.default_backend() != "cpu" or onednn.portable.value:
+  if jax.default_backend() != "cpu" or purpose.is_portable():
     return x
   return lax.optimization_barrier(x)
 

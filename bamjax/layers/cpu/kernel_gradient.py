@@ -3,7 +3,7 @@
 XLA's own reaches 10 to 90 GFLOP/s on two cores, where matrix products reach 200
 (docs/performance.md). Of 3×3 kernels it is done with half the products by
 Winograd's minimal filtering where a program runs so often that a longer
-compilation pays (`many_runs`).
+compilation pays (`compile_for("many_runs")`).
 """
 
 import functools
@@ -14,12 +14,8 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+from bamjax.layers import purpose
 from bamjax.layers.xla import direct
-
-# Programs that are traced where this is True will run many times, so that a
-# longer compilation pays: a long training, a benchmark. It is part of
-# `jax.jit`'s cache key.
-many_runs = jax.make_user_context(False)
 
 # Points of the interpolation, beside infinity. ±√2 and ±1/√2 lose a quarter of
 # the digits that the customary ±1 and ±2 lose.
@@ -49,7 +45,8 @@ def kernel_gradient(
   Returns:
     k×k×(C_in/groups)×C_out.
   """
-  if size == 3 and dilation == 1 and many_runs.value and x.dtype == jnp.float32:
+  small = size == 3 and dilation == 1
+  if small and x.dtype == jnp.float32 and purpose.has_many_runs():
     gradient = by_winograd
   else:
 

@@ -19,13 +19,10 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
+from bamjax.layers import purpose
 from bamjax.layers.cpu.kernel_gradient import kernel_gradient
 from bamjax.layers.xla import direct
 from bamjax.layers.xla import finish
-
-# Programs that are traced where this is True hold XLA's operations alone, as
-# those that are exported must. It is part of `jax.jit`'s cache key.
-portable = jax.make_user_context(False)
 
 _VERSIONS = ((0, 10), (0, 11), (0, 12))
 
@@ -39,7 +36,7 @@ def usable() -> bool:
   """
   kept = jax.config.jax_compilation_cache_dir
   return (
-    not portable.value
+    not purpose.is_portable()
     and not (kept and jax.config.jax_enable_compilation_cache)
     and jax.default_backend() == "cpu"
     and jax.device_count() == 1

@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 
 from bamjax.layers import BAM
+from bamjax.layers import compile_for
 from bamjax.layers import Conv
 from bamjax.layers import convolution
-from bamjax.layers import portable
-from bamjax.layers.cpu import onednn
-from bamjax.layers.cpu.choice import without_choice
 from bamjax.layers.xla import direct
 
 
@@ -41,7 +39,7 @@ def test_groups_are_convolved_one_by_one(dtype):
   variables = module.init(jax.random.key(0), x)
   bias = variables["params"]["bias"]
   kernel = variables["params"]["kernel"]
-  with onednn.portable(True):
+  with compile_for("export"):
     got = jax.jit(lambda v, x: module.apply(v, x))(variables, x)
   want = direct(x, kernel, groups=3) + bias
   assert got.dtype == dtype
@@ -75,7 +73,7 @@ def test_bam_reads_its_input_from_memory_and_portable_programs_hold_no_trace():
     return jax.make_jaxpr(lambda x: bam.apply(variables, x))(x).eqns[0]
 
   assert first_operation().primitive.name == "optimization_barrier"
-  with portable(True):
+  with compile_for("export"):
     assert first_operation().primitive.name != "optimization_barrier"
 
 
@@ -88,5 +86,5 @@ def test_a_choice_between_platforms_is_left_out_where_it_is_asked_for():
     return str(jax.make_jaxpr(lambda x: bam.apply(variables, x))(x))
 
   assert "platform_index" in program()
-  with portable(True), without_choice(True):
+  with compile_for("onnx"):
     assert "platform_index" not in program()

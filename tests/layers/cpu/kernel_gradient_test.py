@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from bamjax.layers import many_runs
+from bamjax.layers import compile_for
 from bamjax.layers.cpu import kernel_gradient as lib
 
 
@@ -51,7 +51,7 @@ def test_a_program_that_runs_many_times_has_the_same_gradient(groups):
     return lib.kernel_gradient(x, dy, **options)
 
   once = jax.jit(gradient)
-  with many_runs(True):
+  with compile_for("many_runs"):
     many = jax.jit(gradient)
     assert "stablehlo.convolution" not in many.lower(x, dy).as_text()
     got = np.asarray(many(x, dy))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bamjax.layers import compile_for
 from bamjax.layers import Conv
 from bamjax.layers.cpu import onednn
 from bamjax.layers.xla import direct
@@ -157,7 +158,7 @@ def test_other_platforms_get_xlas():
 
 def test_portable_programs_hold_none():
   x = draw(0, 1, 16, 16, 32)
-  with onednn.portable(True):
+  with compile_for("export"):
     assert "stablehlo.convolution" in lowered(x)
 
 
@@ -166,7 +167,7 @@ import sys
 import jax
 import numpy as np
 from bamjax.layers import Conv
-from bamjax.layers import onednn
+from bamjax.layers.cpu import onednn
 if sys.argv[1:]:
   jax.config.update("jax_compilation_cache_dir", sys.argv[1])
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
