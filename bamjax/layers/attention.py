@@ -1,31 +1,32 @@
-"""BAM and the attentions it is compared with, by name.
+"""BAM and the attentions that it is compared with.
 
-Each is a Linen module that maps features N×H×W×C to N×H×W×C. The balanced
-attention mechanism is that of the paper, eq. 1-5; definitions of the rivals
-stand with each. Parameters are made in float32. With `dtype=None` one computes
-as Flax's layers do, in the dtype that x and the parameters promote to: bfloat16
-features and float32 parameters give float32.
+Each is a Linen module that maps features N×H×W×C to features of the same shape.
+"The paper" is Wang et al. 2021, "BAM: a balanced attention mechanism for single
+image super resolution", arXiv:2104.07566; the docstrings of the other
+attentions name theirs.
 
-Each sows its weights, in (0, 1), in the collection `intermediates`, where that
-is mutable: `channel_weights` (N×1×1×C), `spatial_weights` (N×H×W×1) or
-`pixel_weights` (N×H×W×C). `bamjax.attention_maps` reads them.
+Parameters are float32. With `dtype=None`, modules compute in the dtype that x
+and the parameters promote to, like Flax's layers: bfloat16 features and float32
+parameters give float32.
+
+If the collection `intermediates` is mutable, each module sows its weights, in
+(0, 1): `channel_weights` (N×1×1×C), `spatial_weights` (N×H×W×1) or
+`pixel_weights` (N×H×W×C). `bamjax.attention_maps` returns them.
 """
 
 from collections.abc import Callable
 import dataclasses
 import functools
-from typing import Any
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from bamjax.layers.convolution import Conv
 from bamjax.layers.cpu import choice
 from bamjax.layers.fields import is_whole
 from bamjax.layers.pooling import Pool
-
-Dtype = Any
 
 
 def channel_max(x: jax.Array) -> jax.Array:
@@ -38,14 +39,18 @@ def channel_mean(x: jax.Array) -> jax.Array:
   return jnp.mean(x, axis=-1, keepdims=True)
 
 
-def promoted(x: jax.Array, dtype: Dtype | None) -> jax.Array:
-  """Features in a dtype; None leaves them in theirs, or makes ints float32.
+def promoted(x: jax.Array, dtype: DTypeLike | None) -> jax.Array:
+  """Converts features to a dtype.
+
+  Args:
+    x: N×H×W×C, C ≥ 1.
+    dtype: None keeps floating dtypes and makes float32 of integers.
 
   Raises:
-    ValueError: x has not four axes, or no channels.
+    ValueError: x does not have four axes, or has no channels.
   """
   if x.ndim != 4 or not x.shape[-1]:
-    raise ValueError(f"features are N×H×W×C, C ≥ 1; got shape {x.shape}")
+    raise ValueError(f"features must be N×H×W×C, C ≥ 1; got shape {x.shape}")
   (x,) = nn.dtypes.promote_dtype(x, dtype=dtype)
   return x
 
@@ -53,7 +58,7 @@ def promoted(x: jax.Array, dtype: Dtype | None) -> jax.Array:
 class PReLU(nn.Module):
   """max(0, x) + slope·min(0, x), one learned slope per channel, initially ¼."""
 
-  dtype: Dtype | None = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -65,11 +70,10 @@ class PReLU(nn.Module):
 
 
 def bottleneck(channels: int, reduction: int) -> int:
-  """Width of a bottleneck, C/r.
+  """Returns the channels of a bottleneck, ⌊C/r⌋.
 
   Raises:
-    ValueError: r is no positive integer, or nothing would be left of so few
-      channels.
+    ValueError: r is not a positive integer, or is larger than C.
   """
   if not is_whole(reduction):
     raise ValueError(
@@ -84,23 +88,23 @@ def bottleneck(channels: int, reduction: int) -> int:
 
 
 class ChannelMLP(nn.Module):
-  """Two 1×1 convs, C → C/r → C, with an activation between them.
+  """Two 1×1 convolutions, C → C/r → C, with an activation between them.
 
   Attributes:
     reduction: r.
-    use_bias: whether the convs have biases.
-    prelu: PReLU between the convs instead of ReLU.
+    use_bias: whether the convolutions have biases.
+    prelu: whether the activation is a PReLU instead of a ReLU.
     dtype: dtype of the computation.
   """
 
   reduction: int = 16
   use_bias: bool = False
   prelu: bool = False
-  dtype: Dtype | None = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, *pooled: jax.Array) -> jax.Array:
-    """Returns the sum of the MLP's outputs over inputs of N×1×1×C."""
+    """Returns the sum of the outputs, N×1×1×C, for inputs N×1×1×C."""
     channels = pooled[0].shape[-1]
     squeeze = Conv(
       bottleneck(channels, self.reduction),
@@ -113,25 +117,31 @@ class ChannelMLP(nn.Module):
       PReLU(self.dtype, name="activation") if self.prelu else jax.nn.relu
     )
     excite = Conv(channels, 1, self.use_bias, dtype=self.dtype, name="excite")
-    return sum(excite(activate(squeeze(x))) for x in pooled)
+    outputs = [excite(activate(squeeze(x))) for x in pooled]
+    return sum(outputs[1:], start=outputs[0])
 
 
 class ACAM(nn.Module):
-  """Avgpool channel attention module (paper, eq. 3).
+  """Avgpool channel attention module of BAM (paper, eq. 3).
+
+    ACAM(x) = σ(W₂ · PReLU(W₁ · mean of x over H×W))
+
+  W₁: C → C/r and W₂: C/r → C have no biases; the PReLU has one slope per
+  channel. Has 2·C·(C/r) + C/r parameters.
 
   Attributes:
-    reduction: r, the ratio of the MLP's bottleneck.
-    max_pool: the MLP also sees the max over H×W, and the two outputs are
-      summed before the sigmoid (the paper's ablation).
-    weights_only: return the weights, N×1×1×C in (0, 1), not weights · x.
-    dtype: dtype of the computation and the result; None promotes those of
-      x and the parameters, as Flax does.
+    reduction: r.
+    max_pool: add the MLP's output for the maximum over H×W before the sigmoid
+      (the paper's ablation).
+    weights_only: return ACAM(x), N×1×1×C in (0, 1), instead of ACAM(x) · x.
+    dtype: dtype of the computation and the result; None promotes x and the
+      parameters.
   """
 
   reduction: int = 16
   max_pool: bool = False
   weights_only: bool = False
-  dtype: Dtype | None = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -148,19 +158,23 @@ class ACAM(nn.Module):
 
 
 class MSAM(nn.Module):
-  """Maxpool spatial attention module (paper, eq. 4).
+  """Maxpool spatial attention module of BAM (paper, eq. 4).
+
+    MSAM(x) = σ(7×7 convolution of the maximum of x over C)
+
+  The convolution has zero padding and no bias: 49 parameters.
 
   Attributes:
-    avg_pool: the conv also sees the mean over the channels, before the max
-      (the paper's ablation).
-    weights_only: return the weights, N×H×W×1 in (0, 1), not weights · x.
-    dtype: dtype of the computation and the result; None promotes those of
-      x and the parameters, as Flax does.
+    avg_pool: convolve the mean over C, too, as a first channel (the paper's
+      ablation).
+    weights_only: return MSAM(x), N×H×W×1 in (0, 1), instead of MSAM(x) · x.
+    dtype: dtype of the computation and the result; None promotes x and the
+      parameters.
   """
 
   avg_pool: bool = False
   weights_only: bool = False
-  dtype: Dtype | None = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -178,58 +192,78 @@ class MSAM(nn.Module):
 
 
 class BAM(nn.Module):
-  """Balanced attention mechanism: ACAM(F) · MSAM(F) · F (paper, eq. 5).
+  """Balanced attention mechanism: channel and spatial attention in parallel.
 
-  Maps N×H×W×C to N×H×W×C. Has 2·C·(C/r) + C/r + 49 parameters.
+  For features F, N×H×W×C:
+
+    ACAM(F) = σ(W₂ · PReLU(W₁ · mean of F over H×W))    N×1×1×C    (eq. 1, 3)
+    MSAM(F) = σ(conv 7×7 of the maximum of F over C)    N×H×W×1    (eq. 2, 4)
+    BAM(F)  = ACAM(F) · MSAM(F) · F                     N×H×W×C    (eq. 5)
+
+  W₁: C → C/r and W₂: C/r → C are 1×1 convolutions. ACAM suppresses extreme
+  noise, and MSAM keeps texture; because neither sees the other's output, both
+  are computed from F. No convolution has a bias, and the PReLU has one slope
+  per channel: 2·C·(C/r) + C/r + 49 parameters, 565 for C = 64 and r = 16.
+
+    bam = BAM(reduction=16)
+    params = bam.init(jax.random.key(0), features)
+    attended = bam.apply(params, features)  # same shape
 
   Attributes:
-    reduction: r; the paper has 16, and 8 for AWSRN and PAN.
-    all_pool: both halves see average and max pools (the paper's ablation).
-    dtype: dtype of the computation and the result; None promotes those of
-      x and the parameters, as Flax does.
+    reduction: r; 16 in the paper, but 8 for AWSRN and PAN. At most C.
+    all_pool: use the mean and the maximum in both (the paper's ablation).
+    dtype: dtype of the computation and the result; None promotes F and the
+      parameters, which are float32.
+
+  Source: the paper, section "Proposed method", figure 2.
   """
 
   reduction: int = 16
   all_pool: bool = False
-  dtype: Dtype | None = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Attends to x, N×H×W×C.
 
     Raises:
-      ValueError: x has fewer channels than `reduction`.
+      ValueError: x does not have four axes, or has fewer channels than
+        `reduction`.
     """
-    x = choice.stored(promoted(x, self.dtype))
-    channel = ACAM(self.reduction, self.all_pool, True, self.dtype, name="acam")
-    spatial = MSAM(self.all_pool, True, self.dtype, name="msam")
-    channel, spatial = channel(x), spatial(x)
+    x = choice.materialized(promoted(x, self.dtype))
+    acam = ACAM(self.reduction, self.all_pool, True, self.dtype, name="acam")
+    msam = MSAM(self.all_pool, True, self.dtype, name="msam")
+    channel, spatial = acam(x), msam(x)
     self.sow("intermediates", "channel_weights", channel)
     self.sow("intermediates", "spatial_weights", spatial)
     return channel * spatial * x
 
 
 class CA(nn.Module):
-  """Channel attention of RCAN (Zhang et al. 2018), and its relatives.
+  """Channel attention: σ(W₂ · ReLU(W₁ · pool of x over H×W)) · x.
+
+  RCAN's CA (Zhang et al. 2018, section 3.3), and with options SE and CCA.
 
   Attributes:
-    reduction: ratio of the MLP's bottleneck.
-    use_bias: biases in the MLP; without them it is SE (Hu et al. 2018).
-    contrast: pool by standard deviation + mean: IMDN's CCA (Hui et al. 2019).
-    dtype: dtype of the computation.
+    reduction: r; W₁: C → C/r and W₂: C/r → C.
+    use_bias: whether W₁ and W₂ have biases; SE has none (Hu et al. 2018).
+    contrast: pool standard deviation + mean instead of the mean: IMDN's CCA
+      (Hui et al. 2019, eq. 4).
+    dtype: dtype of the computation and the result.
   """
 
   reduction: int = 16
   use_bias: bool = True
   contrast: bool = False
-  dtype: Dtype | None = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Attends to the channels of x, N×H×W×C."""
     x = promoted(x, self.dtype)
     kinds = ("mean", "deviation") if self.contrast else ("mean",)
-    pooled = sum(Pool(kinds, name="pool")(x))
+    pools = Pool(kinds, name="pool")(x)
+    pooled = sum(pools[1:], start=pools[0])
     mlp = ChannelMLP(
       self.reduction, self.use_bias, dtype=self.dtype, name="mlp"
     )
@@ -239,10 +273,17 @@ class CA(nn.Module):
 
 
 class CBAM(nn.Module):
-  """Channel, then spatial attention, each on both pools (Woo et al. 2018)."""
+  """Channel, then spatial attention, both on mean and maximum.
+
+  Source: Woo et al. 2018, eq. 1-3.
+
+  Attributes:
+    reduction: ratio of the channel MLP's bottleneck.
+    dtype: dtype of the computation and the result.
+  """
 
   reduction: int = 16
-  dtype: Dtype | None = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -258,9 +299,13 @@ class CBAM(nn.Module):
 
 
 class PA(nn.Module):
-  """Pixel attention of PAN: sigmoid(1×1 conv) · x (Zhao et al. 2020)."""
+  """Pixel attention of PAN: σ(1×1 convolution of x) · x (Zhao et al. 2020).
 
-  dtype: Dtype | None = None
+  Attributes:
+    dtype: dtype of the computation and the result.
+  """
+
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -275,11 +320,16 @@ class PA(nn.Module):
 class LA(nn.Module):
   """Laplacian attention of DRLN (Anwar & Barnes 2020).
 
-  Three convs, dilated 3, 5 and 7, see the 1×1 map of the channels' means.
+  Three 3×3 convolutions, dilated by 3, 5 and 7, of the channels' means, which
+  are a map of 1×1 pixels, are fused to the weights of the channels.
+
+  Attributes:
+    reduction: ratio of the convolutions' bottleneck.
+    dtype: dtype of the computation and the result.
   """
 
   reduction: int = 16
-  dtype: Dtype | None = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -325,13 +375,13 @@ ATTENTIONS = ("none", *_KINDS)
 
 @dataclasses.dataclass(frozen=True)
 class Attention:
-  """A factory of attention modules: the constructor argument of a backbone.
+  """A factory of attention modules, which backbones take as an argument.
 
   Attributes:
     kind: one of `ATTENTIONS`.
-    reduction: ratio of the bottleneck, where the attention has one.
-    dtype: dtype of the computation and the result; None promotes those of
-      x and the parameters, as Flax does.
+    reduction: ratio of the bottleneck; unused by attentions without one.
+    dtype: dtype of the computation and the result; None promotes x and the
+      parameters.
 
   Raises:
     ValueError: the kind is unknown.
@@ -339,7 +389,7 @@ class Attention:
 
   kind: str = "none"
   reduction: int = 16
-  dtype: Dtype | None = None
+  dtype: DTypeLike | None = None
 
   def __post_init__(self):
     if self.kind not in ATTENTIONS:
@@ -350,7 +400,7 @@ class Attention:
   def __call__(
     self, name: str = "attention"
   ) -> Callable[[jax.Array], jax.Array]:
-    """Makes one module that maps N×H×W×C to N×H×W×C."""
+    """Makes one module, or the identity for "none": N×H×W×C to N×H×W×C."""
     if self.kind == "none":
       return lambda x: x
     options = (

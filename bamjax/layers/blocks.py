@@ -1,9 +1,8 @@
-"""Blocks that several backbones share."""
-
-from typing import Any
+"""A block that several backbones share."""
 
 from flax import linen as nn
 import jax
+from jax.typing import DTypeLike
 
 from bamjax.layers.attention import Attention
 from bamjax.layers.attention import promoted
@@ -13,18 +12,18 @@ from bamjax.layers.convolution import Conv
 class ResidualBlock(nn.Module):
   """x + res_scale · attention(conv(ReLU(conv(x)))).
 
-  EDSR's block without batch norm, and with an attention RCAN's RCAB. Maps
-  N×H×W×C to N×H×W×C.
+  EDSR's block (Lim et al. 2017, figure 2c); with an attention, RCAN's RCAB
+  (Zhang et al. 2018, figure 4). Maps N×H×W×C to N×H×W×C.
 
   Attributes:
-    res_scale: factor of the residual.
+    res_scale: factor of the residual branch.
     attention: factory of the attention.
     dtype: dtype of the computation.
   """
 
   res_scale: float = 1.0
   attention: Attention = Attention()
-  dtype: Any = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:

@@ -1,35 +1,37 @@
 """Convolutions, pixel shuffle and upsamplers.
 
-Every convolution of every backbone goes through `convolve`, so that the choice
-of an algorithm has one place.
+Every convolution of every backbone goes through `convolve`, the one place that
+chooses an algorithm.
 """
 
+from collections.abc import Callable
+from collections.abc import Sequence
 import itertools
 import math
-from typing import Any
 
 from flax import linen as nn
 import jax
 from jax import lax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from bamjax.layers.cpu import choice
 from bamjax.layers.fields import check_fields
 from bamjax.layers.fields import is_whole
-from bamjax.layers.xla import direct
-from bamjax.layers.xla import finish
-
-Dtype = Any
+from bamjax.layers.xla import add_terms
+from bamjax.layers.xla import convolve_by_xla
 
 
-def torch_uniform(fan_in: int):
-  """PyTorch's default initializer of convs: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
+def torch_uniform(fan_in: int) -> Callable[..., jax.Array]:
+  """PyTorch's default initializer of convolutions: U(-1/√fan_in, 1/√fan_in).
 
-  The published recipes train from it, for kernels and for biases.
+  The published recipes use it for kernels and biases.
   """
   bound = 1 / math.sqrt(fan_in)
 
-  def init(key, shape, dtype=jnp.float32):
+  def init(
+    key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32
+  ) -> jax.Array:
     return jax.random.uniform(key, shape, dtype, -bound, bound)
 
   return init
@@ -45,36 +47,45 @@ def convolve(
   groups: int = 1,
   dilation: int = 1,
 ) -> jax.Array:
-  """Stride-1 convolution with zero 'same' padding, and what comes after it.
+  """Computes [ReLU](x ∗ kernel + bias + add), stride 1, zero "same" padding.
 
   Args:
     x: N×H×W×C_in.
     kernel: k×k×(C_in/groups)×C_out, k odd, same dtype as x.
-    bias: (C_out,), added.
-    add: N×H×W×C_out, added.
-    relu: whether all ends with a ReLU.
+    bias: (C_out,) or None.
+    add: N×H×W×C_out or None.
+    relu: whether the result goes through a ReLU.
     groups: number of channel groups.
-    dilation: spacing of the kernel's taps.
+    dilation: distance between the kernel's taps, in pixels.
 
   Returns:
     N×H×W×C_out, dtype of x.
 
   Raises:
-    ValueError: x has not four axes.
+    ValueError: x does not have four axes.
   """
   if x.ndim != 4:
-    # oneDNN's call would read beyond the array.
-    raise ValueError(f"features are N×H×W×C; got shape {x.shape}")
-  options = {"groups": groups, "dilation": dilation}
+    # oneDNN would read out of bounds.
+    raise ValueError(f"features must be N×H×W×C; got shape {x.shape}")
   if jax.default_backend() == "cpu":
-    return choice.convolve(x, kernel, bias, add, relu=relu, **options)
-  return finish(direct(x, kernel, **options), bias, add, relu=relu)
+    return choice.convolve(
+      *(x, kernel, bias, add), relu=relu, groups=groups, dilation=dilation
+    )
+  y = convolve_by_xla(x, kernel, groups=groups, dilation=dilation)
+  return add_terms(y, bias, add, relu=relu)
 
 
-def _convolve_parts(parts, kernel, bias, add, relu):
-  """A 1×1 convolution of maps that stand side by side in the channels.
+def _convolve_parts(
+  parts: Sequence[jax.Array],
+  kernel: jax.Array,
+  bias: jax.Array | None,
+  add: jax.Array | None,
+  relu: bool,
+) -> jax.Array:
+  """1×1 convolution of maps as if they were concatenated in the channels.
 
-  As a sum, since concatenating them is one thread's work on the CPU.
+  It is a sum of convolutions, because XLA concatenates in one thread on the
+  CPU.
   """
   ends = itertools.accumulate(part.shape[-1] for part in parts)
   kernels = jnp.split(kernel, list(ends)[:-1], axis=2)
@@ -82,27 +93,29 @@ def _convolve_parts(parts, kernel, bias, add, relu):
   for i, (part, kernel) in enumerate(zip(parts, kernels, strict=True)):
     add = convolve(part, kernel, bias, add, relu=relu and i == last)
     bias = None
+  assert add is not None  # there is at least one part
   return add
 
 
 class Conv(nn.Module):
-  """Stride-1 convolution with zero 'same' padding and PyTorch's initializer.
+  """Stride-1 convolution with zero "same" padding and PyTorch's initializer.
 
-  Maps N×H×W×C_in to N×H×W×`features`. Several maps in a list are convolved as
-  if they were concatenated in the channels. Parameters are float32: `kernel`
-  k×k×(C_in/groups)×features and `bias` (features,).
+  Maps N×H×W×C_in to N×H×W×`features`. A list of maps is convolved as if the
+  maps were concatenated in the channels. Parameters are float32: `kernel`
+  k×k×(C_in/groups)×features, `bias` (features,) and `gain` (features,).
 
   Attributes:
     features: output channels.
     kernel_size: k, odd.
     use_bias: whether a bias is added.
-    groups: channel groups; C_in and features are multiples of it.
-    dilation: spacing of the kernel's taps.
-    relu: whether all ends with a ReLU.
+    groups: channel groups; must divide C_in and features.
+    dilation: distance between the kernel's taps, in pixels.
+    relu: whether the result goes through a ReLU.
     weight_norm: learn kernel = gain · direction / ‖direction‖ per output
-      channel (Salimans & Kingma 2016), as `kernel` (the direction) and `gain`.
-    dtype: dtype of the computation and the result; None promotes those of
-      the inputs and the parameters, as Flax does.
+      channel, as parameters `kernel` (the direction) and `gain` (Salimans &
+      Kingma 2016, eq. 2).
+    dtype: dtype of the computation and the result; None promotes the inputs
+      and the parameters, like Flax's layers.
   """
 
   features: int
@@ -112,7 +125,7 @@ class Conv(nn.Module):
   dilation: int = 1
   relu: bool = False
   weight_norm: bool = False
-  dtype: Dtype | None = None
+  dtype: DTypeLike | None = None
 
   def __post_init__(self):
     super().__post_init__()
@@ -126,30 +139,33 @@ class Conv(nn.Module):
   ) -> jax.Array:
     """Convolves x, N×H×W×C_in, and adds `add`, N×H×W×features.
 
-    What is added, and a ReLU after it, are the conv's own matter because a CPU
-    then does all in one pass over the output.
+    The addition and the ReLU are part of the layer because the CPU then needs
+    only one pass over the output.
 
     Raises:
-      ValueError: x has not four axes, or its channels are no multiple of
-        `groups`.
+      ValueError: x does not have four axes, or `groups` does not divide its
+        channels or `features`.
     """
     parts = x if isinstance(x, list) else [x]
     k = self.kernel_size
     depth = sum(part.shape[-1] for part in parts)
     if depth < 1 or depth % self.groups or self.features % self.groups:
       raise ValueError(
-        f"a conv in {self.groups} groups from {depth} to {self.features}"
-        " channels: both must be positive multiples of the groups"
+        f"a convolution in {self.groups} groups from {depth} to"
+        f" {self.features} channels: both must be positive multiples of the"
+        " groups"
       )
     shape = (k, k, depth // self.groups, self.features)
     init = torch_uniform(math.prod(shape[:3]))
     kernel = self.param("kernel", init, shape)
     if self.weight_norm:
       norm = jnp.sqrt(jnp.sum(kernel**2, axis=(0, 1, 2)))
-      # As in PyTorch, the gain starts where the kernel is the direction itself.
+      # As in PyTorch, the kernel equals the direction at the start.
       gain = self.param("gain", lambda _, __: norm, norm.shape)
       kernel = kernel * (gain / norm)
-    bias = self.param("bias", init, (self.features,)) if self.use_bias else None
+    bias = None
+    if self.use_bias:
+      bias = self.param("bias", init, (self.features,))
     kernel, bias, add, *parts = nn.dtypes.promote_dtype(
       kernel, bias, add, *parts, dtype=self.dtype
     )
@@ -165,7 +181,7 @@ class Conv(nn.Module):
 
 
 def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
-  """Moves blocks of factor² channels into space, in PyTorch's channel order.
+  """Rearranges factor² channels to factor×factor pixels, in PyTorch's order.
 
   Args:
     x: N×H×W×(C·factor²), channels ordered (c, row offset, column offset).
@@ -174,8 +190,8 @@ def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
   Returns:
     N×(factor·H)×(factor·W)×C.
 
-  Source: Shi et al. 2016, eq. 4. TensorFlow's `depth_to_space` orders its
-  channels (row offset, column offset, c) and is not the same.
+  Source: Shi et al. 2016, eq. 4. TensorFlow's `depth_to_space` differs: its
+  channels are ordered (row offset, column offset, c).
   """
   n, h, w, c = x.shape
   x = x.reshape(n, h, w, c // factor**2, factor, factor)
@@ -186,8 +202,8 @@ def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
 def upsample_bilinear(x: jax.Array, factor: int) -> jax.Array:
   """Bilinear interpolation: N×H×W×C → N×(factor·H)×(factor·W)×C.
 
-  Pixels are squares whose corners stay, and the border's are repeated outwards
-  (PyTorch's `align_corners=False`). By slices, where `jax.image.resize`
+  Aligns the outer corners of the outermost pixels and repeats the border
+  (PyTorch's `align_corners=False`). Adds slices, where `jax.image.resize`
   multiplies by a dense matrix that grows with the image.
   """
   n, h, w, c = x.shape
@@ -200,9 +216,9 @@ def upsample_bilinear(x: jax.Array, factor: int) -> jax.Array:
 
 
 def _interpolated(x: jax.Array, factor: int, axis: int) -> list[jax.Array]:
-  """The phases of bilinear interpolation along an axis."""
+  """The `factor` phases of bilinear interpolation along an axis."""
 
-  def part(start, stop):
+  def part(start: int, stop: int | None) -> jax.Array:
     return lax.slice_in_dim(x, start, stop, axis=axis)
 
   before = lax.concatenate([part(0, 1), part(0, -1)], axis)
@@ -221,7 +237,7 @@ def upsample_steps(scale: int) -> list[int]:
   """Factors of the pixel shuffles that make up `scale`: 4 → [2, 2], 3 → [3].
 
   Raises:
-    ValueError: scale is neither 3 nor a power of two from 2 on.
+    ValueError: scale is neither 3 nor a power of 2 that is greater than 1.
   """
   if scale == 3:
     return [3]
@@ -231,21 +247,21 @@ def upsample_steps(scale: int) -> list[int]:
 
 
 class Upsampler(nn.Module):
-  """EDSR's upsampler: conv C→C·f² and pixel shuffle, once a factor of scale.
+  """EDSR's upsampler: for each factor f of the scale, conv C→C·f² and shuffle.
 
-  Maps N×H×W×C to N×sH×sW×C.
+  Maps N×H×W×C to N×sH×sW×C (Lim et al. 2017, figure 3).
 
   Attributes:
-    scale: 2, 3, 4 or 8.
-    relu: a ReLU after each conv (CARN, DRLN).
-    groups: channel groups of the convs (CARN-M).
+    scale: s: 2, 3, 4 or 8.
+    relu: whether a ReLU follows each convolution (CARN, DRLN).
+    groups: channel groups of the convolutions (CARN-M).
     dtype: dtype of the computation.
   """
 
   scale: int
   relu: bool = False
   groups: int = 1
-  dtype: Dtype | None = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""What the fields of a module may hold, by their annotations."""
+"""Checks the fields of modules by their annotations."""
 
 import dataclasses
 import math
@@ -10,37 +10,36 @@ from bamjax.errors import UserError
 
 
 def is_whole(value: Any) -> bool:
-  """Whether a value is an integer of at least 1."""
+  """Whether a value is an integer of at least 1, and not a bool."""
   number = isinstance(value, numbers.Integral) and not isinstance(value, bool)
   return number and value >= 1
 
 
 def check_fields(module: Any) -> None:
-  """Checks the fields of a dataclass that are numbers, flags, or such.
+  """Checks the fields of a module that is being constructed.
 
-  Lists become tuples: a module must be hashable.
+  Lists become tuples, because modules must be hashable.
 
   Args:
-    module: a module that is being made; its fields of type int hold sizes and
-      counts, from 1 on.
+    module: a dataclass. Its int fields are sizes and counts, at least 1.
 
   Raises:
-    UserError: a field holds something else.
+    UserError: a field's value doesn't fit its annotation.
   """
   for field in dataclasses.fields(module):
     value = getattr(module, field.name)
     if get_origin(field.type) is tuple and isinstance(value, list | tuple):
       value = tuple(value)
       object.__setattr__(module, field.name, value)
-    wanted = _wanted(field.type, value)
+    wanted = _expectation(field.type, value)
     if wanted:
       raise UserError(
         f"{type(module).__name__}: {field.name} must be {wanted}; got {value!r}"
       )
 
 
-def _wanted(kind: Any, value: Any) -> str:
-  """What a field of a type must be, where a value is something else."""
+def _expectation(kind: Any, value: Any) -> str:
+  """Says what a field of a type must be; "" if the value fits."""
   if kind is int:
     return "" if is_whole(value) else "a whole number of at least 1"
   if kind is float:
@@ -52,7 +51,7 @@ def _wanted(kind: Any, value: Any) -> str:
     good = isinstance(value, tuple) and value and all(map(is_whole, value))
     return "" if good else "a tuple of whole numbers of at least 1"
   if kind.__module__.startswith("bamjax."):
-    # Another factory of attentions will do.
+    # Any callable may stand for an `Attention`.
     good = isinstance(value, kind) or callable(value)
     return "" if good else f"an instance of {kind.__name__}"
   return ""

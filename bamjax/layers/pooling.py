@@ -1,4 +1,4 @@
-"""What attentions learn of the whole image: means and maxima of channels."""
+"""Pooling over the whole image, for attentions."""
 
 from flax import linen as nn
 import jax
@@ -12,41 +12,43 @@ def _mean(x: jax.Array) -> jax.Array:
 
 
 class Pool(nn.Module):
-  """Pools over height and width: N×H×W×C to N×1×1×C, once a kind.
+  """Pools over height and width: N×H×W×C to one N×1×1×C for each kind.
 
-  A module without parameters, so that inference in tiles can find it, and put
-  the whole image's values in the place of the tile's.
+  It is a module, though it has no parameters, so that tiled inference can
+  intercept it and return the pools of the whole image.
 
   Attributes:
-    kinds: of `KINDS`: the mean (BAM paper, eq. 1), the maximum, and the
-      standard deviation (IMDN, eq. 4).
+    kinds: any of `KINDS`: the mean (BAM paper, eq. 1), the maximum, and the
+      population standard deviation (IMDN, eq. 4).
   """
 
   kinds: tuple[str, ...] = ("mean",)
 
   def __call__(self, x: jax.Array) -> list[jax.Array]:
-    """Pools x, N×H×W×C of floats; an array of its dtype for each of `kinds`.
+    """Pools x, N×H×W×C, floating.
 
-    What H·W = 0 pixels have is NaN.
+    Returns:
+      An array N×1×1×C for each of `kinds`, of x's dtype; NaN if H·W = 0.
 
     Raises:
-      ValueError: x has not four axes, or isn't of floats.
+      ValueError: x does not have four axes, or is not floating.
     """
     if x.ndim != 4:
-      raise ValueError(f"features are N×H×W×C; got shape {x.shape}")
+      raise ValueError(f"features must be N×H×W×C; got shape {x.shape}")
     if not jnp.issubdtype(x.dtype, jnp.floating):
-      raise ValueError(f"features are of floats; got {x.dtype}")
+      raise ValueError(f"features must be floating; got {x.dtype}")
     return [self._pooled(kind, x).astype(x.dtype) for kind in self.kinds]
 
   def _pooled(self, kind: str, x: jax.Array) -> jax.Array:
     if kind == "max" and 0 not in x.shape[1:3]:
       return jnp.max(x, axis=(1, 2), keepdims=True)
-    # Sums in float32 at least: of H·W terms bf16 loses its low digits, and the
-    # squares of float16 overflow.
+    # In float32 at least: a sum of H·W terms loses digits in bfloat16, and
+    # squares overflow in float16.
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     if kind in ("mean", "max"):
       return _mean(x)
     variance = _mean((x - _mean(x)) ** 2)
-    # The root's gradient at a constant channel is infinite; there it is 0.
+    # The square root's gradient would be infinite at 0, in constant channels;
+    # here it is 0.
     flat = variance == 0
     return jnp.where(flat, 0, jnp.sqrt(jnp.where(flat, 1, variance)))

@@ -1,16 +1,27 @@
-"""Convolutions by XLA's own operations."""
+"""Convolutions written with XLA's operations, for every platform."""
 
 import jax
 from jax import lax
 
 
-def direct(
+def convolve_by_xla(
   x: jax.Array, kernel: jax.Array, *, groups: int = 1, dilation: int = 1
 ) -> jax.Array:
-  """The convolution itself; arguments are those of `convolution.convolve`."""
+  """Convolves with stride 1 and zero "same" padding.
+
+  Args:
+    x: N×H×W×C_in.
+    kernel: k×k×(C_in/groups)×C_out, k odd.
+    groups: number of channel groups.
+    dilation: distance between the kernel's taps, in pixels.
+
+  Returns:
+    N×H×W×C_out.
+  """
   if kernel.shape[:2] == (1, 1) and groups == 1:
-    # A 1×1 conv is a matrix product, which XLA runs faster on every backend.
-    # Of two axes: of four, the kernel's gradient would first store a transpose.
+    # A 1×1 convolution is a matrix product, which XLA runs faster on every
+    # platform. With two axes, because with four the kernel's gradient would
+    # first store a transpose.
     y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
     return y.reshape(*x.shape[:-1], kernel.shape[-1])
   pad = dilation * (kernel.shape[0] // 2)
@@ -25,13 +36,13 @@ def direct(
   )
 
 
-def finish(y: jax.Array, *terms: jax.Array | None, relu: bool) -> jax.Array:
-  """Adds up what there is of y and terms, and ends with a ReLU or without.
+def add_terms(y: jax.Array, *terms: jax.Array | None, relu: bool) -> jax.Array:
+  """Computes [ReLU](y + terms).
 
   Args:
     y: N×H×W×C.
-    *terms: N×H×W×C, (C,), or None.
-    relu: whether a ReLU follows.
+    *terms: N×H×W×C, (C,), or None, which is skipped.
+    relu: whether the sum goes through a ReLU.
 
   Returns:
     N×H×W×C.

@@ -1,4 +1,4 @@
-"""Super-resolution backbones, one a file. Adding a file adds a backbone."""
+"""Super-resolution backbones, one in each file. Adding a file adds one."""
 
 from bamjax.models.registry import create_model
 from bamjax.models.registry import list_models

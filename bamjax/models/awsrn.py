@@ -1,11 +1,11 @@
 """AWSRN: adaptive weighted super-resolution network (Wang et al., 2019)."""
 
 import functools
-from typing import Any
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from bamjax.layers import Attention
 from bamjax.layers import Conv
@@ -17,15 +17,15 @@ _Conv = functools.partial(Conv, weight_norm=True)
 
 
 class Scale(nn.Module):
-  """scale · x, with one learned number.
+  """scale · x, with one learned factor.
 
   Attributes:
-    initial: its initial value.
+    initial: initial value of the factor.
     dtype: dtype of the computation.
   """
 
   initial: float = 1.0
-  dtype: Any = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -37,7 +37,7 @@ class Scale(nn.Module):
 
 
 class AWRU(nn.Module):
-  """Adaptive weighted residual unit (AWSRN, figure 3).
+  """Adaptive weighted residual unit: a·conv(ReLU(conv(x))) + b·x (figure 3).
 
   Maps N×H×W×C to N×H×W×C.
 
@@ -47,7 +47,7 @@ class AWRU(nn.Module):
   """
 
   wide_features: int = 128
-  dtype: Any = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -59,19 +59,19 @@ class AWRU(nn.Module):
 
 
 class LFB(nn.Module):
-  """Local fusion block: a chain of units, fused (AWSRN, figure 2).
+  """Local fusion block: a chain of units, fused by a convolution (figure 2).
 
   Maps N×H×W×C to N×H×W×C.
 
   Attributes:
-    units: adaptive weighted residual units.
+    units: number of adaptive weighted residual units.
     wide_features: channels inside a unit.
     dtype: dtype of the computation.
   """
 
   units: int = 4
   wide_features: int = 128
-  dtype: Any = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -89,17 +89,17 @@ class LFB(nn.Module):
 
 @register("awsrn", reduction=8, official=Normalization(gain=2, shift=2))
 class AWSRN(nn.Module):
-  """Maps RGB in [0, 1], N×H×W×3, to N×sH×sW×3.
+  """AWSRN: maps RGB in [0, 1], N×H×W×3, to float32 RGB, N×sH×sW×3.
 
-  All convs are weight-normalised, the attention's excepted. The attention
-  stands before the multi-scale tail.
+  All convolutions but the attention's are weight-normalised. The attention is
+  before the multi-scale tail.
 
   Attributes:
-    scale: 2, 3, 4 or 8.
+    scale: s: 2, 3, 4 or 8.
     attention: factory of the attention.
     normalization: input convention.
-    blocks: local fusion blocks.
-    units: adaptive weighted residual units of a block.
+    blocks: number of local fusion blocks.
+    units: adaptive weighted residual units in a block.
     features: channels.
     wide_features: channels inside a unit.
     tail_sizes: kernel sizes of the tail's branches.
@@ -114,7 +114,7 @@ class AWSRN(nn.Module):
   features: int = 32
   wide_features: int = 128
   tail_sizes: tuple[int, ...] = (3, 5, 7, 9)
-  dtype: Any = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, lr: jax.Array) -> jax.Array:
@@ -125,7 +125,7 @@ class AWSRN(nn.Module):
       x = LFB(self.units, self.wide_features, self.dtype, name=f"block_{i}")(x)
     x = self.attention()(x)
 
-    # The sum goes before the shuffle, not after it: the same, for less.
+    # Shuffling the sum is the same as adding shuffled images, but cheaper.
     outputs = 3 * self.scale**2
     y = _Conv(outputs, dtype=self.dtype, name="skip")(lr)
     for size in self.tail_sizes:

@@ -1,9 +1,8 @@
 """CARN and CARN-M: cascading residual networks (Ahn et al., ECCV 2018)."""
 
-from typing import Any
-
 from flax import linen as nn
 import jax
+from jax.typing import DTypeLike
 
 from bamjax.errors import UserError
 from bamjax.layers import Attention
@@ -16,25 +15,25 @@ _SHIFTED = Normalization(gain=1, shift=1)
 
 
 class Unit(nn.Module):
-  """Residual unit of CARN, or efficient one of CARN-M (CARN, figure 3).
+  """Residual unit of CARN, or efficient residual unit of CARN-M (figure 3).
 
   Maps N×H×W×C to N×H×W×C.
 
   Attributes:
-    groups: channel groups of the 3×3 convs.
-    mobile: a ReLU and a 1×1 conv follow the 3×3 convs (CARN-M).
+    groups: channel groups of the 3×3 convolutions.
+    mobile: whether a ReLU and a 1×1 convolution follow (CARN-M).
     dtype: dtype of the computation.
   """
 
   groups: int = 1
   mobile: bool = False
-  dtype: Any = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Refines x, N×H×W×C."""
 
-    def conv(size, groups, name):
+    def conv(size: int, groups: int, name: str) -> Conv:
       return Conv(
         *(x.shape[-1], size),
         groups=groups,
@@ -51,21 +50,21 @@ class Unit(nn.Module):
 
 
 class CascadingBlock(nn.Module):
-  """Units, each followed by a fusion of all maps so far (CARN, figure 2b).
+  """Units, each followed by a fusion of all maps so far (figure 2b).
 
   Maps N×H×W×C to N×H×W×C.
 
   Attributes:
-    units: residual units.
-    groups: channel groups of the units' 3×3 convs.
-    mobile: CARN-M's unit, one set of weights for all places in the block.
+    units: number of residual units.
+    groups: channel groups of the units' 3×3 convolutions.
+    mobile: whether to use CARN-M's unit, whose weights the block shares.
     dtype: dtype of the computation.
   """
 
   units: int = 3
   groups: int = 1
   mobile: bool = False
-  dtype: Any = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -82,26 +81,26 @@ class CascadingBlock(nn.Module):
 
 
 class MultiScaleUpsampler(nn.Module):
-  """An upsampler a scale, all held at once, of which one runs.
+  """Holds the parameters of upsamplers for several scales and runs one.
 
   Maps N×H×W×C to N×sH×sW×C.
 
   Attributes:
     scale: the scale that runs, one of `scales`.
-    scales: the scales held.
-    groups: channel groups of the convs.
+    scales: the scales that have parameters.
+    groups: channel groups of the convolutions.
     dtype: dtype of the computation.
   """
 
   scale: int
   scales: tuple[int, ...] = (2, 3, 4)
   groups: int = 1
-  dtype: Any = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Upsamples x, N×H×W×C, to N×sH×sW×C."""
-    # The others run only to make their parameters.
+    # The others run only to create their parameters.
     scales = self.scales if self.is_initializing() else (self.scale,)
     outputs = {
       scale: Upsampler(
@@ -115,20 +114,20 @@ class MultiScaleUpsampler(nn.Module):
 @register("carn", paper=_SHIFTED, official=_SHIFTED, fixed=24)
 @register("carn_m", paper=_SHIFTED, official=_SHIFTED, fixed=24, mobile=True)
 class CARN(nn.Module):
-  """Maps RGB in [0, 1], N×H×W×3, to N×sH×sW×3.
+  """CARN and CARN-M: maps RGB in [0, 1], N×H×W×3, to float32 RGB, N×sH×sW×3.
 
-  An attention stands after each fusion of whole blocks.
+  An attention follows each fusion of blocks.
 
   Attributes:
-    scale: 2, 3 or 4. The parameters of all three are held and the same.
+    scale: s: 2, 3 or 4. Networks of all three have the same parameters.
     attention: factory of the attention.
     normalization: input convention.
-    blocks: cascading blocks.
-    units: residual units of a block.
+    blocks: number of cascading blocks.
+    units: residual units in a block.
     features: channels.
-    groups: channel groups of the units' and the upsampler's 3×3 convs: 1 in
+    groups: channel groups of the 3×3 convolutions in units and upsampler: 1 in
       the papers' tables, 4 in CARN-M's published weights.
-    mobile: CARN-M's unit, shared inside a block.
+    mobile: whether to use CARN-M's unit, whose weights each block shares.
     dtype: dtype of the computation.
 
   Raises:
@@ -143,13 +142,13 @@ class CARN(nn.Module):
   features: int = 64
   groups: int = 1
   mobile: bool = False
-  dtype: Any = None
+  dtype: DTypeLike | None = None
 
   def __post_init__(self):
     super().__post_init__()
     if self.scale not in MultiScaleUpsampler.scales:
       raise UserError(
-        f"CARN and CARN-M upsample by 2, 3 or 4; got scale {self.scale}"
+        f"CARN and CARN-M upscale by 2, 3 or 4; got scale {self.scale}"
       )
 
   @nn.compact

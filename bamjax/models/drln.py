@@ -1,10 +1,9 @@
 """DRLN: densely residual Laplacian network (Anwar & Barnes, TPAMI 2020)."""
 
-from typing import Any
-
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from bamjax.layers import Attention
 from bamjax.layers import Conv
@@ -15,7 +14,7 @@ from bamjax.models.registry import register
 
 
 class DRLM(nn.Module):
-  """Dense residual Laplacian module (DRLN, figure 2).
+  """Dense residual Laplacian module (figure 2).
 
   Maps N×H×W×C to N×H×W×C.
 
@@ -25,7 +24,7 @@ class DRLM(nn.Module):
   """
 
   attention: Attention = Attention()
-  dtype: Any = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -44,23 +43,23 @@ class DRLM(nn.Module):
   "drln",
   native="la",
   paper=Normalization(gain=1, shift=1),
-  # As released: images in [0, 255], but the mean of images in [0, 1].
+  # The release feeds images in [0, 255], but subtracts the mean of [0, 1].
   official=Normalization(gain=255, shift=1),
   fixed=24,
 )
 class DRLN(nn.Module):
-  """Maps RGB in [0, 1], N×H×W×3, to N×sH×sW×3.
+  """DRLN: maps RGB in [0, 1], N×H×W×3, to float32 RGB, N×sH×sW×3.
 
-  An attention stands at the end of each block.
+  An attention ends each block.
 
   Attributes:
-    scale: 2, 3, 4 or 8.
+    scale: s: 2, 3, 4 or 8.
     attention: factory of the attention.
     normalization: input convention.
-    groups: blocks of each group (cascading structure).
+    groups: number of blocks in each group (cascading structure).
     features: channels.
-    remat: recompute the blocks' activations in the backward pass: less memory,
-      more time.
+    remat: whether to recompute the blocks' activations in the backward pass:
+      less memory, more time.
     dtype: dtype of the computation.
   """
 
@@ -70,7 +69,7 @@ class DRLN(nn.Module):
   groups: tuple[int, ...] = (3, 3, 3, 3, 4, 4)
   features: int = 64
   remat: bool = False
-  dtype: Any = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, lr: jax.Array) -> jax.Array:
@@ -82,14 +81,14 @@ class DRLN(nn.Module):
     group_input = fused = head
     i = 0
     for group, size in enumerate(self.groups):
-      # As released, the maps start with the last fusion, without its skip.
+      # As in the release, the maps start with the last fusion, without skip.
       maps = fused
       x = group_input
       for j in range(size):
         if (group, j) == (1, 1):
-          # A slip of the release that its weights have learned to live with:
-          # this block reads its group's input, and nothing reads the fusion
-          # before it, whose parameters are counted but never trained.
+          # A mistake in the release, which its weights were trained with:
+          # this block reads its group's input. Nothing reads the fusion before
+          # it, whose parameters are counted but never trained.
           x = group_input
         x = block(self.attention, self.dtype, name=f"block_{i}")(x)
         maps = jnp.concatenate([maps, x], axis=-1)

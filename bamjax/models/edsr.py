@@ -1,9 +1,8 @@
 """EDSR: enhanced deep residual networks (Lim et al., CVPRW 2017)."""
 
-from typing import Any
-
 from flax import linen as nn
 import jax
+from jax.typing import DTypeLike
 
 from bamjax.layers import Attention
 from bamjax.layers import Conv
@@ -18,19 +17,20 @@ _OFFICIAL = Normalization(gain=255, shift=255)
 @register("edsr", official=_OFFICIAL, fixed=24)
 @register("edsr_baseline", official=_OFFICIAL, fixed=24, blocks=16, features=64)
 class EDSR(nn.Module):
-  """Maps RGB in [0, 1], N×H×W×3, to N×sH×sW×3.
+  """EDSR: maps RGB in [0, 1], N×H×W×3, to float32 RGB, N×sH×sW×3.
 
-  The attention stands on the body's output, before the global skip.
+  The attention follows the body, before the global skip.
 
   Attributes:
-    scale: 2, 3, 4 or 8.
+    scale: s: 2, 3, 4 or 8.
     attention: factory of the attention.
     normalization: input convention.
-    blocks: residual blocks.
+    blocks: number of residual blocks.
     features: channels.
-    res_scale: factor of each residual: 1 in the BAM paper, 0.1 in EDSR's.
-    remat: recompute the blocks' activations in the backward pass: less memory,
-      more time.
+    res_scale: factor of each residual branch: 1 in the BAM paper, 0.1 in
+      EDSR's.
+    remat: whether to recompute the blocks' activations in the backward pass:
+      less memory, more time.
     dtype: dtype of the computation.
   """
 
@@ -41,7 +41,7 @@ class EDSR(nn.Module):
   features: int = 256
   res_scale: float = 1.0
   remat: bool = False
-  dtype: Any = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, lr: jax.Array) -> jax.Array:

@@ -1,10 +1,9 @@
 """IMDN: information multi-distillation network (Hui et al., ACM MM 2019)."""
 
-from typing import Any
-
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from bamjax.errors import UserError
 from bamjax.layers import Attention
@@ -14,24 +13,24 @@ from bamjax.layers import pixel_shuffle
 from bamjax.models.registry import register
 
 
-def _activate(x):
+def _activate(x: jax.Array) -> jax.Array:
   return nn.leaky_relu(x, 0.05)
 
 
 class IMDB(nn.Module):
-  """Information multi-distillation block (IMDN, figure 3).
+  """Information multi-distillation block (figure 3).
 
   Maps N×H×W×C to N×H×W×C.
 
   Attributes:
-    attention: factory of the attention on the distilled channels.
-    distilled: channels that each step splits off.
+    attention: factory of the attention.
+    distilled: channels that each step keeps; the next step refines the rest.
     dtype: dtype of the computation.
   """
 
   attention: Attention = Attention()
   distilled: int = 16
-  dtype: Any = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -50,21 +49,21 @@ class IMDB(nn.Module):
 
 @register("imdn", native="cca")
 class IMDN(nn.Module):
-  """Maps RGB in [0, 1], N×H×W×3, to N×sH×sW×3.
+  """IMDN: maps RGB in [0, 1], N×H×W×3, to float32 RGB, N×sH×sW×3.
 
-  An attention stands in each block, on the concatenated distilled channels.
+  Each block has an attention, on the concatenated distilled channels.
 
   Attributes:
-    scale: 2, 3, 4 or 8.
+    scale: s: 2, 3, 4 or 8.
     attention: factory of the attention.
     normalization: input convention.
-    blocks: information multi-distillation blocks.
+    blocks: number of information multi-distillation blocks.
     features: channels.
-    distilled: channels that each step of a block splits off.
+    distilled: channels that each step of a block keeps.
     dtype: dtype of the computation.
 
   Raises:
-    UserError: a step would keep no channel.
+    UserError: `distilled` leaves no channel for the next step.
   """
 
   scale: int = 2
@@ -73,14 +72,14 @@ class IMDN(nn.Module):
   blocks: int = 6
   features: int = 64
   distilled: int = 16
-  dtype: Any = None
+  dtype: DTypeLike | None = None
 
   def __post_init__(self):
     super().__post_init__()
     if self.distilled >= self.features:
       raise UserError(
-        f"IMDN's blocks split off {self.distilled} channels of"
-        f" {self.features}: make features larger, or distilled smaller"
+        f"IMDN distills {self.distilled} of {self.features} channels, which"
+        " leaves none to refine: increase features or decrease distilled"
       )
 
   @nn.compact

@@ -1,10 +1,9 @@
 """MSRN: multi-scale residual network (Li et al., ECCV 2018)."""
 
-from typing import Any
-
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from bamjax.layers import Attention
 from bamjax.layers import Conv
@@ -14,17 +13,17 @@ from bamjax.models.registry import register
 
 
 class MSRB(nn.Module):
-  """Multi-scale residual block (MSRN, figure 3).
+  """Multi-scale residual block (figure 3).
 
   Maps N×H×W×C to N×H×W×C.
 
   Attributes:
-    attention: factory of the attention on the block's 1×1 output.
+    attention: factory of the attention.
     dtype: dtype of the computation.
   """
 
   attention: Attention = Attention()
-  dtype: Any = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -32,7 +31,7 @@ class MSRB(nn.Module):
     features = x.shape[-1]
     y = x
     for i in range(2):
-      # 3×3 and 5×5 branches, twice, each seeing both branches before it.
+      # 3×3 and 5×5 branches, twice; the second two see both of the first.
       branches = [
         Conv(
           *(y.shape[-1], size),
@@ -49,15 +48,15 @@ class MSRB(nn.Module):
 
 @register("msrn", official=Normalization(gain=255, shift=255), fixed=24)
 class MSRN(nn.Module):
-  """Maps RGB in [0, 1], N×H×W×3, to N×sH×sW×3.
+  """MSRN: maps RGB in [0, 1], N×H×W×3, to float32 RGB, N×sH×sW×3.
 
-  An attention stands on each block's output, before its skip.
+  Each block has an attention, before its skip.
 
   Attributes:
-    scale: 2, 3, 4 or 8.
+    scale: s: 2, 3, 4 or 8.
     attention: factory of the attention.
     normalization: input convention.
-    blocks: multi-scale residual blocks.
+    blocks: number of multi-scale residual blocks.
     features: channels.
     dtype: dtype of the computation.
   """
@@ -67,7 +66,7 @@ class MSRN(nn.Module):
   normalization: Normalization = Normalization()
   blocks: int = 8
   features: int = 64
-  dtype: Any = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, lr: jax.Array) -> jax.Array:
@@ -78,8 +77,8 @@ class MSRN(nn.Module):
     for i in range(self.blocks):
       x = MSRB(self.attention, self.dtype, name=f"block_{i}")(x)
       outputs.append(x)
-    x = [*outputs, head]
-    x = Conv(self.features, 1, dtype=self.dtype, name="fuse")(x)
+    outputs.append(head)
+    x = Conv(self.features, 1, dtype=self.dtype, name="fuse")(outputs)
     x = Conv(self.features, dtype=self.dtype, name="body")(x)
     x = Upsampler(self.scale, dtype=self.dtype, name="upsampler")(x)
     x = Conv(3, dtype=self.dtype, name="tail")(x)

@@ -1,10 +1,9 @@
 """PAN: pixel attention network (Zhao et al., ECCVW 2020)."""
 
-from typing import Any
-
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from bamjax.errors import UserError
 from bamjax.layers import Attention
@@ -15,23 +14,25 @@ from bamjax.layers.convolution import upsample_steps
 from bamjax.models.registry import register
 
 
-def _activate(x):
+def _activate(x: jax.Array) -> jax.Array:
   return nn.leaky_relu(x, 0.2)
 
 
 class SCPA(nn.Module):
-  """Self-calibrated block with pixel attention (PAN, figure 3).
+  """Self-calibrated block with pixel attention (figure 3).
 
   Maps N×H×W×C to N×H×W×C.
   """
 
-  dtype: Any = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Refines x, N×H×W×C."""
 
-    def conv(features, size, name, use_bias=False):
+    def conv(
+      features: int, size: int, name: str, use_bias: bool = False
+    ) -> Conv:
       return Conv(features, size, use_bias, dtype=self.dtype, name=name)
 
     half = x.shape[-1] // 2
@@ -40,24 +41,24 @@ class SCPA(nn.Module):
     a = _activate(conv(half, 3, "plain")(a))
     gate = nn.sigmoid(conv(half, 1, "gate", use_bias=True)(b))
     b = _activate(conv(half, 3, "gated_1")(conv(half, 3, "gated_0")(b) * gate))
-    # Not as a list: the activations fuse with the concatenation.
+    # Concatenated, not a list, because XLA fuses it with the activations.
     maps = jnp.concatenate([a, b], axis=-1)
     return conv(2 * half, 1, "fuse")(maps, add=x)
 
 
 @register("pan", native="pa", reduction=8)
 class PAN(nn.Module):
-  """Maps RGB in [0, 1], N×H×W×3, to N×sH×sW×3.
+  """PAN: maps RGB in [0, 1], N×H×W×3, to float32 RGB, N×sH×sW×3.
 
-  The attention stands in the upsampling part; the blocks keep their own pixel
-  attention.
+  The attention is in the upsampling part. The gates inside the blocks stay,
+  whatever the attention is.
 
   Attributes:
-    scale: 2, 3, 4 or 8.
+    scale: s: 2, 3, 4 or 8.
     attention: factory of the attention.
     normalization: input convention.
-    blocks: SCPA blocks.
-    features: channels of the trunk, even.
+    blocks: number of SCPA blocks.
+    features: channels of the trunk; even.
     up_features: channels of the upsampling part.
     dtype: dtype of the computation.
 
@@ -71,12 +72,14 @@ class PAN(nn.Module):
   blocks: int = 16
   features: int = 40
   up_features: int = 24
-  dtype: Any = None
+  dtype: DTypeLike | None = None
 
   def __post_init__(self):
     super().__post_init__()
     if self.features % 2:
-      raise UserError(f"PAN halves its features; got an odd {self.features}")
+      raise UserError(
+        f"PAN needs an even number of features; got {self.features}"
+      )
 
   @nn.compact
   def __call__(self, lr: jax.Array) -> jax.Array:

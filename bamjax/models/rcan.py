@@ -1,9 +1,8 @@
 """RCAN: residual channel attention network (Zhang et al., ECCV 2018)."""
 
-from typing import Any
-
 from flax import linen as nn
 import jax
+from jax.typing import DTypeLike
 
 from bamjax.layers import Attention
 from bamjax.layers import Conv
@@ -14,28 +13,29 @@ from bamjax.models.registry import register
 
 
 class ResidualGroup(nn.Module):
-  """Residual channel attention blocks and a conv in one skip (RCAN, figure 2).
+  """Residual group: blocks and a convolution within one skip (figure 2).
 
   Maps N×H×W×C to N×H×W×C.
 
   Attributes:
-    blocks: residual channel attention blocks.
+    blocks: number of residual channel attention blocks.
     attention: factory of the blocks' attention.
-    remat: recompute the blocks' activations in the backward pass.
+    remat: whether to recompute the blocks' activations in the backward pass.
     dtype: dtype of the computation.
   """
 
   blocks: int = 20
   attention: Attention = Attention()
   remat: bool = False
-  dtype: Any = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Refines x, N×H×W×C."""
     block = nn.remat(ResidualBlock) if self.remat else ResidualBlock
     y = x
-    # Not scanned: in a loop, XLA's backward convs are 20 times slower on a CPU.
+    # Not `nn.scan`: on the CPU, XLA's backward convolutions are 20 times
+    # slower inside a loop.
     for i in range(self.blocks):
       y = block(1.0, self.attention, self.dtype, name=f"block_{i}")(y)
     return Conv(x.shape[-1], dtype=self.dtype, name="body")(y, add=x)
@@ -45,19 +45,19 @@ class ResidualGroup(nn.Module):
   "rcan", native="ca", official=Normalization(gain=255, shift=255), fixed=24
 )
 class RCAN(nn.Module):
-  """Maps RGB in [0, 1], N×H×W×3, to N×sH×sW×3.
+  """RCAN: maps RGB in [0, 1], N×H×W×3, to float32 RGB, N×sH×sW×3.
 
-  An attention stands in each block, before its skip.
+  Each block has an attention, before its skip.
 
   Attributes:
-    scale: 2, 3, 4 or 8.
+    scale: s: 2, 3, 4 or 8.
     attention: factory of the attention.
     normalization: input convention.
-    groups: residual groups.
-    blocks: blocks of a group.
+    groups: number of residual groups.
+    blocks: blocks in a group.
     features: channels.
-    remat: recompute the blocks' activations in the backward pass: less memory,
-      more time.
+    remat: whether to recompute the blocks' activations in the backward pass:
+      less memory, more time.
     dtype: dtype of the computation.
   """
 
@@ -68,7 +68,7 @@ class RCAN(nn.Module):
   blocks: int = 20
   features: int = 64
   remat: bool = False
-  dtype: Any = None
+  dtype: DTypeLike | None = None
 
   @nn.compact
   def __call__(self, lr: jax.Array) -> jax.Array:

@@ -10,6 +10,7 @@ import pkgutil
 from typing import Any
 
 from flax import linen as nn
+from jax.typing import DTypeLike
 
 from bamjax.errors import UserError
 from bamjax.layers import Attention
@@ -18,22 +19,23 @@ from bamjax.layers import Normalization
 from bamjax.layers.fields import check_fields
 
 SCALES = (2, 3, 4, 8)
-# Fields of a backbone that are no hyper-parameters of its own.
+# Fields of a backbone that are not its hyper-parameters.
 _ARGUMENTS = {"scale", "attention", "normalization", "dtype", "parent", "name"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Backbone:
-  """What the registry knows of a backbone.
+  """An entry of the registry.
 
   Attributes:
-    module: the Linen module's class.
-    native: the attention of the backbone's own paper.
-    reduction: ratio of the attention's bottleneck.
-    normalizations: input conventions by name ("paper", "official", …).
-    fixed: constants that the released networks hold as frozen mean-shift convs
-      and that the paper's Table 1 counts as parameters.
-    options: published hyper-parameters other than the class's defaults.
+    module: class of the Linen module.
+    native: the attention in the backbone's own paper.
+    reduction: default ratio of the attention's bottleneck.
+    normalizations: input conventions, by "paper" (the BAM paper) and "official"
+      (the backbone's release).
+    fixed: number of constants in the frozen mean-shift convolutions of released
+      networks, which the BAM paper's Table 1 counts as parameters.
+    options: published hyper-parameters that differ from the class's defaults.
   """
 
   module: type[nn.Module]
@@ -55,16 +57,25 @@ def register(
   official: Normalization | None = None,
   paper: Normalization | None = None,
   fixed: int = 0,
-  **options,
+  **options: Any,
 ) -> Callable[[type[nn.Module]], type[nn.Module]]:
-  """Class decorator that enters a backbone, under `name`, in the registry.
+  """Returns a class decorator that registers a backbone.
 
-  The class has at least the fields `scale`, `attention` (an `Attention`),
-  `normalization` (a `Normalization`) and `dtype`. Its fields are checked by
-  their types where it is made (`layers.fields`).
+  The class needs the fields `scale`, `attention` (an `Attention`),
+  `normalization` (a `Normalization`) and `dtype`. The constructor checks fields
+  by their annotations (`bamjax.layers.fields`).
+
+  Args:
+    name: name of the backbone, as `create_model` takes it.
+    native: the attention in the backbone's own paper.
+    reduction: default ratio of the attention's bottleneck.
+    official: input convention of the backbone's release; None: as `paper`.
+    paper: input convention in the BAM paper; None: [0, 1].
+    fixed: see `Backbone`.
+    **options: published hyper-parameters that differ from the class's defaults.
   """
 
-  def decorate(module):
+  def decorate(module: type[nn.Module]) -> type[nn.Module]:
     _check_when_made(module)
     paper_form = paper or Normalization()
     forms = {"paper": paper_form, "official": official or paper_form}
@@ -76,21 +87,21 @@ def register(
   return decorate
 
 
-@functools.cache  # once, where a class has two names
-def _check_when_made(module: type[nn.Module]) -> None:
-  """Lets a class check its fields first of all."""
-  finish = module.__post_init__
+@functools.cache  # once for a class with two names
+def _check_when_made(module: type[Any]) -> None:
+  """Makes the constructor check the fields before anything else."""
+  post_init = module.__post_init__
 
-  def check(self):
+  def check(self: nn.Module) -> None:
     check_fields(self)
-    finish(self)
+    post_init(self)
 
   module.__post_init__ = check
 
 
 @functools.cache
 def _discover() -> None:
-  """Imports every file of this folder, so that a new one needs no list."""
+  """Imports every file of this folder, which registers its backbones."""
   package = __name__.rpartition(".")[0]
   path = importlib.import_module(package).__path__
   for found in pkgutil.iter_modules(path):
@@ -98,13 +109,13 @@ def _discover() -> None:
 
 
 def list_models() -> list[str]:
-  """Names of all backbones, sorted."""
+  """Returns the names of all backbones, sorted."""
   _discover()
   return sorted(_BACKBONES)
 
 
 def backbone(name: str) -> Backbone:
-  """The registry's entry of a backbone.
+  """Returns the registry's entry of a backbone.
 
   Raises:
     UserError: the name is unknown.
@@ -118,15 +129,15 @@ def backbone(name: str) -> Backbone:
 
 
 def family(name: str) -> str:
-  """What backbones of several published sizes have in common: "edsr"."""
+  """Returns the name that the published sizes of a backbone share."""
   return {"edsr_baseline": "edsr"}.get(name, name)
 
 
 def identify(module: nn.Module) -> tuple[str, str]:
-  """Names of a network's backbone and of its attention.
+  """Returns the names of a network's backbone and of its attention.
 
   Raises:
-    ValueError: the module is not of a registered backbone.
+    ValueError: the module is not a registered backbone.
   """
   _discover()
   fitting = [
@@ -138,13 +149,16 @@ def identify(module: nn.Module) -> tuple[str, str]:
   if not fitting:
     raise ValueError(f"{type(module).__name__} is not a registered backbone")
   # The name with the most published hyper-parameters: edsr_baseline over edsr.
-  return max(fitting)[1], module.attention.kind
+  return max(fitting)[1], vars(module)["attention"].kind
 
 
 def check_options(name: str, options: Iterable[str]) -> None:
-  """Raises UserError unless all are hyper-parameters of a backbone, by name.
+  """Checks that a backbone has hyper-parameters of these names.
 
-  What `create_model` has an argument for is none.
+  Arguments of `create_model`, such as the scale, are not hyper-parameters.
+
+  Raises:
+    UserError: it doesn't.
   """
   fields = {f.name for f in dataclasses.fields(backbone(name).module)}
   settable = fields - _ARGUMENTS
@@ -162,17 +176,18 @@ def create_model(
   scale: int = 2,
   *,
   normalization: str = "paper",
-  dtype: Any = None,
-  **overrides,
+  dtype: DTypeLike | None = None,
+  **overrides: Any,
 ) -> nn.Module:
   """Builds a backbone with an attention.
 
   Args:
     name: one of `list_models()`.
-    attn: "native" (the backbone's own) or one of `bamjax.layers.ATTENTIONS`.
-    scale: upscaling factor: 2, 3, 4, or 8 where the upsampler allows it.
-    normalization: "paper" (the network is fed [0, 1]) or "official" (what the
-      backbone's own release feeds it).
+    attn: "native" (the one in the backbone's paper), or one of
+      `bamjax.layers.ATTENTIONS`.
+    scale: upscaling factor s: 2, 3, 4 or 8; CARN has no 8.
+    normalization: input convention of the network: "paper" (the BAM paper's) or
+      "official" (the backbone's release). Images are in [0, 1] with both.
     dtype: dtype of the computation; None is float32. Parameters are float32.
     **overrides: hyper-parameters of the backbone, by field.
 
@@ -182,7 +197,7 @@ def create_model(
 
   Raises:
     UserError: a name, the scale or a hyper-parameter is unknown, or a value is
-      none that it can have.
+      invalid.
   """
   entry = backbone(name)
   if attn not in ("native", *ATTENTIONS):

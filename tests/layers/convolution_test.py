@@ -107,7 +107,7 @@ def test_every_path_equals_laxs_convolution(size, groups, dilation):
   kernel = random(1, (size, size, 8 // groups, 12))
   pad = dilation * (size // 2)
 
-  def direct(x, kernel):
+  def convolve_by_xla(x, kernel):
     return lax.conv_general_dilated(
       x,
       kernel,
@@ -123,7 +123,7 @@ def test_every_path_equals_laxs_convolution(size, groups, dilation):
 
   @jax.jit
   def both(x, kernel, u):
-    a, b = jax.vjp(ours, x, kernel), jax.vjp(direct, x, kernel)
+    a, b = jax.vjp(ours, x, kernel), jax.vjp(convolve_by_xla, x, kernel)
     return (a[0], *a[1](u)), (b[0], *b[1](u))
 
   got, want = both(x, kernel, random(2, (2, 6, 7, 12)))

@@ -25,7 +25,7 @@ WRONG = [
   ("drln", {"groups": 3}, "groups must be a tuple of whole .* got 3"),
   ("drln", {"groups": (3, -1)}, r"groups must be a tuple .* got \(3, -1\)"),
   ("drln", {"groups": ()}, r"groups must be a tuple .* got \(\)"),
-  ("imdn", {"features": 16}, "split off 16 channels of 16"),
+  ("imdn", {"features": 16}, "distills 16 of 16 channels"),
   ("pan", {"features": 7}, "an odd 7"),
 ]
 

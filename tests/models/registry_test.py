@@ -139,8 +139,8 @@ def test_attention_is_the_only_difference(name):
     (dict(name="imdn", scale=5), "unknown scale 5; choose from 2, 3, 4, 8"),
     (dict(name="imdn", normalization="x"), "imdn has no normalization 'x'"),
     (dict(name="imdn", depth=3), "imdn has no hyper-parameter depth"),
-    (dict(name="carn", scale=8), "CARN and CARN-M upsample by 2, 3 or 4"),
-    (dict(name="carn_m", scale=8), "CARN and CARN-M upsample by 2, 3 or 4"),
+    (dict(name="carn", scale=8), "CARN and CARN-M upscale by 2, 3 or 4"),
+    (dict(name="carn_m", scale=8), "CARN and CARN-M upscale by 2, 3 or 4"),
   ],
 )
 def test_unknown_names_are_user_errors(arguments, said):

@@ -1,1 +1,1 @@
-"""Convolution on the CPU: the choice of algorithm, oneDNN, kernel gradients."""
+"""Convolution on the CPU: choice of algorithm, oneDNN, kernel gradients."""

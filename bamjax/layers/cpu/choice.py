@@ -1,9 +1,11 @@
-"""Which algorithm convolves on the CPU; docs/performance.md has the figures.
+"""Chooses how to convolve on the CPU; docs/performance.md has measurements.
 
-XLA's own convolution there is slow in two cases: of maps of one or two
-channels, as BAM's spatial attention has, and of groups. Of the others it has
-half of the rate of oneDNN's, which is taken where there is one.
+XLA's convolution on the CPU is slow for maps of one or two channels, as in
+BAM's spatial attention, and for channel groups. Otherwise it has half the speed
+of oneDNN's, which is used if available.
 """
+
+import functools
 
 import jax
 from jax import lax
@@ -11,11 +13,11 @@ import jax.numpy as jnp
 
 from bamjax.layers import purpose
 from bamjax.layers.cpu import onednn
-from bamjax.layers.xla import direct
-from bamjax.layers.xla import finish
+from bamjax.layers.xla import add_terms
+from bamjax.layers.xla import convolve_by_xla
 
-# Values of an input from which on oneDNN's 1×1 convolution, with what comes
-# after it, is quicker than a matrix product.
+# Size of an input, in values, from which oneDNN's fused 1×1 convolution is
+# faster than a matrix product.
 _LARGE = 2**14
 
 
@@ -29,58 +31,67 @@ def convolve(
   groups: int,
   dilation: int,
 ) -> jax.Array:
-  """Arguments are those of `convolution.convolve`."""
+  """Implements `bamjax.layers.convolution.convolve` on the CPU."""
   size, _, depth, features = kernel.shape
   few = size > 1 and dilation == 1 and depth <= 2 and features == 1
   if few and not purpose.has_one_form():
-    # The choice is made where the program is lowered: one that is exported
+    # Chosen when the program is lowered, because a program that is exported
     # here may be for another platform.
-    y = lax.platform_dependent(x, kernel, cpu=_tap_by_tap, default=direct)
-  elif _by_onednn(x, kernel, bias, add, relu):
-    options = {"relu": relu, "groups": groups, "dilation": dilation}
-    return onednn.convolve(x, kernel, bias, add, **options)
-  else:
-    # XLA's grouped convs on the CPU are 5-10 times slower than this.
-    parts = zip(
-      jnp.split(x, groups, axis=-1),
-      jnp.split(kernel, groups, axis=-1),
-      strict=True,
+    y = lax.platform_dependent(
+      x, kernel, cpu=_tap_by_tap, default=convolve_by_xla
     )
-    parts = [direct(a, b, dilation=dilation) for a, b in parts]
-    y = jnp.concatenate(parts, axis=-1)
-  return finish(y, bias, add, relu=relu)
+  elif _by_onednn(x, kernel, bias, add, relu):
+    return onednn.convolve(
+      *(x, kernel, bias, add), relu=relu, groups=groups, dilation=dilation
+    )
+  else:
+    # XLA's grouped convolutions are 5 to 10 times slower than this.
+    xs = jnp.split(x, groups, axis=-1)
+    kernels = jnp.split(kernel, groups, axis=-1)
+    parts = map(
+      functools.partial(convolve_by_xla, dilation=dilation), xs, kernels
+    )
+    y = jnp.concatenate(list(parts), axis=-1)
+  return add_terms(y, bias, add, relu=relu)
 
 
-def _by_onednn(x, kernel, bias, add, relu) -> bool:
+def _by_onednn(
+  x: jax.Array,
+  kernel: jax.Array,
+  bias: jax.Array | None,
+  add: jax.Array | None,
+  relu: bool,
+) -> bool:
+  """Whether oneDNN can do a convolution, and is the faster choice."""
   if not x.dtype == kernel.dtype == jnp.float32 or 0 in x.shape:
     return False
   if kernel.shape[0] == 1:
     plain = bias is None and add is None and not relu
-    # A program that is exported may have sizes that are no number.
+    # Exported programs may have symbolic sizes.
     known = all(isinstance(n, int) for n in x.shape)
     if plain or not known or x.size < _LARGE:
       return False
   return onednn.usable()
 
 
-def stored(x: jax.Array) -> jax.Array:
-  """x itself, of any shape, in memory before it is read more than once.
+def materialized(x: jax.Array) -> jax.Array:
+  """Makes XLA write x, of any shape, to memory before it is read.
 
-  XLA on the CPU else makes x again, if it comes of a concatenation or
-  activation, in each of the passes that read it. Elsewhere, and in programs
-  for export, nothing is done.
+  Otherwise XLA on the CPU computes a concatenation or an activation again in
+  every pass that reads it. Does nothing on other platforms, and in programs for
+  export.
   """
   if jax.default_backend() != "cpu" or purpose.is_portable():
     return x
   return lax.optimization_barrier(x)
 
 
-def _tap_by_tap(x, kernel):
-  """One loop over a few channels' positions, which adds up all taps."""
+def _tap_by_tap(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """Convolves few channels in one loop over positions that adds all taps."""
   size, _, depth, features = kernel.shape
   n, h, w, _ = x.shape
   half = size // 2
-  # Else what makes x would be done again for each tap.
+  # Otherwise x would be computed again for each tap.
   x = lax.optimization_barrier(x)
   x = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
   maps = [

@@ -1,14 +1,17 @@
-"""oneDNN's convolution, which jaxlib's CPU client holds and XLA doesn't choose.
+"""oneDNN's convolution, which is in jaxlib but which XLA doesn't use by itself.
 
-XLA's compiler for the CPU turns a custom call `__onednn$convolution` into a
-call of the oneDNN that is linked into jaxlib for x86 Linux: PyTorch's
-convolution, at one to two times the rate of XLA's own, and no longer to compile
-(docs/performance.md). Nothing documents it, so that it is tried before it is
-used (`usable`), and on versions of jaxlib alone that it was tested on.
+On the CPU, XLA compiles the custom call `__onednn$convolution` to a call of the
+oneDNN that is linked into jaxlib for x86 Linux. It is PyTorch's convolution, 1
+to 2 times as fast as XLA's, and takes no longer to compile
+(docs/performance.md). Because the call is undocumented, it is used only on the
+versions of jaxlib that it was tested on, and only after a small convolution has
+returned the right values (`works`).
 """
 
+from collections.abc import Sequence
 import functools
 import json
+from typing import Any
 
 import jax
 from jax.extend.core import Primitive
@@ -21,46 +24,50 @@ import numpy as np
 
 from bamjax.layers import purpose
 from bamjax.layers.cpu.kernel_gradient import kernel_gradient
-from bamjax.layers.xla import direct
-from bamjax.layers.xla import finish
+from bamjax.layers.xla import add_terms
+from bamjax.layers.xla import convolve_by_xla
 
 _VERSIONS = ((0, 10), (0, 11), (0, 12))
 
 
 def usable() -> bool:
-  """Whether a program that is traced now may convolve by oneDNN.
+  """Whether the program that is being traced may convolve by oneDNN.
 
-  Not among several devices, over which XLA could not split the call; nor where
-  JAX keeps compiled programs in a folder, since XLA has no way to write this
-  one.
+  False with several devices, over which XLA can't partition the call, and with
+  a persistent compilation cache, because XLA can't serialize the call.
   """
-  kept = jax.config.jax_compilation_cache_dir
   return (
     not purpose.is_portable()
-    and not (kept and jax.config.jax_enable_compilation_cache)
+    and not _caches_programs()
     and jax.default_backend() == "cpu"
     and jax.device_count() == 1
     and works()
   )
 
 
+def _caches_programs() -> bool:
+  config: Any = jax.config  # its attributes are made at run time
+  kept = bool(config.jax_compilation_cache_dir)
+  return kept and config.jax_enable_compilation_cache
+
+
 @functools.cache
 def works() -> bool:
-  """Whether this jaxlib has oneDNN's convolution, tried on a small one."""
+  """Whether a small convolution by oneDNN returns the right values."""
   if jaxlib.version.__version_info__[:2] not in _VERSIONS:
     return False
   rng = np.random.default_rng(0)
   x = rng.random((2, 7, 9, 16), np.float32)
   kernel = rng.random((3, 3, 8, 32), np.float32)
-  terms = (rng.random(32, np.float32), -9 * rng.random((2, 7, 9, 32)))
-  terms = tuple(np.float32(term) for term in terms)
-  options = {"groups": 2, "dilation": 2, "relu": True}
+  bias = rng.random(32, np.float32)
+  add = -9 * rng.random((2, 7, 9, 32))
   try:
     with jax.ensure_compile_time_eval():
-      got = np.asarray(convolve(x, kernel, *terms, **options))
-      by_xla = jax.jit(functools.partial(_composed, **options))
-      want = np.asarray(by_xla(x, kernel, *terms))
-  except Exception:  # of XLA's, which has no such call
+      arrays = [jnp.asarray(a, jnp.float32) for a in (x, kernel, bias, add)]
+      got = np.asarray(convolve(*arrays, groups=2, dilation=2, relu=True))
+      by_xla = functools.partial(_by_xla, groups=2, dilation=2, relu=True)
+      want = np.asarray(jax.jit(by_xla)(*arrays))
+  except Exception:  # XLA raises various errors if it does not know the call
     return False
   return np.allclose(got, want, rtol=1e-4, atol=1e-4)
 
@@ -75,36 +82,47 @@ def convolve(
   groups: int = 1,
   dilation: int = 1,
 ) -> jax.Array:
-  """`convolution.convolve`, float32, by oneDNN in programs for the CPU."""
+  """Implements `bamjax.layers.convolution.convolve` for float32 by oneDNN.
+
+  In programs for other platforms, it uses XLA's operations.
+  """
   options = {"groups": groups, "dilation": dilation}
   if bias is None and add is None and not relu:
     return _convolution.bind(x, kernel, **options)
-  # Names that XLA has for what oneDNN does after the sums.
-  terms = {"BIAS": bias, "BINARY_ADD": add}
-  terms = {name: term for name, term in terms.items() if term is not None}
+  # XLA's names of the operations that oneDNN fuses with the convolution.
+  candidates = {"BIAS": bias, "BINARY_ADD": add}
+  terms = {name: a for name, a in candidates.items() if a is not None}
   return _fused.bind(
     x, kernel, *terms.values(), after=tuple(terms), relu=relu, **options
   )
 
 
-def turned(kernel: jax.Array, groups: int = 1) -> jax.Array:
-  """The kernel whose convolution is the transpose, in x, of this one's."""
+def transposed(kernel: jax.Array, groups: int = 1) -> jax.Array:
+  """Returns the kernel of the transposed convolution: of the gradient of x."""
   k, _, depth, features = kernel.shape
   kernel = kernel[::-1, ::-1].reshape(k, k, depth, groups, features // groups)
   kernel = kernel.transpose(0, 1, 4, 3, 2)
   return kernel.reshape(k, k, features // groups, groups * depth)
 
 
-def _shape(x, kernel, *terms, after=(), **_):
-  """The output's; oneDNN would take arrays that don't fit for what they aren't.
+def _output(
+  x: jax.core.ShapedArray,
+  kernel: jax.core.ShapedArray,
+  *terms: jax.core.ShapedArray,
+  after: Sequence[str] = (),
+  **_: Any,
+) -> jax.core.ShapedArray:
+  """Returns the output's shape and dtype, and checks those of the inputs.
+
+  oneDNN would reinterpret the bytes of arrays of another shape or dtype.
 
   Raises:
-    TypeError: an array doesn't fit.
+    TypeError: a dtype or shape does not fit.
   """
   shape = (*x.shape[:3], kernel.shape[-1])
   for array in (x, kernel, *terms):
     if array.dtype != jnp.float32:
-      raise TypeError(f"oneDNN convolves float32 here, not {array.dtype}")
+      raise TypeError(f"convolution by oneDNN needs float32, not {array.dtype}")
   for name, term in zip(after, terms, strict=True):
     if term.shape != (shape[-1:] if name == "BIAS" else shape):
       raise TypeError(f"{term.shape} cannot be added to {shape}")
@@ -112,16 +130,18 @@ def _shape(x, kernel, *terms, after=(), **_):
 
 
 def _define(name: str) -> Primitive:
-  """An operation with the shape of a convolution."""
+  """Makes an operation with the output shape of a convolution."""
   primitive = Primitive(name)
-  primitive.def_abstract_eval(_shape)
+  primitive.def_abstract_eval(_output)
 
   @functools.partial(jax.jit, static_argnums=0)
-  def run(options, *arguments):
+  def run(
+    options: tuple[tuple[str, Any], ...], *arguments: jax.Array
+  ) -> jax.Array:
     return primitive.bind(*arguments, **dict(options))
 
-  def compiled(*arguments, **options):
-    # XLA alone can run it, also where nothing else is to be compiled.
+  def compiled(*arguments: jax.Array, **options: Any) -> jax.Array:
+    # Only XLA can run the call, so compile it even if JIT is disabled.
     with jax.disable_jit(False):
       return run(tuple(options.items()), *arguments)
 
@@ -131,30 +151,45 @@ def _define(name: str) -> Primitive:
 
 # Linear in each of x and kernel.
 _convolution = _define("onednn_convolution")
-# The same with what comes after it.
+# The same with fused additions and ReLU.
 _fused = _define("onednn_fused_convolution")
 
 
-def _transpose_x(dy, x, kernel, *, groups, dilation):
+def _transpose_x(
+  dy: jax.Array, x: Any, kernel: jax.Array, *, groups: int, dilation: int
+) -> jax.Array:
   del x
-  return convolve(dy, turned(kernel, groups), groups=groups, dilation=dilation)
+  return convolve(
+    dy, transposed(kernel, groups), groups=groups, dilation=dilation
+  )
 
 
-def _transpose_kernel(dy, x, kernel, **options):
+def _transpose_kernel(
+  dy: jax.Array, x: jax.Array, kernel: ad.UndefinedPrimal, **options: int
+) -> jax.Array:
   return kernel_gradient(x, dy, size=kernel.aval.shape[0], **options)
 
 
 ad.defbilinear(_convolution, _transpose_x, _transpose_kernel)
 
 
-def _differentiate(primals, tangents, *, after, relu, **options):
+def _differentiate(
+  primals: Sequence[jax.Array],
+  tangents: Sequence[Any],
+  *,
+  after: tuple[str, ...],
+  relu: bool,
+  groups: int,
+  dilation: int,
+) -> tuple[jax.Array, jax.Array]:
+  options = {"groups": groups, "dilation": dilation}
   y = _fused.bind(*primals, after=after, relu=relu, **options)
   (x, kernel), (dx, dk) = primals[:2], tangents[:2]
   parts = [t for t in tangents[2:] if not isinstance(t, ad.Zero)]
   if not isinstance(dx, ad.Zero):
-    parts.append(convolve(dx, kernel, **options))
+    parts.append(_convolution.bind(dx, kernel, **options))
   if not isinstance(dk, ad.Zero):
-    parts.append(convolve(x, dk, **options))
+    parts.append(_convolution.bind(x, dk, **options))
   dy = jnp.broadcast_to(sum(parts), y.shape)
   return y, jnp.where(y > 0, dy, 0) if relu else dy
 
@@ -162,29 +197,46 @@ def _differentiate(primals, tangents, *, after, relu, **options):
 ad.primitive_jvps[_fused] = _differentiate
 
 
-def _composed(x, kernel, *terms, relu=False, after=(), **options):
-  """By XLA's operations alone."""
+def _by_xla(
+  x: jax.Array,
+  kernel: jax.Array,
+  *terms: jax.Array,
+  relu: bool = False,
+  after: Sequence[str] = (),
+  **options: int,
+) -> jax.Array:
+  """The same operation, written with XLA's operations."""
   del after
-  return finish(direct(x, kernel, **options), *terms, relu=relu)
+  return add_terms(convolve_by_xla(x, kernel, **options), *terms, relu=relu)
 
 
-def _batch(primitive, arguments, axes, **options):
+def _batch(
+  primitive: Primitive,
+  arguments: Sequence[jax.Array],
+  axes: Sequence[int | None],
+  **options: Any,
+) -> tuple[jax.Array, int]:
   if set(axes[1:]) == {None}:
-    # The batch is one more of images.
+    # Only x is batched: more images.
     x, *others = arguments
+    assert axes[0] is not None
     x = jnp.moveaxis(x, axes[0], 0)
     y = primitive.bind(x.reshape(-1, *x.shape[2:]), *others, **options)
     return y.reshape(*x.shape[:2], *y.shape[1:]), 0
-  form = functools.partial(_composed, **options)
+  form = functools.partial(_by_xla, **options)
   return jax.vmap(form, axes)(*arguments), 0
 
 
-def _config(kernel, groups, dilation, after) -> str:
-  """The call's configuration, XLA's message OneDnnConvolutionConfig.
+def _config(
+  size: int,
+  groups: int,
+  dilation: int,
+  after: Sequence[str],
+) -> str:
+  """The call's configuration: XLA's OneDnnConvolutionConfig, as JSON.
 
-  Of dimensions it names places, all counted from 0; a dilation of 1 is none.
+  Dimensions are counted from 0. A dilation of 1 means none.
   """
-  size = kernel.shape[0]
   pads = [dilation * (size // 2)] * 2
   image = {"batch_dim": 0, "feature_dim": 3, "spatial_dims": [1, 2]}
   filters = {
@@ -211,15 +263,22 @@ def _config(kernel, groups, dilation, after) -> str:
 
 
 def _lower_on_cpu(
-  context, x, kernel, *terms, groups, dilation, after=(), relu=False
-):
+  context: mlir.LoweringRuleContext,
+  *arguments: Any,
+  groups: int,
+  dilation: int,
+  after: Sequence[str] = (),
+  relu: bool = False,
+) -> Any:
   after = [*after, *["RELU"] * relu]
+  kernel = context.avals_in[1]
+  assert isinstance(kernel, jax.core.ShapedArray)
   call = jax.ffi.ffi_lowering(
     "__onednn$convolution",
     api_version=2,
-    backend_config=_config(context.avals_in[1], groups, dilation, after),
+    backend_config=_config(kernel.shape[0], groups, dilation, after),
   )
-  return call(context, x, kernel, *terms)
+  return call(context, *arguments)
 
 
 for _primitive in (_convolution, _fused):
@@ -228,5 +287,5 @@ for _primitive in (_convolution, _fused):
   )
   mlir.register_lowering(_primitive, _lower_on_cpu, platform="cpu")
   mlir.register_lowering(
-    _primitive, mlir.lower_fun(_composed, multiple_results=False)
+    _primitive, mlir.lower_fun(_by_xla, multiple_results=False)
   )

@@ -10,7 +10,7 @@ from bamjax.layers import BAM
 from bamjax.layers import compile_for
 from bamjax.layers import Conv
 from bamjax.layers import convolution
-from bamjax.layers.xla import direct
+from bamjax.layers.xla import convolve_by_xla
 
 
 def draw(seed, *shape):
@@ -41,7 +41,7 @@ def test_groups_are_convolved_one_by_one(dtype):
   kernel = variables["params"]["kernel"]
   with compile_for("export"):
     got = jax.jit(lambda v, x: module.apply(v, x))(variables, x)
-  want = direct(x, kernel, groups=3) + bias
+  want = convolve_by_xla(x, kernel, groups=3) + bias
   assert got.dtype == dtype
   assert error(np.float32(got), want) < (1e-5 if dtype == "float32" else 2e-2)
 
@@ -52,7 +52,7 @@ def test_a_map_is_convolved_tap_by_tap_with_equal_results(depth):
   dy = draw(2, 2, 17, 19, 1)
 
   def by_xla(x, kernel, dy):
-    y, pull = jax.vjp(direct, x, kernel)
+    y, pull = jax.vjp(convolve_by_xla, x, kernel)
     return y, *pull(dy)
 
   ours = jax.jit(gradients)(x, kernel, dy)

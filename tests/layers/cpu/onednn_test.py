@@ -12,8 +12,8 @@ import pytest
 from bamjax.layers import compile_for
 from bamjax.layers import Conv
 from bamjax.layers.cpu import onednn
-from bamjax.layers.xla import direct
-from bamjax.layers.xla import finish
+from bamjax.layers.xla import add_terms
+from bamjax.layers.xla import convolve_by_xla
 
 needs_onednn = pytest.mark.skipif(
   not onednn.usable(), reason="this jaxlib's CPU client has no oneDNN"
@@ -51,7 +51,7 @@ def test_equals_xlas(size, groups, dilation, depth, features):
   options = {"groups": groups, "dilation": dilation}
   both = [
     jax.jit(lambda *args, f=form: everything(f, *args, **options))(x, kernel)
-    for form in (onednn.convolve, direct)
+    for form in (onednn.convolve, convolve_by_xla)
   ]
   for got, want in zip(*both, strict=True):
     assert got.shape == want.shape
@@ -71,7 +71,7 @@ def test_what_comes_after_equals_xlas(bias, add, relu):
   )
 
   def by_xla(x, kernel, *terms):
-    return finish(direct(x, kernel), *terms, relu=relu)
+    return add_terms(convolve_by_xla(x, kernel), *terms, relu=relu)
 
   def by_onednn(x, kernel, *terms):
     return onednn.convolve(x, kernel, *terms, relu=relu)
@@ -113,7 +113,7 @@ def test_maps_over_a_batch(axes):
   if axes[1] is None:
     kernel = kernel[0]
   got = jax.vmap(onednn.convolve, axes)(x, kernel)
-  want = jax.vmap(direct, axes)(x, kernel)
+  want = jax.vmap(convolve_by_xla, axes)(x, kernel)
   np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
 
@@ -126,7 +126,7 @@ def test_runs_without_jit_inside_scan_and_remat():
     return jax.lax.map(f, x).sum()
 
   for kind in (jax.grad(total), total):
-    got, want = kind(kernel, onednn.convolve), kind(kernel, direct)
+    got, want = kind(kernel, onednn.convolve), kind(kernel, convolve_by_xla)
     np.testing.assert_allclose(got, want, rtol=1e-4)
 
 
@@ -197,4 +197,4 @@ def test_runs_where_nothing_is_to_be_compiled():
   x, kernel = draw(0, 1, 9, 11, 8), draw(1, 3, 3, 8, 16)
   with jax.disable_jit():
     got = onednn.convolve(x, kernel)
-  np.testing.assert_allclose(got, direct(x, kernel), 1e-4, 1e-4)
+  np.testing.assert_allclose(got, convolve_by_xla(x, kernel), 1e-4, 1e-4)
