@@ -87,16 +87,17 @@ def register(
   return decorate
 
 
-@functools.cache  # once for a class with two names
-def _check_when_made(module: type[Any]) -> None:
+def _check_when_made(module: type[nn.Module]) -> None:
   """Makes the constructor check the fields before anything else."""
+  if any(entry.module is module for entry in _BACKBONES.values()):
+    return  # a class with two names
   post_init = module.__post_init__
 
   def check(self: nn.Module) -> None:
     check_fields(self)
     post_init(self)
 
-  module.__post_init__ = check
+  module.__post_init__ = check  # type: ignore[method-assign] # our wrapper
 
 
 @functools.cache
@@ -149,7 +150,7 @@ def identify(module: nn.Module) -> tuple[str, str]:
   if not fitting:
     raise ValueError(f"{type(module).__name__} is not a registered backbone")
   # The name with the most published hyper-parameters: edsr_baseline over edsr.
-  return max(fitting)[1], vars(module)["attention"].kind
+  return max(fitting)[1], module.attention.kind
 
 
 def check_options(name: str, options: Iterable[str]) -> None:
