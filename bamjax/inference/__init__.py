@@ -1,4 +1,4 @@
-"""Super-resolution of images of any size with a backbone."""
+"""Super-resolution of images of any size."""
 
 from bamjax.inference.upscaler import NotFiniteError
 from bamjax.inference.upscaler import Upscaler

@@ -1,6 +1,7 @@
-"""What the attentions of a network weigh, for an image."""
+"""The weights that the attentions of a network compute for an image."""
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 import functools
 from typing import Any
 
@@ -8,34 +9,38 @@ from flax import linen as nn
 from flax import struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 KINDS = ("channel_weights", "spatial_weights", "pixel_weights")
 
 
 def attention_maps(
-  module: nn.Module, variables: Any, lr: jax.Array
+  module: nn.Module, variables: Mapping[str, Any], lr: jax.Array | np.ndarray
 ) -> dict[str, dict[str, jax.Array]]:
   """Runs a network and returns the weights of each of its attentions.
 
   Args:
     module: a backbone, or any Linen module with attentions of `bamjax.layers`.
     variables: its variables, `{"params": …}`.
-    lr: N×H×W×3 or H×W×3, uint8, or float RGB in [0, 1]; of another module, its
-      input N×H×W×C. All of it is in memory at once: it is not done in tiles.
+    lr: RGB, N×H×W×3 or H×W×3, uint8 or floating in [0, 1]. For modules other
+      than backbones, their input N×H×W×C. Not processed in tiles: all feature
+      maps must fit in memory.
 
   Returns:
-    By the path of the attention's module, "block_0/attention" ("" where the
-    module is one itself), in the order of their calls, what it multiplies its
-    features with: `channel_weights` (N×1×1×C), `spatial_weights` (N×h×w×1),
-    both in BAM and CBAM, or `pixel_weights` (N×h×w×C); in (0, 1), in the dtype
-    of the computation. h×w is the size of the features there. A module that is
-    called again adds "PATH#2". Empty where there is no attention.
+    The weights by the path of the attention's module, such as
+    "block_0/attention", in the order of the calls. Each has one or two of
+      `channel_weights`: N×1×1×C;
+      `spatial_weights`: N×h×w×1; BAM and CBAM have both;
+      `pixel_weights`: N×h×w×C;
+    in (0, 1), in the dtype of the computation, where h×w is the size of the
+    features. The path is "" if `module` is an attention itself. The second
+    call of a module has the path "PATH#2". Empty without attentions.
   """
   x = jnp.asarray(lr)
   if x.dtype == jnp.uint8:
     x = x.astype(jnp.float32) / 255
   sown = _run(module, variables, x[None] if x.ndim == 3 else x)
-  maps = {}
+  maps: dict[str, dict[str, jax.Array]] = {}
   for (path, kind), array in zip(sown.names, sown.arrays, strict=True):
     maps.setdefault(path, {})[kind] = array
   return maps
@@ -43,9 +48,9 @@ def attention_maps(
 
 @struct.dataclass
 class _Sown:
-  """Arrays, and their paths and kinds, which are no data to JAX.
+  """Arrays with their paths and kinds.
 
-  A dict would come out of `jit` sorted: "block_10" before "block_2".
+  Not a dict, which `jit` would return sorted: "block_10" before "block_2".
   """
 
   names: tuple[tuple[str, str], ...] = struct.field(pytree_node=False)
@@ -53,7 +58,9 @@ class _Sown:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _run(module: nn.Module, variables: Any, x: jax.Array) -> _Sown:
+def _run(
+  module: nn.Module, variables: Mapping[str, Any], x: jax.Array
+) -> _Sown:
   with jax.default_matmul_precision("highest"):
     _, state = module.apply(variables, x, mutable=["intermediates"])
   found = list(_walk(state.get("intermediates", {}), ()))
@@ -61,8 +68,10 @@ def _run(module: nn.Module, variables: Any, x: jax.Array) -> _Sown:
   return _Sown(names, arrays)
 
 
-def _walk(tree: Any, path: tuple[str, ...]) -> Iterator:
-  """((path, kind), array) of each that was sown."""
+def _walk(
+  tree: Mapping[str, Any], path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, str], jax.Array]]:
+  """Yields ((path, kind), array) for each array that was sown."""
   for name, value in tree.items():
     if name not in KINDS:
       if hasattr(value, "items"):

@@ -1,12 +1,15 @@
-"""How an image is cut into windows, each of which keeps the tile inside."""
+"""Cuts an image into tiles, and places a window around each.
+
+The network runs on the window, and the output of the tile inside it is kept.
+"""
 
 import dataclasses
 import math
 
 import numpy as np
 
-# Sides that windows are padded to, so that images of many sizes share
-# programs: 1.5 times the pixels' work at most where they are small.
+# Sides that windows are padded to, in LR pixels, so that images of many sizes
+# share compiled programs.
 _SIDES = (
   32,
   64,
@@ -27,11 +30,12 @@ _SIDES = (
 
 @dataclasses.dataclass(frozen=True)
 class Span:
-  """One axis of a tile, in LR pixels.
+  """The extent of a tile along one axis, in LR pixels of the image.
 
   Attributes:
-    start, stop: the tile's own pixels.
-    window: where the window starts.
+    start: first pixel of the tile.
+    stop: end of the tile, exclusive.
+    window: first pixel of its window.
   """
 
   start: int
@@ -40,23 +44,23 @@ class Span:
 
   @property
   def own(self) -> slice:
-    """The tile's pixels in the image."""
+    """The tile as a part of the image."""
     return slice(self.start, self.stop)
 
   @property
   def inside(self) -> slice:
-    """The tile's pixels in the window."""
+    """The tile as a part of its window."""
     return slice(self.start - self.window, self.stop - self.window)
 
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-  """One axis of an image.
+  """How an axis of an image is tiled.
 
   Attributes:
     length: LR pixels of the image.
-    window: of each window, more than `length` where it is padded.
-    spans: one for each tile.
+    window: LR pixels of each window; more than `length` if it is padded.
+    spans: the tiles, in order.
   """
 
   length: int
@@ -65,40 +69,41 @@ class Axis:
 
   @property
   def padded(self) -> bool:
-    """Whether windows hold more than the image."""
+    """Whether windows extend beyond the image."""
     return self.window > self.length
 
   def flags(self, part: slice) -> np.ndarray:
-    """A part of a window, as flags."""
+    """Returns a part of a window as a mask, (window,) bool."""
     flags = np.zeros(self.window, bool)
     flags[part] = True
     return flags
 
   @property
   def valid(self) -> np.ndarray:
-    """The part of each window that is image, as flags."""
+    """The part of the window that is image, (window,) bool."""
     return self.flags(slice(self.length))
 
 
 def whole(length: int, padded: bool) -> Axis:
-  """An axis that is not cut, padded to one of a few lengths if asked."""
+  """Returns an axis with one tile, padded to one of a few lengths if asked."""
   return inside(length, _rounded(length) if padded else length)
 
 
 def inside(length: int, window: int) -> Axis:
-  """An axis that is not cut, in a window of at least its length."""
+  """Returns an axis with one tile, in a window of at least its length."""
   return Axis(length, window, (Span(0, length, 0),))
 
 
 def cut(length: int, tile: int, halo: int, padded: bool) -> Axis:
-  """An axis in tiles of equal length.
+  """Cuts an axis into tiles of nearly equal length.
 
   Args:
-    length: of the image, in LR pixels.
-    tile: at most so many pixels a tile.
-    halo: pixels that a window has on each side of its tile, except at the
-      image's edge, where it is moved inwards.
-    padded: windows take one of a few lengths, `tile + 2 * halo` at most.
+    length: LR pixels of the image.
+    tile: most LR pixels of a tile.
+    halo: LR pixels of the window on each side of its tile. At the image's edge,
+      the window is moved inward instead.
+    padded: whether to pad windows to one of a few lengths, at most
+      `tile + 2 * halo`.
   """
   longest = tile + 2 * halo
   tile = math.ceil(length / math.ceil(length / tile))
@@ -120,7 +125,7 @@ def cut(length: int, tile: int, halo: int, padded: bool) -> Axis:
 
 
 def _rounded(length: int) -> int:
-  """The least of a few lengths that holds so many pixels."""
+  """Returns the smallest of a few lengths that is not less than `length`."""
   for side in _SIDES:
     if side >= length:
       return side

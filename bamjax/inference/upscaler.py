@@ -1,10 +1,12 @@
 """Super-resolution of images with a backbone and its variables."""
 
 from collections.abc import Callable
+from collections.abc import Mapping
 import dataclasses
 import itertools
 import logging
 import math
+from typing import Any
 
 from flax import linen as nn
 import jax
@@ -18,37 +20,42 @@ from bamjax.memory import device_memory
 from bamjax.memory import host_memory
 
 _SMALLEST_TILE = 64  # LR pixels
-# Most of a halo found by itself. What lies farther has next to no influence.
+# Limit of the default halo. Pixels farther away have hardly any influence.
 _LARGEST_HALO = 64  # LR pixels
-# Pixels of an earlier image's window in those of an image that shares it.
+# Largest ratio of the pixels in a shared window to those in the image.
 _LARGER = 1.5
-# Values of full intensity.
+# Values of full intensity, by dtype.
 PEAKS = {"uint8": 255, "uint16": 65535}
 
 
 class NotFiniteError(UserError):
-  """A network gave NaN or infinite numbers, which are no image."""
+  """The output of a network contains NaN or infinity."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Turn:
-  """One of the eight symmetries of an image: flipped or not, then turned."""
+  """One of the eight symmetries of an image.
+
+  Attributes:
+    flip: whether to mirror the columns, before turning.
+    quarters: counterclockwise quarter turns.
+  """
 
   flip: bool = False
   quarters: int = 0
 
   def apply(self, x: np.ndarray) -> np.ndarray:
-    """Turns N×H×W×C."""
+    """Turns images, N×H×W×C."""
     x = x[:, :, ::-1] if self.flip else x
     return np.rot90(x, self.quarters, axes=(1, 2))
 
   def undo(self, x: np.ndarray) -> np.ndarray:
-    """Turns N×H×W×C back."""
+    """Turns images, N×H×W×C, back."""
     x = np.rot90(x, -self.quarters, axes=(1, 2))
     return x[:, :, ::-1] if self.flip else x
 
   def area(self, area: windows.Area) -> windows.Area:
-    """Turns an area of a window with it."""
+    """Turns an area of a window."""
     rows, columns = area
     columns = columns[::-1] if self.flip else columns
     for _ in range(self.quarters):
@@ -56,26 +63,29 @@ class _Turn:
     return rows, columns
 
 
+# How the rows and the columns of an image are tiled.
+_Plan = tuple[tiling.Axis, tiling.Axis]
 _EIGHT = tuple(
   itertools.starmap(_Turn, itertools.product((False, True), range(4)))
 )
 
 
 class Upscaler:
-  """A backbone with its variables, as a function of images.
+  """A network as a function that upscales images of any size.
 
-  An image that would not fit into memory is done in tiles, each with a halo
-  of neighbouring pixels that is cut off again; the output is the only array of
-  its size. Where the halo holds the network's reach, tiles differ from the
-  whole image by rounding alone, if the network does not pool over the whole
-  image. Attentions that do (BAM, ACAM, CA, CCA, SE, CBAM, LA) are given the
-  whole image's pools in every tile, gathered in `passes` passes before.
+  Images whose feature maps would not fit in memory are processed in tiles. Each
+  tile sees a halo of neighbouring pixels, which is cropped from its output.
+
+  If the halo is at least the network's reach, the result differs from that of
+  the whole image by rounding only, unless the network pools over the whole
+  image. Attentions that do (BAM, ACAM, CA, CCA, SE, CBAM, LA) get the whole
+  image's pools in every tile, which are gathered in `passes` earlier passes.
   """
 
   def __init__(
     self,
     module: nn.Module,
-    variables,
+    variables: Mapping[str, Any],
     *,
     self_ensemble: bool = False,
     tile: int | None = None,
@@ -85,53 +95,55 @@ class Upscaler:
     padded: bool = False,
     shared: bool = False,
   ):
-    """Takes a network.
+    """Prepares a network.
+
+    Padding is masked out and does not affect the result, if all layers of the
+    network that see neighbouring pixels or pool are those of `bamjax.layers`.
 
     Args:
       module: a Linen backbone.
       variables: its variables, `{"params": …}`.
-      self_ensemble: average the outputs of the eight flips and quarter turns
-        of each image, turned back: the literature's "+" (Timofte et al. 2016,
+      self_ensemble: average the outputs for the eight flips and quarter turns
+        of the image, turned back: the literature's "+" (Timofte et al. 2016,
         "Seven ways to improve example-based single image super resolution").
-      tile: side of the tiles in LR pixels, their halo not counted, at most; 0
-        never tiles, None tiles what would not fit into memory.
-      halo: LR pixels that a tile sees on each side beyond its own. None is what
-        the network reaches, 64 at most.
-      passes: over a tiled image to gather what attentions pool, each but the
-        first with the pools that the one before found. As many as there are
-        such attentions in a row make tiles equal the whole. 0: each tile pools
-        over itself.
-      memory: bytes that a pass may take, for `tile=None`; None is what the
-        device has, or half of the machine's memory.
-      padded: pad images and windows, where that is exact, to one of a few
-        sizes, so that images of many sizes share compiled programs. Exact
-        for networks whose layers that look around are this library's.
-      shared: pad an image, where that is exact, to the size of an earlier one
-        that is larger by half at most: images of nearly the same size share
-        a compiled program, and those of one size cost nothing more.
+      tile: largest side of a tile in LR pixels, without its halo. 0 never
+        tiles; None tiles images that would not fit in memory.
+      halo: LR pixels that a tile sees on each side. None is the network's
+        reach, but at most 64.
+      passes: passes over a tiled image that gather what attentions pool. Each
+        uses the pools of the pass before. With as many passes as there are
+        pooling attentions in a row, tiles equal the whole image. With 0, each
+        tile pools over itself.
+      memory: bytes that a pass may use, for `tile=None`. None is 0.9 of the
+        device's memory, or half of the host's, within a container's limit.
+      padded: pad images and windows to one of a few sizes, so that images of
+        many sizes share compiled programs.
+      shared: pad an image to the size of an earlier one that has at most 1.5
+        times its pixels, so that images of similar sizes share a compiled
+        program, at no cost for images of equal sizes.
 
     Raises:
-      ValueError: a number is negative.
+      ValueError: `tile`, `halo`, `passes` or `memory` is negative.
     """
     if min(tile or 0, halo or 0, passes, memory or 0) < 0:
       raise ValueError(
-        "tile, halo, passes and memory can't be negative:"
+        "tile, halo, passes and memory must not be negative; got"
         f" {tile}, {halo}, {passes}, {memory}"
       )
     if getattr(module, "remat", False):
-      module = module.clone(remat=False)  # a matter of training
+      module = module.clone(remat=False)  # useful in training only
     self._module = module
-    # Else each call would bring them to the device again.
+    # Otherwise each call would copy them to the device.
     self._variables = jax.device_put(variables)
     self._turns = _EIGHT if self_ensemble else (_Turn(),)
     self._tile = tile
-    found = footprint.footprint(module)
-    self._halo = min(found.reach, _LARGEST_HALO) if halo is None else halo
-    self._passes = min(passes, found.pools)
+    needs = footprint.footprint(module)
+    self._halo = min(needs.reach, _LARGEST_HALO) if halo is None else halo
+    self._passes = min(passes, needs.pools)
     self._pixels = math.inf
     if tile is None:
       memory = _usable_memory() if memory is None else memory
-      self._pixels = memory / found.bytes_per_pixel
+      self._pixels = memory / needs.bytes_per_pixel
     self._padded = padded
     self._shared = shared
     self._seen: set[tuple[int, int]] = set()  # windows of earlier images
@@ -142,7 +154,7 @@ class Upscaler:
     return self._module.scale
 
   def tiles(self, height: int, width: int) -> int:
-    """Number of tiles that an image of height × width LR pixels is done in."""
+    """Returns the number of tiles for an image of height×width LR pixels."""
     rows, columns = self._plan(height, width)
     return len(rows.spans) * len(columns.spans)
 
@@ -151,34 +163,38 @@ class Upscaler:
     image: np.ndarray,
     progress: Callable[[int, int], None] | None = None,
   ) -> np.ndarray:
-    """Upscales one image or a batch of equal shapes.
+    """Upscales an image, or a batch of images of the same size.
 
     Args:
-      image: H×W×3 or N×H×W×3, uint8, uint16, or float RGB in [0, 1].
-      progress: called with the number of the network's runs that are done, and
-        that of all, after each.
+      image: RGB, H×W×3 or N×H×W×3, uint8, uint16, or floating in [0, 1].
+      progress: called after each run of the network, with the number of runs
+        so far and in total.
 
     Returns:
-      sH×sW×3 or N×sH×sW×3, clipped to the input's range: of its dtype, rounded
-      half up, for integers; else float32.
+      RGB, sH×sW×3 or N×sH×sW×3. For integers, of the same dtype, rounded half
+      up; otherwise float32, clipped to [0, 1].
 
     Raises:
-      ValueError: the shape or the dtype is another, or floats are far outside
+      ValueError: the shape or dtype is unsupported, or floats are far outside
         [0, 1].
-      NotFiniteError: the network gives NaN or infinite numbers: its weights are
-        too large for the dtype that it computes in.
+      NotFiniteError: the output contains NaN or infinity, because the weights
+        do, or are too large for the dtype of the computation.
     """
     image = np.asarray(image)
     if image.ndim not in (3, 4) or image.shape[-1] != 3 or not image.size:
-      raise ValueError(f"an image is H×W×3 or N×H×W×3; got shape {image.shape}")
+      raise ValueError(
+        f"images must be H×W×3 or N×H×W×3; got shape {image.shape}"
+      )
     integer = image.dtype.name in PEAKS
     if not integer and not np.issubdtype(image.dtype, np.floating):
-      raise ValueError(f"an image is uint8, uint16 or float; got {image.dtype}")
-    # A little beyond is what resizing leaves.
+      raise ValueError(
+        f"images must be uint8, uint16 or floating; got {image.dtype}"
+      )
+    # Resizing leaves values a little outside [0, 1].
     if not integer and not -1 < image.min() <= image.max() < 2:
       raise ValueError(
-        "an image of floats is in [0, 1]; this one is in"
-        f" [{image.min():g}, {image.max():g}]: divide 8 bits by 255"
+        "floating images must be in [0, 1]; got"
+        f" [{image.min():g}, {image.max():g}]: divide uint8 by 255"
       )
     sr = self._batch(
       image if image.ndim == 4 else image[None],
@@ -187,10 +203,10 @@ class Upscaler:
     )
     return sr if image.ndim == 4 else sr[0]
 
-  def _plan(self, height: int, width: int) -> tuple[tiling.Axis, tiling.Axis]:
-    sides = height, width
-    alone = self._earlier(height, width) or tuple(
-      tiling.whole(side, self._padded) for side in sides
+  def _plan(self, height: int, width: int) -> _Plan:
+    alone = self._earlier(height, width) or (
+      tiling.whole(height, self._padded),
+      tiling.whole(width, self._padded),
     )
     fits = alone[0].window * alone[1].window <= self._pixels
     if self._tile == 0 or (self._tile is None and fits):
@@ -198,12 +214,13 @@ class Upscaler:
     tile = self._tile
     if tile is None:
       tile = max(int(math.sqrt(self._pixels)) - 2 * self._halo, _SMALLEST_TILE)
-    return tuple(
-      tiling.cut(side, tile, self._halo, self._padded) for side in sides
+    return (
+      tiling.cut(height, tile, self._halo, self._padded),
+      tiling.cut(width, tile, self._halo, self._padded),
     )
 
-  def _earlier(self, height, width) -> tuple[tiling.Axis, ...]:
-    """An earlier image's window that holds this image; () if none does."""
+  def _earlier(self, height: int, width: int) -> _Plan | None:
+    """The window of an earlier image that holds this image, if there is one."""
     most = min(_LARGER * height * width, self._pixels)
     fitting = [
       (rows, columns)
@@ -211,12 +228,17 @@ class Upscaler:
       if height <= rows and width <= columns and rows * columns <= most
     ]
     if not fitting:
-      return ()
-    window = min(fitting, key=lambda w: (math.prod(w), w))
-    return tuple(map(tiling.inside, (height, width), window))
+      return None
+    rows, columns = min(fitting, key=lambda w: (math.prod(w), w))
+    return tiling.inside(height, rows), tiling.inside(width, columns)
 
-  def _batch(self, images, dtype, progress) -> np.ndarray:
-    """N×H×W×3 to N×sH×sW×3 of the dtype."""
+  def _batch(
+    self,
+    images: np.ndarray,
+    dtype: np.dtype,
+    progress: Callable[[int, int], None],
+  ) -> np.ndarray:
+    """Upscales N×H×W×3 to N×sH×sW×3 of a dtype."""
     n, height, width, _ = images.shape
     plan = self._plan(height, width)
     spans = list(itertools.product(plan[0].spans, plan[1].spans))
@@ -225,20 +247,23 @@ class Upscaler:
       self._seen.add((plan[0].window, plan[1].window))
     if self._tile is None and len(spans) > 1 and not self._padded:
       logging.warning(
-        "%d×%d LR pixels would not fit into memory: done in %d tiles%s",
+        "%d×%d LR pixels would not fit in memory: using %d tiles%s",
         width,
         height,
         len(spans),
-        ", which differs a little from the whole" if self._passes else "",
+        ", which changes the result slightly" if self._passes else "",
       )
     steps = itertools.count(1)
     count = len(spans) * len(self._turns) * (gathering + 1)
-    moments = dict.fromkeys(self._turns)
+    moments: dict[_Turn, windows.Moments | None] = dict.fromkeys(self._turns)
     for turn in self._turns:
       for _ in range(gathering):
         parts = []
         for window in spans:
-          own = [a.flags(s.inside) for a, s in zip(plan, window, strict=True)]
+          own = (
+            plan[0].flags(window[0].inside),
+            plan[1].flags(window[1].inside),
+          )
           found = self._run(
             windows.gather, images, plan, window, turn, moments[turn], own
           )
@@ -250,24 +275,34 @@ class Upscaler:
     scale = self.scale
     sr = np.empty((n, scale * height, scale * width, 3), dtype)
     for window in spans:
-      own = (slice(None), *(_scaled(s.own, scale) for s in window))
-      inside = (slice(None), *(_scaled(s.inside, scale) for s in window))
-      total = 0
+      total = np.zeros((), np.float32)
       for turn in self._turns:
         y = self._run(
           windows.super_resolve, images, plan, window, turn, moments[turn]
         )
-        y = turn.undo(np.asarray(y))[inside]
-        # Clipped, infinity would be white; as an integer, NaN black.
+        rows, columns = (_scaled(span.inside, scale) for span in window)
+        y = turn.undo(np.asarray(y))[:, rows, columns]
+        # Infinity would be clipped to white, and NaN converted to black.
         if not np.isfinite(y).all():
-          raise NotFiniteError("what the network returns is not finite")
+          raise NotFiniteError("the network's output is not finite")
         total = total + y
         progress(next(steps), count)
-      sr[own] = _finished(total / np.float32(len(self._turns)), dtype)
+      rows, columns = (_scaled(span.own, scale) for span in window)
+      mean = total / np.float32(len(self._turns))
+      sr[:, rows, columns] = _finished(mean, dtype)
     return sr
 
-  def _run(self, program, images, plan, window, turn, moments, own=None):
-    """One program on one window, turned."""
+  def _run(
+    self,
+    program: Callable[..., Any],
+    images: np.ndarray,
+    plan: _Plan,
+    window: tuple[tiling.Span, tiling.Span],
+    turn: _Turn,
+    moments: windows.Moments | None,
+    own: windows.Area | None = None,
+  ) -> Any:
+    """Runs a program of `windows` on one window, turned."""
     starts = [span.window for span in window]
     lr = images[
       :,
@@ -282,7 +317,7 @@ class Upscaler:
     lr = lr / np.float32(PEAKS.get(images.dtype.name, 1))
     valid = None
     if any(axis.padded for axis in plan):
-      valid = turn.area(tuple(axis.valid for axis in plan))
+      valid = turn.area((plan[0].valid, plan[1].valid))
     areas = [valid] if own is None else [turn.area(own), valid]
     return program(self._module, self._variables, lr, *areas, moments)
 
@@ -298,7 +333,7 @@ def _scaled(part: slice, factor: int) -> slice:
 
 
 def _finished(sr: np.ndarray, dtype: np.dtype) -> np.ndarray:
-  """Clips to the range of the dtype, and rounds half up to integers."""
+  """Clips values in [0, 1], and converts them to a dtype, rounding half up."""
   sr = np.clip(sr, 0, 1)
   if dtype.name not in PEAKS:
     return sr

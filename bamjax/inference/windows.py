@@ -1,14 +1,17 @@
 """The compiled programs of inference: a network on one window of an image.
 
-A window may hold more than the image: what lies outside is hidden from every
-convolution, which then sees the zeros that it would see at the image's edge.
-And an attention that pools over the whole image can be told what the whole
-image has. Both by intercepting calls of `Conv` and `Pool`, so that backbones
-know nothing of it.
+A window may extend beyond the image. Padding is masked out before every
+convolution and pool, and does not affect the result: convolutions see zeros, as
+at the image's edge. For tiles, the pools of attentions can be replaced by those
+of the whole image. Both intercept `Conv` and `Pool`, so backbones need no code
+for it.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 import functools
+from typing import Any
 
 from flax import linen as nn
 import jax
@@ -18,33 +21,33 @@ import numpy as np
 from bamjax.layers import Conv
 from bamjax.layers import Pool
 
-# A part of a window: flags of its rows and of its columns.
+# A rectangle of a window: masks of its rows, (H,), and of its columns, (W,).
 Area = tuple[np.ndarray, np.ndarray]
-# Of each `Pool`, by its path: the channels' "mean", "variance" and "max",
-# N×1×1×C each.
-Moments = dict[str, dict[str, jax.Array]]
+# By the path of each `Pool`: "mean", "variance" and "max" of the channels,
+# float32, N×1×1×C each.
+Moments = Mapping[str, Mapping[str, jax.Array | np.ndarray]]
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def super_resolve(
   module: nn.Module,
-  variables,
-  lr: jax.Array,
+  variables: Mapping[str, Any],
+  lr: jax.Array | np.ndarray,
   valid: Area | None = None,
   moments: Moments | None = None,
 ) -> jax.Array:
-  """The network on a window.
+  """Runs the network on a window.
 
   Args:
     module: a backbone.
-    variables: its variables.
-    lr: RGB in [0, 1], N×H×W×3.
-    valid: the part of the window that is image; None is all of it. Outside,
-      lr repeats the image's edge.
-    moments: the whole image's; None takes those of the window.
+    variables: its variables, `{"params": …}`.
+    lr: the window, RGB in [0, 1], N×H×W×3.
+    valid: the part of the window that is image; None means all. Outside it, lr
+      repeats the image's edge.
+    moments: what pools return; None computes it from the window.
 
   Returns:
-    N×sH×sW×3 float32, not clipped.
+    RGB around [0, 1], N×sH×sW×3 float32, not clipped.
   """
   return _apply(module, variables, lr, valid, moments)[0]
 
@@ -52,30 +55,56 @@ def super_resolve(
 @functools.partial(jax.jit, static_argnums=0)
 def gather(
   module: nn.Module,
-  variables,
-  lr: jax.Array,
+  variables: Mapping[str, Any],
+  lr: jax.Array | np.ndarray,
   own: Area,
   valid: Area | None = None,
   moments: Moments | None = None,
 ) -> Moments:
-  """What each `Pool` sees of the window's part `own`; the rest as above."""
+  """Runs the network on a window and returns what its pools see there.
+
+  Args:
+    module: a backbone.
+    variables: its variables, `{"params": …}`.
+    lr: the window, RGB in [0, 1], N×H×W×3.
+    own: the part of the window to take the moments over: its tile.
+    valid: the part of the window that is image; None means all.
+    moments: what pools return, from an earlier pass; None computes it from the
+      window.
+
+  Returns:
+    The moments of each pool's input.
+  """
   return _apply(module, variables, lr, valid, moments, own)[1]
 
 
-def _apply(module, variables, lr, valid, moments, own=None):
+def _apply(
+  module: nn.Module,
+  variables: Mapping[str, Any],
+  lr: jax.Array | np.ndarray,
+  valid: Area | None,
+  moments: Moments | None,
+  own: Area | None = None,
+) -> tuple[jax.Array, Moments]:
   found = {}
 
-  def hide(x):
-    mask = None if valid is None else _mask(valid, x)
-    return x if mask is None else jnp.where(mask, x, 0)
+  def without_padding(x: jax.Array) -> jax.Array:
+    if valid is None or not _covers(valid, x):
+      return x
+    return jnp.where(_mask(valid, x), x, 0)
 
-  def intercept(call, args, kwargs, context):
+  def intercept(
+    call: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    context: nn.module.InterceptorContext,
+  ) -> Any:
     layer = context.module
     if context.method_name != "__call__":
       return call(*args, **kwargs)
     if isinstance(layer, Conv) and layer.kernel_size > 1:
       x, *others = args
-      return call(jax.tree.map(hide, x), *others, **kwargs)
+      return call(jax.tree.map(without_padding, x), *others, **kwargs)
     if not isinstance(layer, Pool):
       return call(*args, **kwargs)
     (x,) = args
@@ -88,34 +117,40 @@ def _apply(module, variables, lr, valid, moments, own=None):
       return _pooled(layer, _moments(x, _mask(valid, x)), x.dtype)
     return call(x)
 
-  # TF32 would move the printed digits of a benchmark.
+  # TF32 would change the printed digits of benchmarks.
   with (
     jax.default_matmul_precision("highest"),
     nn.intercept_methods(intercept),
   ):
-    return module.apply(variables, lr), found
+    sr = module.apply(variables, lr)
+  assert isinstance(sr, jax.Array)  # no collection is mutable
+  return sr, found
 
 
-def _mask(area: Area, x: jax.Array) -> jax.Array | None:
-  """An area of the window, 1×H×W×1, in the resolution of features x.
-
-  None where x is no map of the window, as what an attention has pooled.
-  """
+def _covers(area: Area, x: jax.Array) -> bool:
+  """Whether features x cover the window, unlike those that were pooled."""
   rows, columns = area
   factor = x.shape[1] // rows.size
-  if not factor or x.shape[1:3] != (factor * rows.size, factor * columns.size):
-    return None
-  rows, columns = (jnp.repeat(flags, factor) for flags in (rows, columns))
+  return factor > 0 and x.shape[1:3] == (
+    factor * rows.size,
+    factor * columns.size,
+  )
+
+
+def _mask(area: Area, x: jax.Array) -> jax.Array:
+  """An area of the window at the resolution of features x, 1×h×w×1 bool."""
+  factor = x.shape[1] // area[0].size
+  rows, columns = (jnp.repeat(flags, factor) for flags in area)
   return (rows[:, None] & columns)[None, :, :, None]
 
 
 def _moments(x: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
-  """Mean, variance and maximum of each channel where the mask is set."""
+  """Mean, variance and maximum of each channel over the masked positions."""
   count = jnp.sum(mask)
   low = jnp.where(mask, x, -jnp.inf)
   x = x.astype(jnp.float32)
 
-  def mean(values):
+  def mean(values: jax.Array) -> jax.Array:
     total = jnp.sum(jnp.where(mask, values, 0), axis=(1, 2), keepdims=True)
     return total / count
 
@@ -127,16 +162,21 @@ def _moments(x: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
   }
 
 
-def _pooled(layer: Pool, moments: dict[str, jax.Array], dtype):
-  """What the layer returns where its input has these moments."""
+def _pooled(
+  layer: Pool, moments: Mapping[str, jax.Array | np.ndarray], dtype: np.dtype
+) -> list[jax.Array | np.ndarray]:
+  """Returns what the layer returns for an input with these moments."""
   values = {**moments, "deviation": jnp.sqrt(moments["variance"])}
   return [values[kind].astype(dtype) for kind in layer.kinds]
 
 
 def combine(parts: Iterable[tuple[int, Moments]]) -> Moments:
-  """Moments of an image by those of its parts, each with its size in pixels.
+  """Combines the moments of the tiles of an image.
 
-  Exact but for rounding, in float64 (Chan et al. 1983, eq. 2.1).
+  Exact up to rounding, in float64 (Chan et al. 1983, eq. 2.1).
+
+  Args:
+    parts: size in pixels and moments of each tile.
   """
   sizes, moments = zip(*parts, strict=True)
   weights = np.divide(sizes, sum(sizes))[:, None, None, None, None]

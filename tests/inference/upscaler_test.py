@@ -238,7 +238,7 @@ def test_an_image_that_is_not_finite_is_refused(tile):
         module, weights, tile=tile, self_ensemble=self_ensemble
       )
       for image in (lr, np.uint8(lr * 255), np.uint16(lr * 65535)):
-        with pytest.raises(UserError, match="returns is not finite"):
+        with pytest.raises(UserError, match="output is not finite"):
           upscale(image)
 
 
@@ -274,7 +274,7 @@ def test_large_images_are_tiled_by_themselves(network, monkeypatch, caplog):
   lr = random_image(400, 130)
   use_memory(monkeypatch, host=2e6)
   few = bamjax.Upscaler(*network)(lr)
-  assert "130×400 LR pixels would not fit into memory" in caplog.text
+  assert "130×400 LR pixels would not fit in memory" in caplog.text
   whole = bamjax.Upscaler(*network, tile=0)(lr)
   np.testing.assert_allclose(few, whole, atol=2e-6)
 
