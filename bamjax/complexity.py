@@ -1,10 +1,14 @@
-"""Parameters and operations of a network, without running it."""
+"""Counts the parameters and operations of a network without running it."""
 
+from collections.abc import Callable
+from collections.abc import Mapping
 import math
 from typing import Any
 
 from flax import linen as nn
 import jax
+from jax.extend.core import Jaxpr
+from jax.extend.core import JaxprEqn
 from jax.extend.core import jaxprs_in_params
 import jax.numpy as jnp
 
@@ -18,66 +22,70 @@ from bamjax.layers.attention import PReLU
 from bamjax.models.registry import backbone
 from bamjax.models.registry import identify
 
-# Attentions that pool over height and width with PyTorch's layers for it. CCA's
-# standard deviation is no layer there, and not counted.
+# Attentions whose pools over height and width are layers in PyTorch. CCA's
+# standard deviation isn't, and is not counted.
 _POOLING = (ACAM, CA, CBAM, LA)
-# Operations an element, of functions that PyTorch has as layers.
+# Operations per element of activations that are layers in PyTorch.
 _ACTIVATIONS = {"relu": 1, "leaky_relu": 1, "logistic": 3}
 
 
-def parameters(module: nn.Module, variables: Any) -> int:
-  """Parameters of a network as the BAM paper's Table 1 counts them.
+def parameters(module: nn.Module, variables: Mapping[str, Any]) -> int:
+  """Counts the parameters of a network as the BAM paper's Table 1 does.
 
   Args:
-    module: a network made by `create_model` or `load_weights`.
-    variables: its variables, or their shapes.
+    module: a network from `create_model` or `load_weights`.
+    variables: its variables, `{"params": …}`, or their shapes.
 
   Returns:
-    The numbers that are trained, and the constants that released networks hold
-    in mean-shift convs.
+    The number of trained values, plus the constants in the mean-shift
+    convolutions of released networks.
 
   Raises:
-    ValueError: the module is not of a registered backbone.
+    ValueError: the module is not a registered backbone.
   """
   return _trainable(variables) + backbone(identify(module)[0]).fixed
 
 
-def _trainable(variables: Any) -> int:
+def _trainable(variables: Mapping[str, Any]) -> int:
   return sum(a.size for a in jax.tree.leaves(variables["params"]))
 
 
 def summary(
   module: nn.Module, height: int = 240, width: int = 360
 ) -> dict[str, Any]:
-  """Counts a network's parameters and operations.
+  """Counts the parameters and operations of a network.
 
   Args:
-    module: a network made by `create_model` or `load_weights`.
-    height: of the low-resolution input.
-    width: of the low-resolution input.
+    module: a network from `create_model` or `load_weights`.
+    height: height of the LR image, in pixels.
+    width: width of the LR image, in pixels.
 
   Returns:
-    A dictionary of
-      `parameters`: as the BAM paper's Table 1 counts them (`parameters`);
-      `trainable`: numbers that are trained;
-      `macs`: multiply-accumulates of all convolutions for one RGB image;
-      `paper_gflops`: what the paper's Table 2 prints as GFLOPs, a float. It
-        counts a convolution as k² (+ 1 with a bias) · C_in/groups an output;
-        ReLU, LeakyReLU, PReLU, pixel shuffle and pooling as 1 an element and
-        sigmoid as 3; but an activation that a block calls several times, as
-        IMDN calls its LeakyReLU, once. About the multiply-accumulates, those
-        of biased convs 1 + 1/k² times as many.
+    `parameters`: as the BAM paper's Table 1 counts them;
+    `trainable`: number of trained values;
+    `macs`: multiply-accumulates of all convolutions for one RGB image;
+    `paper_gflops`: what the paper's Table 2 prints as GFLOPs. A convolution
+      counts as (k² + 1 with a bias) · C_in/groups per output value; ReLU,
+      LeakyReLU, PReLU, pixel shuffle and pooling as 1 per element; sigmoid as
+      3. An activation that a block calls several times, such as IMDN's
+      LeakyReLU, counts once. About `macs`, but 1 + 1/k² times as many for
+      convolutions with biases.
 
   Raises:
-    ValueError: the module is not of a registered backbone.
+    ValueError: the module is not a registered backbone.
   """
   lr = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
   variables = jax.eval_shape(module.init, jax.random.key(0), lr)
   macs = operations = 0
 
-  def count(next_fun, args, kwargs, context):
+  def count(
+    call: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    context: nn.module.InterceptorContext,
+  ) -> Any:
     nonlocal macs, operations
-    output = next_fun(*args, **kwargs)
+    output = call(*args, **kwargs)
     layer = context.module
     if context.method_name != "__call__":
       return output
@@ -90,7 +98,7 @@ def summary(
     elif isinstance(layer, PReLU):
       operations += output.size
     elif isinstance(layer, _POOLING):
-      # An input element each, an output each, for the average and the max.
+      # One for each input and output element, of the mean and the maximum.
       pools = 1 + (isinstance(layer, CBAM) or getattr(layer, "max_pool", False))
       operations += pools * (args[0].size + args[0].shape[-1])
     return output
@@ -106,14 +114,14 @@ def summary(
   }
 
 
-def _elementwise(jaxpr, scope: str = "") -> dict[Any, int]:
+def _elementwise(jaxpr: Jaxpr, scope: str = "") -> dict[tuple[str, Any], int]:
   """Operations of activations, by block and kind, and of pixel shuffles."""
-  counts = {}
+  counts: dict[tuple[str, Any], int] = {}
   for i, equation in enumerate(jaxpr.eqns):
-    # Flax names the scope of each equation by its module's path.
+    # Flax puts the module's path in the name stack.
     here = f"{scope}/{equation.source_info.name_stack}"
     name = equation.params.get("name", equation.primitive.name)
-    size = math.prod(equation.outvars[0].aval.shape)
+    size = math.prod(getattr(equation.outvars[0].aval, "shape", ()))
     if name in _ACTIVATIONS:
       counts[here, name] = _ACTIVATIONS[name] * size
     elif _is_pixel_shuffle(equation):
@@ -124,8 +132,8 @@ def _elementwise(jaxpr, scope: str = "") -> dict[Any, int]:
   return counts
 
 
-def _is_pixel_shuffle(equation) -> bool:
-  """Whether it is the transposition in `bamjax.layers.pixel_shuffle`."""
+def _is_pixel_shuffle(equation: JaxprEqn) -> bool:
+  """Whether an operation is the transpose in `bamjax.layers.pixel_shuffle`."""
   return equation.primitive.name == "transpose" and equation.params[
     "permutation"
   ] == (0, 1, 4, 2, 5, 3)

@@ -1,10 +1,10 @@
-"""How long an attention layer takes beside the moving of its bytes.
+"""Compares the time of attention layers to that of moving their bytes.
 
   python -m benchmarks.attention_speed
   python -m benchmarks.attention_speed --attns bam,cca --size 200
 
-The bound is two reads and one write of the features, at the bandwidth that
-copying an array of their size reaches on the same device.
+The lower bound is the time of two reads and one write of the features, at the
+bandwidth of copying an array of their size on the same device.
 """
 
 import argparse
@@ -19,11 +19,13 @@ from bamjax.commands import process
 from bamjax.layers import Attention
 
 
-def main():
+def main() -> None:
   """Prints a table."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--attns", default="bam,cca,ca,se,cbam,pa")
-  parser.add_argument("--size", type=int, default=200, help="side, pixels")
+  parser.add_argument(
+    "--size", type=int, default=200, help="side of the features, in pixels"
+  )
   parser.add_argument("--channels", type=int, default=64)
   args = parser.parse_args()
   # As in the commands.

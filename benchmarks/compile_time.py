@@ -1,15 +1,17 @@
-"""How long XLA compiles each backbone: forward and training step, at ×2.
+"""Measures how long XLA compiles the backbones: forward and training step, ×2.
 
   python -m benchmarks.compile_time
   python -m benchmarks.compile_time --models rcan,drln --output compile.json
 
-The forward pass sees 1×64×64, the training step (L1, Adam) 4×48×48. Tracing is
-not counted; nothing is run.
+The forward pass takes 1×64×64 LR pixels, the training step (L1, Adam) 4×48×48.
+Does not include tracing, and runs nothing.
 """
 
 import argparse
+from collections.abc import Callable
 import json
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +22,8 @@ from bamjax.models import list_models
 from benchmarks import running
 
 
-def compile_seconds(function, *arguments) -> float:
-  """Seconds that XLA takes to compile a function for arguments' shapes."""
+def compile_seconds(function: Callable[..., Any], *arguments: Any) -> float:
+  """Returns the seconds that XLA takes to compile a function."""
   lowered = jax.jit(function).lower(*arguments)
   start = time.perf_counter()
   lowered.compile()
@@ -29,7 +31,7 @@ def compile_seconds(function, *arguments) -> float:
 
 
 def measure(name: str, attn: str) -> dict[str, float]:
-  """Compile times of one backbone, in seconds."""
+  """Measures the compile times of one backbone, in seconds."""
   model = create_model(name, attn)
   optimizer = optax.adam(1e-4)
 
@@ -54,7 +56,7 @@ def measure(name: str, attn: str) -> dict[str, float]:
   }
 
 
-def main():
+def main() -> None:
   """Prints a table and, with --output, writes it as JSON."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--models", help="comma-separated; default: all")
@@ -63,7 +65,7 @@ def main():
   args = parser.parse_args()
   models = args.models.split(",") if args.models else list_models()
 
-  # A warm start: the first compilation also starts LLVM.
+  # Warms up: the first compilation also starts LLVM.
   compile_seconds(lambda x: x + 1, jnp.zeros(()))
   print(f"{'model':14} {'forward s':>10} {'train step s':>13}")
   rows = {}

@@ -1,12 +1,13 @@
-"""Host memory of the paper's recipe on images of DIV2K's number and size.
+"""Measures the host memory that training on a data set like DIV2K takes.
 
   python -m benchmarks.memory --data_dir PHOTOS
   python -m benchmarks.memory --data_dir PHOTOS --cache_dir CACHE
 
-Tiles the photographs of a folder to 800 images of 2040×1356, decodes them
-into memory or into a mapped file as a run does, trains PAN-BAM ×2 for a few
-steps (16 patches of 64×64), and then draws batches for the rest of --steps.
-Prints the process's resident set as it goes, and its peak.
+Makes 800 images of 2040×1356 pixels from the photographs of a folder, and
+decodes them into memory, or into a memory-mapped file with --cache_dir, as
+training does. Trains PAN-BAM ×2 for --train_steps steps (16 patches of 64×64),
+and then draws batches until --steps. Prints the resident set of the process,
+and its peak, in GB.
 """
 
 import argparse
@@ -34,32 +35,32 @@ _HEIGHT, _WIDTH, _SCALE = 1356, 2040, 2
 
 
 def tiled(path: Path, number: int) -> sources.Image:
-  """An image of DIV2K's size made of copies of a photograph."""
+  """Returns an image of DIV2K's size, filled with copies of a photograph."""
 
   def load():
     hr = rgb.read_rgb(path)
     times = (-(-_HEIGHT // hr.shape[0]), -(-_WIDTH // hr.shape[1]), 1)
     hr = np.tile(hr, times)[:_HEIGHT, :_WIDTH]
     hr = np.roll(hr, 7 * number, axis=1)
-    # As large as LR by bicubic, and quicker made.
+    # Faster than the bicubic that training uses, and of the same size.
     return resize.pillow_bicubic(hr, _HEIGHT // _SCALE, _WIDTH // _SCALE), hr
 
   return sources.Image(f"{number} {path.stem}", load, f"{path} {number}")
 
 
 def resident_gb() -> float:
-  """Resident set of this process now."""
+  """Returns the resident set of this process, in GB."""
   for line in Path("/proc/self/status").read_text().splitlines():
     if line.startswith("VmRSS:"):
       return int(line.split()[1]) * 1024 / 1e9
   raise OSError("/proc/self/status has no VmRSS")
 
 
-def main():
+def main() -> None:
   """Measures and prints."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--data_dir", required=True, help="folder of photographs")
-  parser.add_argument("--cache_dir", help="for the mapped file")
+  parser.add_argument("--cache_dir", help="folder of the memory-mapped file")
   parser.add_argument("--images", type=int, default=800)
   parser.add_argument("--steps", type=int, default=2000)
   parser.add_argument("--train_steps", type=int, default=20)

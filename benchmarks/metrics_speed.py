@@ -1,18 +1,22 @@
-"""PSNR-Y and SSIM-Y of a benchmark: bamjax.metrics against NumPy and SciPy.
+"""Times PSNR-Y and SSIM-Y: bamjax.metrics against NumPy and SciPy.
 
   python -m benchmarks.metrics_speed
   python -m benchmarks.metrics_speed --benchmark Set5 --scale 4
 
-Scores bicubic upscaling of each image with both, in turn, several times over,
-and prints the ratio of the medians. Reading and upscaling are not counted;
-compilation is told apart. Without --benchmark the images are the photographs
-that ship inside scikit-image's wheel.
+Scores bicubic upscaling of each image with both, in turns, --rounds times, and
+prints the ratio of the medians. Does not include reading and upscaling, and
+reports compilation separately. By default, the images are the photographs in
+scikit-image's wheel.
 """
 
 import argparse
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
 import json
 import statistics
 import time
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,15 +28,20 @@ from bamjax.evaluation.protocols import MATLAB
 from bamjax.images import resize
 from benchmarks import running
 
+# SR and HR, H×W×3 uint8.
+Pair = tuple[np.ndarray, np.ndarray]
+
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 _GAUSSIAN = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
 _GAUSSIAN /= _GAUSSIAN.sum()
 
 
-def scipy_scores(sr: np.ndarray, hr: np.ndarray, border: int):
-  """PSNR-Y and SSIM-Y of two H×W×3 uint8 images, in float64.
+def scipy_scores(
+  sr: np.ndarray, hr: np.ndarray, border: int
+) -> tuple[float, float]:
+  """Computes PSNR-Y and SSIM-Y of two H×W×3 uint8 images, in float64.
 
-  With the same savings as ours: a separable blur, of four planes, not five.
+  Like `bamjax.metrics`, it blurs separably, and four planes instead of five.
   """
   inner = slice(border, -border)
   a, b = (
@@ -54,8 +63,8 @@ def scipy_scores(sr: np.ndarray, hr: np.ndarray, border: int):
   return 10 * np.log10(255**2 / np.mean((a - b) ** 2)), ssim.mean()
 
 
-def load(folder: str | None, scale: int):
-  """Bicubic and HR images, uint8."""
+def load(folder: str | None, scale: int) -> Iterator[Pair]:
+  """Yields bicubic and HR images, H×W×3 uint8."""
   if folder:
     images = find_benchmark(folder, scale).images
   else:
@@ -67,18 +76,20 @@ def load(folder: str | None, scale: int):
     yield resize.upscale(lr, scale), hr
 
 
-def seconds(function, pairs) -> float:
-  """Seconds to score all images once."""
+def seconds(function: Callable[..., Any], pairs: Sequence[Pair]) -> float:
+  """Returns the seconds to score all images once."""
   start = time.perf_counter()
   for sr, hr in pairs:
     function(sr, hr)
   return time.perf_counter() - start
 
 
-def main():
+def main() -> None:
   """Measures, prints and, with --output, writes JSON."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--benchmark", help="folder; default: the sample")
+  parser.add_argument(
+    "--benchmark", help="folder of a test set; default: the sample"
+  )
   parser.add_argument("--scale", type=int, default=2)
   parser.add_argument("--rounds", type=int, default=7)
   parser.add_argument("--output", help="JSON file to write")

@@ -132,12 +132,12 @@ PLANE, IMAGE = np.zeros((16, 16)), np.zeros((1, 16, 16, 3), np.uint8)
   [
     (lambda: metrics.psnr(PLANE, PLANE[0]), "shapes differ"),
     (lambda: metrics.ssim(PLANE, PLANE[:, :12]), "shapes differ"),
-    (lambda: metrics.psnr(IMAGE[0], IMAGE[0]), "no axis of channels last"),
+    (lambda: metrics.psnr(IMAGE[0], IMAGE[0]), "without channels last"),
     (
       lambda: metrics.psnr(PLANE > 0, PLANE > 0),
       "integers or floats, not bool",
     ),
-    (lambda: metrics.psnr(PLANE + 1j, PLANE + 1j), "not complex"),
+    (lambda: metrics.psnr(PLANE + 1j, PLANE + 1j), "got complex"),
     (lambda: metrics.ssim(PLANE[:9], PLANE[:9]), "at least 11×11"),
     (lambda: metrics.luma(IMAGE), "must be floating, .* got uint8"),
     (lambda: metrics.luma(PLANE.astype("f")), "RGB must be …×3"),
