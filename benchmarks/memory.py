@@ -34,7 +34,7 @@ from benchmarks import running
 _HEIGHT, _WIDTH, _SCALE = 1356, 2040, 2
 
 
-def tiled(path: Path, number: int) -> sources.Image:
+def tiled(path: Path, number: int) -> sources.ImagePair:
   """Returns an image of DIV2K's size, filled with copies of a photograph."""
 
   def load():
@@ -45,7 +45,7 @@ def tiled(path: Path, number: int) -> sources.Image:
     # Faster than the bicubic that training uses, and of the same size.
     return resize.pillow_bicubic(hr, _HEIGHT // _SCALE, _WIDTH // _SCALE), hr
 
-  return sources.Image(f"{number} {path.stem}", load, f"{path} {number}")
+  return sources.ImagePair(f"{number} {path.stem}", load, f"{path} {number}")
 
 
 def resident_gb() -> float:

@@ -7,7 +7,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from bamjax.layers import many_runs
+from bamjax.layers import compile_for
 from bamjax.runs import config as config_lib
 from bamjax.training import parallel
 from bamjax.training import run_dir
@@ -44,7 +44,7 @@ def measure(config: ml_collections.ConfigDict) -> float:
     )
   }
   seconds: list[float] = []
-  with many_runs(True):
+  with compile_for("many_runs"):
     state = jax.block_until_ready(step(state, batch))  # compiles
     while len(seconds) < _STEPS and sum(seconds) < _SECONDS:
       start = time.perf_counter()
