@@ -17,6 +17,7 @@ from bamjax.benchmarking import machine
 from bamjax.data.test_sets import benchmark_name
 from bamjax.data.test_sets import find_benchmark
 from bamjax.errors import UserError
+from bamjax.evaluation import result_files
 from bamjax.evaluation import results
 from bamjax.evaluation import scoring
 from bamjax.evaluation.protocols import PROTOCOLS
@@ -124,7 +125,7 @@ def _score(folder: Path, benchmark_folder: str, protocol: str) -> None:
       f"{benchmark.name}: images can't be used: {', '.join(row['left_out'])};"
       " fix or remove them, so that all cells are scored on the same images"
     )
-  results.write(folder, [row])
+  result_files.write(folder, [row])
 
 
 def is_trained(folder: Path, steps: int) -> bool:
@@ -138,7 +139,7 @@ def unscored(
   """The benchmarks that a cell has no scores of, under today's protocol."""
   done = {
     row["benchmark"]
-    for row in results.read(folder)
+    for row in result_files.read(folder)
     if row["protocol"] == protocol
     and row["protocol_version"] == PROTOCOLS[protocol].version
   }

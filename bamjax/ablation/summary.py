@@ -16,7 +16,7 @@ from bamjax.ablation.cell_costs import cost
 from bamjax.ablation.cells import Cell
 from bamjax.ablation.cells import folders
 from bamjax.ablation.cells import Study
-from bamjax.evaluation import results
+from bamjax.evaluation import result_files
 from bamjax.models import registry
 from bamjax.runs import config as config_lib
 
@@ -73,7 +73,7 @@ def summarize(study: Study, cells: Sequence[Cell]) -> Summary:
   # The command's order first.
   order = [cell.folder for cell in cells]
   finished.sort(key=lambda p: order.index(p) if p in order else len(order))
-  rows = {path: results.read(path) for path in finished}
+  rows = {path: result_files.read(path) for path in finished}
   keys = {
     path: (c.model, c.attn, c.seed)
     for path, c in configs.items()

@@ -103,6 +103,8 @@ def run(options: Options) -> int:
   # Imported here so that --help is immediate.
   from bamjax.evaluation import comparison
   from bamjax.evaluation import protocols
+  from bamjax.evaluation import result_files
+  from bamjax.evaluation import result_tables
   from bamjax.evaluation import results
   from bamjax.evaluation import suite as suite_lib
   from bamjax.files import check_writable
@@ -120,9 +122,9 @@ def run(options: Options) -> int:
     save_images=options.save_images,
   )
   # Before the work, not after it.
-  results.read(output)
+  result_files.read(output)
   options.check_paths()
-  check_writable(output / results.RESULTS)
+  check_writable(output / result_files.RESULTS)
   parts: tuple[list, ...] = (options.sources, options.folders, options.scales)
   tolerant = suite_lib.Tolerant(alone=max(map(len, parts)) == 1)
   rows: list[results.Row] = []
@@ -142,7 +144,7 @@ def run(options: Options) -> int:
       )
       found = suite.evaluate(network, benchmark, tolerant) if benchmark else []
       for row in found:
-        print(results.table(row).text(), end="\n\n", flush=True)
+        print(result_tables.table(row).text(), end="\n\n", flush=True)
       rows += found
   if not rows:
     raise UserError("nothing was scored; see the warnings above")
@@ -163,10 +165,10 @@ def run(options: Options) -> int:
 
 def _write_paper_tables(output: Path) -> None:
   from bamjax.evaluation import paper_tables
-  from bamjax.evaluation import results
+  from bamjax.evaluation import result_files
   from bamjax.evaluation import suite
 
-  rows = paper_tables.compare(results.read(output))
+  rows = paper_tables.match_results(result_files.read(output))
   tables = paper_tables.tables(rows)
   for table in tables:
     print(table.text(), end="\n\n")

@@ -27,7 +27,7 @@ from bamjax.errors import UserError
 if TYPE_CHECKING:
   from bamjax.data.test_sets import Benchmark
   from bamjax.networks import Network
-  from bamjax.report.outputs import Entry
+  from bamjax.report.side_by_side import Entry
 
 _MOST = 6  # networks: the page has as many colors
 
@@ -81,7 +81,7 @@ def run(options: Options) -> int:
   from bamjax.files import write_atomically
   from bamjax.inference import Upscaler
   from bamjax.report import document
-  from bamjax.report import outputs
+  from bamjax.report import side_by_side
 
   output = Path(options.output)
   refuse_overwriting(output, _read(map(pretrained.find, options.sources)))
@@ -91,7 +91,7 @@ def run(options: Options) -> int:
     for scale in options.scales
   ]
   entries = [
-    outputs.Entry(
+    side_by_side.Entry(
       network,
       Upscaler(
         network.module, network.variables, tile=options.tile, shared=True
@@ -113,7 +113,7 @@ def run(options: Options) -> int:
   check_writable(output)
   comparisons = []
   for group, benchmark in work:
-    comparison = outputs.run_networks(group, benchmark, options.images)
+    comparison = side_by_side.run_networks(group, benchmark, options.images)
     comparisons.append(comparison)
     print(
       f"{benchmark.name} ×{comparison.scale}: {len(comparison.names)} images,"

@@ -1,1 +1,1 @@
-"""Scores: protocols, results, tables, and comparisons."""
+"""Evaluation: protocols, scores, results files, comparisons, paper tables."""

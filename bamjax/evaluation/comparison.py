@@ -1,4 +1,4 @@
-"""Two networks on the same images: differences and how sure they are."""
+"""Compares two networks on the same images, with confidence intervals."""
 
 import math
 from typing import Any
@@ -21,17 +21,17 @@ _RESAMPLES = 10_000
 def bootstrap_interval(
   differences: np.ndarray, level: float = LEVEL, seed: int = 0
 ) -> tuple[float, float]:
-  """Confidence interval of the mean, by the percentile bootstrap.
+  """Computes a confidence interval of the mean by the percentile bootstrap.
 
   Args:
-    differences: (N,), one an image.
-    level: confidence.
-    seed: of the resampling.
+    differences: (N,), one per image.
+    level: confidence level, in (0, 1).
+    seed: seed of the resampling.
 
   Returns:
-    The bounds of the central `level` of the means of 10,000 samples of N
-    images drawn with replacement (Efron & Tibshirani 1993, chapter 13). With
-    few images it is too narrow: it knows no image but these.
+    The bounds of the central `level` of the means of 10,000 resamples of N
+    images, drawn with replacement (Efron & Tibshirani 1993, chapter 13). For
+    small N, the interval is too narrow.
   """
   rng = np.random.default_rng(seed)
   count = len(differences)
@@ -42,26 +42,26 @@ def bootstrap_interval(
 
 
 def compare(a: Row, b: Row) -> dict[str, Any]:
-  """Differences b − a of two rows of results.
+  """Computes the differences b − a of two rows of results.
 
   Args:
-    a: of `bamjax.evaluation.results`.
-    b: of the same benchmark, scale and protocol.
+    a: a row of `bamjax.evaluation.results`.
+    b: a row of the same benchmark, scale and protocol.
 
   Returns:
-    `a` and `b` (their sources), `benchmark`, `scale`, `protocol` and
-    `folder`, the benchmark's folder; `images`,
-    the difference of each image; and by the name of each score its
-    `difference`, mean over the images, and `low` and `high`, the bounds of
-    its 95 % confidence interval. An image with an infinite PSNR counts only
-    for SSIM; its difference of PSNR is infinite, or NaN.
+    A dict of `a` and `b` (their sources), `benchmark`, `scale`, `protocol` and
+    `folder` (of the benchmark); `images`, the difference of each image; and for
+    the name of each score a dict of `difference`, the mean over the images, and
+    `low` and `high`, the bounds of its 95 % confidence interval. Images with an
+    infinite PSNR count only for SSIM; their difference in PSNR is infinite or
+    NaN.
 
   Raises:
-    UserError: the rows are of different images, or not scored.
+    UserError: the rows are of different images, or have no scores.
   """
   for name in ("benchmark", "scale", "protocol"):
     if a[name] != b[name]:
-      raise UserError(f"{name} differs: {a[name]} and {b[name]}")
+      raise UserError(f"the {name} differs: {a[name]} and {b[name]}")
   suffix = PROTOCOLS[a["protocol"]].suffix
   keys = [f"{name}_{suffix}" for name in ("psnr", "ssim")]
   images = [{image["name"]: image for image in row["images"]} for row in (a, b)]
@@ -69,7 +69,7 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
     odd = sorted(images[0].keys() ^ images[1].keys())
     raise UserError(f"only one of the two has scores of {', '.join(odd)}")
   if a[keys[0]] is None:
-    raise UserError(f"{a['benchmark']} has no HR images to compare by")
+    raise UserError(f"{a['benchmark']} has no HR images to score against")
   for name, first in images[0].items():
     _check_same(name, first, images[1][name])
   rows = [
@@ -81,7 +81,9 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
     differences = np.array([row[key] for row in rows])
     differences = differences[np.isfinite(differences)]
     if not differences.size:
-      raise UserError(f"each image of {a['benchmark']} is equal to HR")
+      raise UserError(
+        f"nothing to compare: on {a['benchmark']}, the outputs equal HR"
+      )
     low, high = bootstrap_interval(differences)
     mean = float(differences.mean())
     found[key] = {"difference": mean, "low": low, "high": high}
@@ -97,19 +99,19 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
 
 
 def _check_same(name: str, a: dict[str, Any], b: dict[str, Any]) -> None:
-  """Raises UserError where bicubic's scores tell images of a name apart."""
+  """Raises UserError if the scores of bicubic upscaling differ."""
   for key in a.keys() & b.keys():
     if key.startswith("bicubic") and not math.isclose(
       a[key], b[key], abs_tol=1e-3
     ):
       raise UserError(
-        f"{name} is not the same image for the two: bicubic has"
-        f" {a[key]:.4f} and {b[key]:.4f}"
+        f"{name} is a different image in the two results: bicubic upscaling"
+        f" scores {a[key]:.4f} and {b[key]:.4f}"
       )
 
 
 def table(found: dict[str, Any]) -> Table:
-  """What `compare` returns, as a table."""
+  """Formats what `compare` returns."""
   suffix = PROTOCOLS[found["protocol"]].suffix
   psnr, ssim = (found[f"{name}_{suffix}"] for name in ("psnr", "ssim"))
   rows = [
@@ -127,7 +129,7 @@ def table(found: dict[str, Any]) -> Table:
   ]
   mean = [f"mean of {len(rows)}"]
   mean += [f"{psnr['difference']:+.3f}", f"{ssim['difference']:+.5f}"]
-  sure = psnr["low"] > 0 or psnr["high"] < 0
+  significant = psnr["low"] > 0 or psnr["high"] < 0
   return Table(
     f"B − A ×{found['scale']} on {found['benchmark']}, protocol"
     f" {found['protocol']}",
@@ -138,13 +140,13 @@ def table(found: dict[str, Any]) -> Table:
       f"B: {found['b']}",
       *([f"folder: {found['folder']}"] if found["folder"] else []),
       *(
-        [f"equal to HR, and not in the mean of PSNR: {', '.join(equal)}"]
+        [f"equal to HR and left out of mean PSNR: {', '.join(equal)}"]
         if equal
         else []
       ),
       f"95 % confidence interval of the mean: PSNR {psnr['low']:+.3f} to"
       f" {psnr['high']:+.3f} dB, SSIM {ssim['low']:+.5f} to {ssim['high']:+.5f}"
-      + ("" if sure else "; it holds 0: no difference is shown"),
+      + ("" if significant else ", which contains 0: not significant"),
       SEEDS_NOTE,
     ],
     total=True,

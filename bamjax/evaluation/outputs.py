@@ -15,6 +15,7 @@ from bamjax.evaluation import scoring
 from bamjax.evaluation import sr_origin
 from bamjax.evaluation.protocols import MATLAB
 from bamjax.evaluation.protocols import Protocol
+from bamjax.evaluation.tables import some
 from bamjax.images import rgb
 
 
@@ -49,7 +50,7 @@ def evaluate(
       len(missing),
       len(benchmark.images),
       benchmark.name,
-      results.some(image.name for image in sr_files.missing),
+      some(image.name for image in sr_files.missing),
     )
   images = [image for image in benchmark.images if image not in missing]
   by_label = dict(zip(scoring.labels(images), images, strict=True))
@@ -135,7 +136,7 @@ def in_common(
       "compared on the %d images of %s that both have; left out: %s",
       len(shared),
       a["benchmark"],
-      results.some(sorted(odd)),
+      some(sorted(odd)),
     )
   first, second = (
     {**row, "images": [i for i in row["images"] if i["name"] in shared]}

@@ -1,12 +1,12 @@
 """The BAM paper's Tables 1 and 2, as data.
 
-`paper.csv` holds the figures as printed, misprints included (the ×4 parameters
-of MSRN and MSRN-BAM are swapped there). `native` rows of Table 1 are the
-paper's control group. Where the paper leaves a cell empty, so is it here. Table
-2 prints realSR7 once, for no scale that it names; its figures show ×4.
+`paper.csv` contains the values as printed, including misprints (the parameters
+of MSRN and MSRN-BAM at ×4 are swapped). The `native` rows of Table 1 are the
+paper's control group. Cells that are empty in the paper are empty here. Table 2
+prints realSR7 without naming a scale; the paper's figures show ×4.
 
-Control figures are quoted there from the backbones' own papers, whose protocol
-is `matlab`; the others were measured by the paper's authors under `bam`.
+The paper quotes the control scores from the backbones' own papers, which used
+protocol `matlab`. Its authors measured all other scores, with protocol `bam`.
 """
 
 import csv
@@ -27,10 +27,10 @@ class PaperRow:
     table: 1 or 2.
     scale: upscaling factor.
     model: name of the backbone.
-    attn: its attention; "native" is Table 1's control.
-    kilo_parameters: parameters in thousands.
-    gflops: the paper's count for a 240×360 input; None in Table 1.
-    scores: PSNR and SSIM by benchmark.
+    attn: its attention; "native" is the control group of Table 1.
+    kilo_parameters: number of parameters, in thousands.
+    gflops: the paper's GFLOPs for a 240×360 input; None in Table 1.
+    scores: PSNR (dB) and SSIM by benchmark.
   """
 
   table: int
@@ -43,24 +43,24 @@ class PaperRow:
 
   @property
   def protocol(self) -> str:
-    """The protocol that the scores were made under."""
+    """Name of the protocol of the scores."""
     return "matlab" if self.attn in ("native", "cca") else "bam"
 
 
 @functools.cache
 def rows() -> tuple[PaperRow, ...]:
-  """All rows, in the paper's order."""
+  """Returns all rows, in the paper's order."""
   file = importlib.resources.files(__package__) / "paper.csv"
   lines = file.read_text(encoding="utf-8").splitlines()
   return tuple(_parse(row) for row in csv.DictReader(lines))
 
 
 def _parse(row: dict[str, str]) -> PaperRow:
-  scores = {
-    name: tuple(map(float, row[name.lower()].split("/")))
-    for name in BENCHMARKS
-    if row[name.lower()]
-  }
+  scores = {}
+  for name in BENCHMARKS:
+    if cell := row[name.lower()]:
+      psnr, ssim = map(float, cell.split("/"))
+      scores[name] = psnr, ssim
   return PaperRow(
     int(row["table"]),
     int(row["scale"]),
@@ -73,11 +73,11 @@ def _parse(row: dict[str, str]) -> PaperRow:
 
 
 def find(model: str, attn: str, scale: int, benchmark: str) -> Scores | None:
-  """PSNR and SSIM that the paper prints; None where it prints none.
+  """Returns the PSNR (dB) and SSIM in the paper; None if not printed.
 
   Args:
     model: name of the backbone.
-    attn: "native" for the control, "bam", or one of Table 2's.
+    attn: "native" for the control group, "bam", or an attention of Table 2.
     scale: upscaling factor.
     benchmark: one of `BENCHMARKS`.
   """

@@ -1,4 +1,4 @@
-"""The paper's Tables 1 and 2 with what is counted and measured beside them."""
+"""The paper's Tables 1 and 2 next to our counts and scores."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,8 +7,8 @@ from bamjax import complexity
 from bamjax import progress
 from bamjax.evaluation import paper
 from bamjax.evaluation.results import Row
-from bamjax.evaluation.results import some
 from bamjax.evaluation.tables import pair
+from bamjax.evaluation.tables import some
 from bamjax.evaluation.tables import Table
 from bamjax.models import create_model
 from bamjax.models.registry import backbone
@@ -16,23 +16,23 @@ from bamjax.models.registry import backbone
 _PROTOCOLS = ("matlab", "bam")
 
 
-def compare(results: Iterable[Row]) -> list[dict[str, Any]]:
-  """The paper's rows, each with our counts and scores.
+def match_results(results: Iterable[Row]) -> list[dict[str, Any]]:
+  """Adds our counts and scores to the paper's rows.
 
   Args:
-    results: rows of results.json; of two of the same network, benchmark and
-      protocol, the later counts. Self-ensembles don't.
+    results: rows of results.json. Self-ensembles are ignored, and so are
+      earlier rows of the same network, benchmark and protocol.
 
   Returns:
     For each row of the paper, in its order: `table`, `scale`, `model`, `attn`,
-    `protocol` (what its scores were made under), `parameters`, `macs` and
-    `gflops` (ours, the paper's way to count, for 240×360), `paper_parameters`
-    and `paper_gflops` (as printed), `scores`: by benchmark, `paper` and each
-    protocol that was measured, PSNR and SSIM; `measured_parameters`, those of
-    measured networks of another form, as CARN-M with groups; and `notes`, on
-    rows that hide others or are of fewer images.
+    `protocol` (of the paper's scores); `parameters`, `macs` and `gflops` (ours,
+    counted as in the paper, for a 240×360 input); `paper_parameters` and
+    `paper_gflops` (as printed); `scores`, for each benchmark the PSNR (dB) and
+    SSIM of `paper` and of each measured protocol; `measured_parameters`, if
+    measured networks have another number of them, such as CARN-M with groups;
+    and `notes` on ignored rows and missing images.
   """
-  measured = {}
+  measured: dict[tuple, list[Row]] = {}
   for r in results:
     if r["protocol"] in _PROTOCOLS and not r["self_ensemble"]:
       key = r["model"], r["attn"], r["scale"], r["benchmark"], r["protocol"]
@@ -61,7 +61,7 @@ def _row(
         if earlier:
           count = len(rows)
           notes.append(
-            f"{about} the last of {count} such rows, of {row['source']}"
+            f"{about} the last of {count} results, of {row['source']}"
           )
         if left_out := row.get("left_out"):
           notes.append(f"{about} without {some(left_out)}")
@@ -85,11 +85,11 @@ def _row(
 
 
 def tables(rows: list[dict[str, Any]]) -> list[Table]:
-  """A table for each table and scale of the paper.
+  """Formats a table for each table and scale of the paper.
 
-  Our scores follow the paper's, in a line for each protocol that was measured.
-  The paper's scores compare only with the line of their own protocol: `matlab`
-  for its control figures, `bam` for those that its authors measured.
+  Our scores follow the paper's, on one line per measured protocol. Compare the
+  paper's scores only with those of the same protocol: `matlab` for the control
+  group, `bam` for what the paper's authors measured.
   """
   return [
     _table(number, scale, [r for r in rows if (r["table"], r["scale"]) == key])
@@ -110,8 +110,8 @@ def _table(number: int, scale: int, rows: list[dict[str, Any]]) -> Table:
     if row["measured_parameters"]:
       sizes = [f"{n / 1000:.1f}K" for n in row["measured_parameters"]]
       notes.append(
-        f"{name}: the weights measured are of another form, with"
-        f" {', '.join(sizes)} parameters"
+        f"{name}: the measured weights differ in size: {', '.join(sizes)}"
+        " parameters"
       )
     gflops = row["paper_gflops"]
     lines.append(

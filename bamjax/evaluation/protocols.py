@@ -1,7 +1,7 @@
-"""Evaluation protocols, by name: what is compared with what, and how.
+"""Evaluation protocols: how LR is made and how outputs are scored.
 
-Scores of different protocols differ by more than the methods that they are to
-compare, so that no score goes without the name of its protocol.
+Scores differ more between protocols than between the methods that they compare,
+so every score is reported with the name of its protocol.
 """
 
 from collections.abc import Callable
@@ -20,13 +20,13 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Degradation:
-  """How a protocol makes LR, and the bicubic image beside a network's.
+  """How a protocol makes LR, and its bicubic upscaling.
 
   Attributes:
-    name: for the folders of saved images.
-    pair: maps HR, the LR file (None where there is none) and the scale to LR
-      and the HR that is compared; all H×W×3 uint8.
-    upscale: bicubic upscaling of LR by a scale, uint8.
+    name: names the folders of saved images.
+    pair: maps HR, the image of the LR file (None if there is none) and the
+      scale to LR and the HR to score against; all H×W×3 uint8.
+    upscale: maps LR, H×W×3 uint8, and the scale to its bicubic upscaling.
   """
 
   name: str
@@ -35,13 +35,16 @@ class Degradation:
 
 
 def _matlab_pair(hr: np.ndarray, lr: np.ndarray | None, scale: int) -> Pair:
-  """HR cropped to a multiple of the scale; the LR file, or `imresize`'s LR."""
+  """Crops HR to a multiple of the scale; uses the LR file if there is one.
+
+  Otherwise, LR is made as by MATLAB's imresize.
+  """
   hr = resize.mod_crop(hr, scale)
   return (resize.downscale(hr, scale) if lr is None else lr), hr
 
 
 def _pillow_pair(hr: np.ndarray, lr: np.ndarray | None, scale: int) -> Pair:
-  """HR resized to a multiple of the scale; LR always by Pillow from it."""
+  """Resizes HR to a multiple of the scale; always makes LR by Pillow."""
   del lr
   height, width = (n // scale for n in hr.shape[:2])
   if hr.shape[:2] != (height * scale, width * scale):
@@ -59,16 +62,17 @@ _PILLOW = Degradation("pillow", _pillow_pair, _pillow_upscale)
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-  """How an image is scored.
+  """A complete recipe for scoring an image.
 
   Attributes:
-    name: of the protocol.
-    version: raised whenever a change here moves a score.
+    name: name of the protocol.
+    version: incremented whenever a change of the code changes a score.
     degradation: how LR is made.
-    planes: of `bamjax.metrics.scores`.
-    rounded: SR is rounded to 8 bits before it is scored.
-    border: maps the scale to the pixels that are left out on each side.
-    summary: a line for tables.
+    planes: what is scored: the luma "matlab" or "bam", or "rgb"
+      (`bamjax.metrics.scores`).
+    rounded: whether SR is rounded to 8 bits before it is scored.
+    border: maps the scale to the number of pixels excluded on each side.
+    summary: one-line description.
   """
 
   name: str
@@ -81,11 +85,16 @@ class Protocol:
 
   @property
   def suffix(self) -> str:
-    """ "y" or "rgb": what the names of the scores end in."""
+    """Suffix of the names of the scores: "y" or "rgb"."""
     return "rgb" if self.planes == "rgb" else "y"
 
   def check_size(self, shape: Sequence[int], scale: int) -> None:
-    """Raises UserError where HR of a shape, H×W×…, is too small to score."""
+    """Raises UserError if an HR image is too small to be scored.
+
+    Args:
+      shape: height and width of HR; further axes are ignored.
+      scale: upscaling factor.
+    """
     least = metrics.WINDOW + 2 * self.border(scale)
     if min(shape[:2]) < least:
       raise UserError(
@@ -99,15 +108,15 @@ class Protocol:
     """Scores one image.
 
     Args:
-      sr: H×W×3, uint8, or floating in [0, 1].
+      sr: H×W×3, uint8 or floating in [0, 1].
       hr: H×W×3 uint8.
       scale: upscaling factor.
 
     Returns:
-      `psnr_y` (dB) and `ssim_y`, or `psnr_rgb` and `ssim_rgb`.
+      `psnr_y` (dB) and `ssim_y`, or `psnr_rgb` (dB) and `ssim_rgb`.
 
     Raises:
-      UserError: the image is smaller than SSIM's window and the border.
+      UserError: the image is smaller than SSIM's window plus the border.
     """
     try:
       return metrics.image_scores(
@@ -125,8 +134,8 @@ _ALL = (
     "matlab",
     True,
     lambda scale: scale,
-    "the literature's: HR cropped, LR by MATLAB's imresize, SR in 8 bits, Y of"
-    " BT.601, border s",
+    "standard in the literature: HR cropped, LR by MATLAB's imresize, SR in 8"
+    " bits, Y of BT.601, border s",
   ),
   Protocol(
     "bam",
@@ -136,7 +145,7 @@ _ALL = (
     False,
     lambda scale: scale,
     "the BAM paper's released evaluation: HR resized, LR by Pillow, SR not"
-    " rounded, its own Y, border s",
+    " rounded, its own coefficients of Y, border s",
   ),
   Protocol(
     "ntire",
@@ -145,7 +154,7 @@ _ALL = (
     "rgb",
     True,
     lambda scale: scale + 6,
-    "the NTIRE challenge's and EDSR's for DIV2K: as matlab, but RGB and border"
+    "the NTIRE challenge and EDSR on DIV2K: matlab, but in RGB with border"
     " s + 6",
   ),
 )
@@ -154,10 +163,10 @@ MATLAB = PROTOCOLS["matlab"]
 
 
 def find(names: Iterable[str]) -> list[Protocol]:
-  """Protocols by name, each once.
+  """Looks up protocols by name; repeated names count once.
 
   Raises:
-    UserError: a name is unknown, or there is none.
+    UserError: a name is unknown, or no name is given.
   """
   found = list(dict.fromkeys(names))
   for name in found:
@@ -166,5 +175,5 @@ def find(names: Iterable[str]) -> list[Protocol]:
         f"unknown protocol {name!r}; choose from {', '.join(PROTOCOLS)}"
       )
   if not found:
-    raise UserError(f"no protocol; choose from {', '.join(PROTOCOLS)}")
+    raise UserError(f"no protocol named; choose from {', '.join(PROTOCOLS)}")
   return [PROTOCOLS[name] for name in found]

@@ -1,4 +1,4 @@
-"""Scores of networks on images, beside those of bicubic upscaling."""
+"""Scores a network and bicubic upscaling on the same images."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -8,6 +8,8 @@ import itertools
 import logging
 import math
 from typing import Any
+from typing import Protocol as Interface
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +19,22 @@ from bamjax.evaluation.protocols import MATLAB
 from bamjax.evaluation.protocols import Protocol
 
 Upscale = Callable[[np.ndarray], np.ndarray]
+Save = Callable[[Protocol, str, np.ndarray], None]
+
+
+class LoadableImage(Interface):
+  """An image that is read on demand, such as those of `bamjax.data`."""
+
+  @property
+  def name(self) -> str:
+    """Name for tables and messages."""
+
+  @property
+  def load(self) -> Callable[[], tuple[np.ndarray | None, np.ndarray | None]]:
+    """Returns LR and HR, H×W×3 uint8; at least one is not None."""
+
+
+Image = TypeVar("Image", bound=LoadableImage)
 
 
 class NothingScored(UserError):
@@ -25,33 +43,33 @@ class NothingScored(UserError):
 
 def evaluate(
   upscale: Upscale,
-  images: Sequence,
+  images: Sequence[LoadableImage],
   scale: int,
   protocols: Sequence[Protocol] = (MATLAB,),
-  save: Callable[[Protocol, str, np.ndarray], None] | None = None,
+  save: Save | None = None,
 ) -> dict[str, dict[str, Any]]:
   """Scores a network and bicubic upscaling on the same images.
 
-  An image that cannot be used is named in a warning and left out. Where a
-  method returns HR itself, its PSNR is infinite, and not in its mean (`means`).
+  Images that cannot be used are skipped with a warning.
 
   Args:
-    upscale: maps float32 RGB in [0, 1], H×W×3, to sH×sW×3 (`Upscaler`).
-    images: have a `name` and a `load()` that returns LR and HR, uint8 (of
-      `bamjax.data`); one is in memory at a time. Where LR is None it is made;
-      where HR is None, nothing is scored.
+    upscale: maps H×W×3 float32 RGB in [0, 1] to sH×sW×3, for example an
+      `Upscaler`.
+    images: the images; one at a time is in memory. A missing LR image is made
+      from HR; without HR, nothing is scored.
     scale: upscaling factor s.
-    protocols: how to make LR and to score. Those that make the same LR share
-      the network's pass.
-    save: called with each super-resolved image, uint8, and its name, once for
-      each way to make LR, with the first protocol that has it.
+    protocols: how to make LR and how to score. Protocols that make the same LR
+      share the network's output.
+    save: called with the protocol, the image's label and the super-resolved
+      image (sH×sW×3 uint8), once per way to make LR, with the first protocol
+      that uses it.
 
   Returns:
-    For each protocol, by name: `psnr_y`, `ssim_y`, `bicubic_psnr_y`,
-    `bicubic_ssim_y` (means over the images; the `ntire` protocol has `rgb`
-    for `y`), `images`, a row each with its `name`, which no other has, and
-    `left_out`, the names of those left out. Scores are None where there is no
-    HR.
+    For each protocol's name, a dict of `psnr_y` (dB), `ssim_y`,
+    `bicubic_psnr_y` and `bicubic_ssim_y`, means over the images (see `means`;
+    for `ntire`, `rgb` replaces `y`); `images`, the scores of each image with
+    its unique `name`; and `left_out`, the names of skipped images. Scores are
+    None if there is no HR image.
 
   Raises:
     NothingScored: no image can be used.
@@ -60,40 +78,45 @@ def evaluate(
 
 
 def evaluate_each(
-  upscale_of: Callable[[Any], Upscale],
-  images: Sequence,
+  upscale_of: Callable[[Image], Upscale],
+  images: Sequence[Image],
   scale: int,
   protocols: Sequence[Protocol] = (MATLAB,),
-  save: Callable[[Protocol, str, np.ndarray], None] | None = None,
+  save: Save | None = None,
 ) -> dict[str, dict[str, Any]]:
-  """Like `evaluate`, with an upscaler for each image.
+  """Like `evaluate`, with a different upscaler for each image.
 
   Args:
     upscale_of: maps an image of `images` to its upscaler, which may also return
-      uint8. If it raises UserError, the image is left out.
-    images: as for `evaluate`, as are the other arguments, what is returned, and
-      what is raised.
+      uint8. If it raises UserError, the image is skipped.
+    images: the images, as for `evaluate`.
     scale: upscaling factor s.
-    protocols: how to make LR and to score.
-    save: called with each super-resolved image.
+    protocols: how to make LR and how to score.
+    save: called with each super-resolved image, as for `evaluate`.
+
+  Returns:
+    The scores, as `evaluate` returns them.
+
+  Raises:
+    NothingScored: no image can be used.
   """
-  rows = {protocol.name: [] for protocol in protocols}
+  rows: dict[str, list[dict[str, Any]]] = {p.name: [] for p in protocols}
   left_out = []
   names = labels(images)
-  told = progress.each(images, "image", names)
-  for image, label in zip(told, names, strict=True):
+  shown = progress.each(images, "image", names)
+  for image, label in zip(shown, names, strict=True):
     try:
       lr, hr = image.load()
-      found, outputs = _scores(upscale_of(image), lr, hr, scale, protocols)
+      scores, outputs = _scores(upscale_of(image), lr, hr, scale, protocols)
     except UserError as error:
       logging.warning("left out: %s: %s", label, error)
       left_out.append(label)
       continue
-    for name, scores in found.items():
-      rows[name].append({"name": label, **scores})
-    for protocol, sr in outputs if save else ():
-      sr = np.floor(sr * 255 + 0.5).astype(np.uint8)
-      save(protocol, label, sr)
+    for name, row in scores.items():
+      rows[name].append({"name": label, **row})
+    if save:
+      for protocol, sr in outputs:
+        save(protocol, label, np.floor(sr * 255 + 0.5).astype(np.uint8))
   if not all(rows.values()):
     raise NothingScored(
       "none of the images can be used; see the warnings above"
@@ -108,10 +131,11 @@ def evaluate_each(
   }
 
 
-def labels(images: Sequence) -> list[str]:
-  """The images' names, numbered where several share one."""
+def labels(images: Sequence[LoadableImage]) -> list[str]:
+  """Returns the images' names, with numbers added to repeated ones."""
   names = [image.name for image in images]
-  taken, found = set(names), []
+  taken = set(names)
+  found: list[str] = []
   for name in names:
     if name in found:
       numbered = (f"{name} #{i}" for i in itertools.count(2))
@@ -121,66 +145,74 @@ def labels(images: Sequence) -> list[str]:
   return found
 
 
-def _scores(upscale, lr_file, hr_file, scale, protocols):
-  """Scores of one image by protocol, and SR by the first that made it."""
-  found, passes, outputs = {}, {}, []
+def _scores(
+  upscale: Upscale,
+  lr_file: np.ndarray | None,
+  hr_file: np.ndarray | None,
+  scale: int,
+  protocols: Sequence[Protocol],
+) -> tuple[dict[str, dict[str, Any]], list[tuple[Protocol, np.ndarray]]]:
+  """Returns an image's scores by protocol, and each distinct output."""
+  scores: dict[str, dict[str, Any]] = {}
+  passes: dict[str, tuple[np.ndarray, np.ndarray | None, np.ndarray]] = {}
+  outputs = []
   for protocol in protocols:
     degradation = protocol.degradation
     if degradation.name not in passes:
-      lr, hr = lr_file, None
-      if hr_file is not None:
-        lr, hr = degradation.pair(hr_file, lr_file, scale)
+      lr, hr = lr_file, hr_file
+      if hr is not None:
+        lr, hr = degradation.pair(hr, lr, scale)
+      assert lr is not None
       sr = upscale(lr / np.float32(255))
       if not np.isfinite(sr).all():
-        raise UserError("what the network returns is not finite")
+        raise UserError("the network's output is not finite")
       passes[degradation.name] = lr, hr, sr
       outputs.append((protocol, sr))
     lr, hr, sr = passes[degradation.name]
     if hr is None:
       keys = [f"{k}_{protocol.suffix}" for k in ("psnr", "ssim")]
-      found[protocol.name] = dict.fromkeys(
+      scores[protocol.name] = dict.fromkeys(
         [*keys, *(f"bicubic_{k}" for k in keys)]
       )
       continue
     bicubic = protocol.score(degradation.upscale(lr, scale), hr, scale)
-    found[protocol.name] = {
+    scores[protocol.name] = {
       **protocol.score(sr, hr, scale),
       **{f"bicubic_{key}": value for key, value in bicubic.items()},
     }
-  return found, outputs
+  return scores, outputs
 
 
 def means(rows: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
-  """Mean scores over images.
+  """Averages scores over images.
 
   Args:
-    rows: the scores of each image, of several methods, by name.
+    rows: the scores of each image by name; all rows have the same names.
 
   Returns:
-    The means by name, over the rows that have a value; None where none has.
-    An image that a method returns as HR is, with an infinite PSNR, is not in
-    that method's mean PSNR, unless all are so.
+    The mean of each score over the images that have it; None if none has. An
+    infinite PSNR (output equal to HR) is left out, unless all are infinite.
   """
   found = {}
   for key in rows[0]:
-    values = [row[key] for row in rows if row[key] is not None]
+    values = [value for row in rows if (value := row[key]) is not None]
     values = [value for value in values if math.isfinite(value)] or values
     found[key] = float(np.mean(values)) if values else None
   return found
 
 
 def mean_gain(pairs: Iterable[tuple[float | None, float | None]]) -> float:
-  """Mean difference of two PSNR over the images where both are finite.
+  """Averages the gain in PSNR over the images for which both are finite.
 
   Args:
-    pairs: PSNR of a method and of what it is compared with, of each image.
+    pairs: PSNR of a method and of its reference, in dB, for each image.
 
   Returns:
-    The mean, in dB; NaN where no image has both.
+    The mean of their difference, in dB; NaN if no image has both.
   """
   gains = [
     a - b
     for a, b in pairs
-    if None not in (a, b) and math.isfinite(a) and math.isfinite(b)
+    if a is not None and b is not None and math.isfinite(a) and math.isfinite(b)
   ]
   return float(np.mean(gains)) if gains else math.nan

@@ -16,6 +16,7 @@ from bamjax import pretrained
 from bamjax.data.test_sets import Benchmark
 from bamjax.errors import UserError
 from bamjax.evaluation import comparison
+from bamjax.evaluation import result_files
 from bamjax.evaluation import results
 from bamjax.evaluation import scoring
 from bamjax.evaluation.protocols import Protocol
@@ -128,7 +129,7 @@ class Suite:
       for p in self.protocols
     ]
     # After each benchmark: an interrupted evaluation keeps what it measured.
-    results.write(self.output, rows)
+    result_files.write(self.output, rows)
     return rows
 
   def _saved_in(
@@ -139,8 +140,8 @@ class Suite:
       return None
     plus = "-plus" if self.self_ensemble else ""
     name = f"{network.model}-{network.attn}-x{network.scale}{plus}"
-    return results.saved_in(
-      results.read(self.output),
+    return result_files.saved_in(
+      result_files.read(self.output),
       results.describe(network, benchmark.name, **place),
       f"images/{benchmark.name}/{name}",
     )

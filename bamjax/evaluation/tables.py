@@ -1,19 +1,20 @@
-"""Tables as text for a terminal and as Markdown."""
+"""Tables as terminal text and Markdown."""
 
+from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """A table of texts.
+  """A table of text cells.
 
   Attributes:
-    title: a line above it.
+    title: line above the table.
     header: names of the columns.
-    rows: cells; the last is set apart where `total` is true.
-    notes: lines below it.
-    total: whether the last row sums up the others.
+    rows: cells of each row.
+    notes: lines below the table.
+    total: whether the last row summarizes the others and is set apart.
   """
 
   title: str
@@ -23,13 +24,13 @@ class Table:
   total: bool = False
 
   def text(self) -> str:
-    """Aligned columns, the first to the left, the others to the right."""
+    """Formats for a terminal: first column left-aligned, others right."""
     rows = [[_line(cell) for cell in row] for row in self.rows]
     lines = [self.header, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     first, *others = widths
 
-    def line(cells):
+    def line(cells: Sequence[str]) -> str:
       start, *rest = cells
       right = [f"{c:>{w}}" for c, w in zip(rest, others, strict=True)]
       return "  ".join([f"{start:<{first}}", *right]).rstrip()
@@ -41,7 +42,7 @@ class Table:
     return "\n".join([*out, *self.notes])
 
   def markdown(self) -> str:
-    """A Markdown table under a heading."""
+    """Formats as a Markdown table below a heading."""
     rule = ["---", *["---:"] * (len(self.header) - 1)]
     rows = [[_cell(cell) for cell in row] for row in self.rows]
     if self.total:
@@ -53,17 +54,24 @@ class Table:
 
 
 def _line(text: str) -> str:
-  """On one line, whatever a file's name may hold."""
+  """Joins lines: a file's name may contain line breaks."""
   return " ".join(text.splitlines())
 
 
 def _cell(text: str) -> str:
-  r"""On one line, with \| for |, which would end a cell of Markdown."""
+  r"""Formats a Markdown cell: one line, with | escaped as \|."""
   return _line(text).replace("|", r"\|")
 
 
 def pair(psnr: float | None, ssim: float | None) -> str:
-  """PSNR and SSIM as the field prints them: 38.00/.9605; – for none."""
+  """Formats PSNR and SSIM as papers do: "38.00/.9605", or "–" for None."""
   if psnr is None or ssim is None:
     return "–"
   return f"{psnr:.2f}/{ssim:.4f}".replace("/0.", "/.")
+
+
+def some(names: Iterable[str], most: int = 5) -> str:
+  """Joins names, "a, b and 3 more" if there are more than `most`."""
+  names = list(names)
+  more = f" and {len(names) - most} more" if len(names) > most else ""
+  return ", ".join(names[:most]) + more

@@ -17,7 +17,7 @@ from matplotlib.ticker import StrMethodFormatter
 import numpy as np
 
 from bamjax.errors import UserError
-from bamjax.report.outputs import Entry
+from bamjax.report.side_by_side import Entry
 
 # Drawn columns of metrics.jsonl.
 _TITLES = {"loss": "Training loss", "psnr_y": "Validation PSNR-Y, dB"}

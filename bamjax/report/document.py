@@ -19,8 +19,8 @@ from bamjax.report import curves
 from bamjax.report import encode
 from bamjax.report import gallery
 from bamjax.report import maps
-from bamjax.report.outputs import Comparison
-from bamjax.report.outputs import Entry
+from bamjax.report.side_by_side import Comparison
+from bamjax.report.side_by_side import Entry
 
 TEMPLATES = jinja2.Environment(
   loader=jinja2.PackageLoader("bamjax.report", "assets"),

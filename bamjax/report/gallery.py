@@ -12,8 +12,8 @@ from bamjax.report import differences
 from bamjax.report import encode
 from bamjax.report import maps
 from bamjax.report.differences import Box
-from bamjax.report.outputs import ComparedImage
-from bamjax.report.outputs import Comparison
+from bamjax.report.side_by_side import ComparedImage
+from bamjax.report.side_by_side import Comparison
 
 
 class Method(TypedDict):

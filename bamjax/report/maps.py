@@ -8,7 +8,7 @@ import numpy as np
 
 from bamjax.inference.attention_maps import attention_maps
 from bamjax.report import encode
-from bamjax.report.outputs import Entry
+from bamjax.report.side_by_side import Entry
 
 _FEW = 16  # up to so many attentions are shown large
 _SIDES = (320, 128)  # longer side of a map: large, small

@@ -14,6 +14,7 @@ from bamjax import complexity
 from bamjax.data import cache
 from bamjax.data import crops
 from bamjax.errors import UserError
+from bamjax.evaluation import result_tables
 from bamjax.evaluation import results
 from bamjax.evaluation import scoring
 from bamjax.evaluation.protocols import MATLAB
@@ -169,7 +170,7 @@ def _finished(run_dir: Path, config) -> tuple[bool, dict | None]:
     with contextlib.suppress(OSError, *damaged):
       text = (run_dir / folder.SUMMARY).read_text()
       summary = results.restored(json.loads(text))
-      results.table(summary)  # needs what a summary has
+      result_tables.table(summary)  # needs what a summary has
       if summary["steps"] == config.steps:
         print(
           f"{run_dir} has finished its {config.steps} steps, with these scores;"

@@ -9,7 +9,7 @@ from bamjax.ablation import cell_work
 from bamjax.ablation.cells import Cell
 from bamjax.ablation.cells import make_cells
 from bamjax.errors import UserError
-from bamjax.evaluation import results
+from bamjax.evaluation import result_files
 from bamjax.runs import config as config_lib
 
 
@@ -29,7 +29,7 @@ def test_a_trained_cell_is_scored(tmp_path, finished_run, kept_programs):
   # As a worker gets it.
   cell_work.run(cell_work.Task(**json.loads(json.dumps(asdict(task)))))
   assert cell_work.state(study, cell) == "finished"
-  (row,) = results.read(cell.folder)
+  (row,) = result_files.read(cell.folder)
   assert (row["benchmark"], row["protocol"]) == ("Set5", "matlab")
   assert (row["attn"], len(row["images"])) == ("bam", 4)
   notes = json.loads((cell.folder / cell_work.NOTES).read_text())

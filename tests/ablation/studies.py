@@ -8,7 +8,7 @@ from PIL import Image
 from bamjax.ablation import cell_work
 from bamjax.ablation.cells import make_cells
 from bamjax.ablation.cells import Study
-from bamjax.evaluation import results
+from bamjax.evaluation import result_files
 from bamjax.runs import config as config_lib
 from bamjax.runs import defaults
 
@@ -94,7 +94,7 @@ def finish(study, cell, shift=0.0, content="same"):
     "images": images,
     "left_out": [],
   }
-  results.write(cell.folder, [row])
+  result_files.write(cell.folder, [row])
   for name, value in (
     ("data.json", {"content": content, "validation": {"sha256": "0"}}),
     ("summary.json", {"steps": cell.config.steps}),

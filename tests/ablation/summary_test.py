@@ -10,7 +10,7 @@ from bamjax.ablation import summary as summary_lib
 from bamjax.ablation import summary_files
 from bamjax.ablation import summary_tables
 from bamjax.ablation.cells import make_cells
-from bamjax.evaluation import results
+from bamjax.evaluation import result_files
 
 
 def lines(summary):
@@ -81,9 +81,9 @@ def test_no_difference_in_words(tmp_path):
 def test_an_image_equal_to_hr_is_left_out(tmp_path):
   study = studies.make(tmp_path)
   cells = studies.finish_all(study)
-  (row,) = results.read(cells[1].folder)
+  (row,) = result_files.read(cells[1].folder)
   row["images"][0]["psnr_y"] = math.inf
-  results.write(cells[1].folder, [row])
+  result_files.write(cells[1].folder, [row])
   summary = summary_lib.summarize(study, cells)
   bam = lines(summary)["pan", "bam"]
   assert bam.psnr.left_out == ["image0"]

@@ -12,6 +12,8 @@ from bamjax.errors import UserError
 from bamjax.evaluation import comparison
 from bamjax.evaluation import outputs
 from bamjax.evaluation import protocols
+from bamjax.evaluation import result_files
+from bamjax.evaluation import result_tables
 from bamjax.evaluation import results
 from bamjax.evaluation import scoring
 from bamjax.images import resize
@@ -101,7 +103,7 @@ def test_the_hr_that_images_were_made_from(
   row = rows["matlab"]
   gap = row["lr_cropped"] - row["lr_resized"]
   assert abs(gap) > 2 and (gap > 0) == (kind == "cropped")
-  texts = {name: results.table(row).text() for name, row in rows.items()}
+  texts = {name: result_tables.table(row).text() for name, row in rows.items()}
   for text in texts.values():
     assert "made from HR" in text
     assert f"3 of 3 SR images are made from HR {kind} to a multiple" in text
@@ -122,7 +124,7 @@ def test_sizes_that_are_multiples_leave_one_hr(tmp_path):
   (image,) = row["images"]
   assert image["made_from"] is None and row["hr_cropped"] is None
   assert image["psnr_y"] == math.inf
-  assert "made from" not in results.table(row).text()
+  assert "made from" not in result_tables.table(row).text()
 
 
 def test_neither_hr(tmp_path, test_set):
@@ -134,7 +136,10 @@ def test_neither_hr(tmp_path, test_set):
   row = evaluated(made, test_set)["matlab"]
   (image,) = row["images"]
   assert image["made_from"] == "unclear"
-  assert "may be made from cropped or from resized" in results.table(row).text()
+  assert (
+    "may be made from cropped or from resized"
+    in result_tables.table(row).text()
+  )
 
 
 def test_what_is_at_fault_is_named_and_left_out(tmp_path, test_set, caplog):
@@ -159,9 +164,9 @@ def test_rows_are_kept_with_those_of_networks(tmp_path, test_set):
   rows = evaluated(make(tmp_path / "made", CROPPED, *NAMES), test_set)
   other = evaluated(make(tmp_path / "more", RESIZED, *NAMES), test_set)
   out = tmp_path / "out"
-  results.write(out, [*rows.values(), *other.values()])
-  results.write(out, [rows["matlab"]])
-  found = results.read(out)
+  result_files.write(out, [*rows.values(), *other.values()])
+  result_files.write(out, [rows["matlab"]])
+  found = result_files.read(out)
   assert len(found) == 6
   assert {row["path"] for row in found} == {
     str((tmp_path / name).resolve()) for name in ("made", "more")

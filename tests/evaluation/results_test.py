@@ -9,6 +9,8 @@ import pytest
 from bamjax.errors import UserError
 from bamjax.evaluation import paper_tables
 from bamjax.evaluation import protocols
+from bamjax.evaluation import result_files
+from bamjax.evaluation import result_tables
 from bamjax.evaluation import results
 from bamjax.evaluation.tables import Table
 from bamjax.models import create_model
@@ -58,29 +60,29 @@ def test_a_row_holds_what_was_measured_and_what_the_paper_prints():
 
 def test_the_title_tells_a_depth_that_is_not_the_published_one():
   found = row(model="edsr", blocks=15, features=64)
-  title = results.table(found).title
+  title = result_tables.table(found).title
   assert title == "edsr none ×2, 15 blocks on Set5, protocol matlab"
   before = {k: v for k, v in found.items() if k != "depth"}
-  assert results.table(before).title.startswith("edsr none ×2 on")
+  assert result_tables.table(before).title.startswith("edsr none ×2 on")
 
 
 def test_the_table_names_protocols_and_never_mixes_them():
-  text = results.table(row()).text()
+  text = result_tables.table(row()).text()
   assert "imdn cca ×2 on Set5, protocol matlab" in text
   assert "33.67/.9303  38.00/.9605  +4.33 dB" in text
   assert "paper: imdn 38.00/.9605 (quoted" in text
+  assert "paper: imdn with BAM 38.03/.9607 (protocol bam)" in text
+  assert "are of upscaled luma" in text
   assert (
-    "paper: imdn with BAM 38.03/.9607 (measured there, protocol bam)" in text
+    "are of upscaled luma" not in result_tables.table(row(protocol=BAM)).text()
   )
-  assert "luma plane alone" in text
-  assert "luma plane alone" not in results.table(row(protocol=BAM)).text()
-  assert "paper" not in results.table(row(protocol=NTIRE)).text()
-  unscored = results.table(row(values=(None,) * 4)).text()
+  assert "paper" not in result_tables.table(row(protocol=NTIRE)).text()
+  unscored = result_tables.table(row(values=(None,) * 4)).text()
   assert "no HR" in unscored and "–" in unscored
 
 
 def test_files_hold_the_rows(tmp_path):
-  results.write(tmp_path, [row(), row(protocol=BAM)])
+  result_files.write(tmp_path, [row(), row(protocol=BAM)])
   rows = json.loads((tmp_path / "results.json").read_text())
   assert [r["protocol"] for r in rows] == ["matlab", "bam"]
   lines = list(
@@ -94,14 +96,14 @@ def test_files_hold_the_rows(tmp_path):
 def test_infinite_psnr_is_null_in_json_and_comes_back(tmp_path):
   equal = row(values=(np.inf, 1.0, np.inf, 1.0))
   unscored = row("b", values=(None,) * 4)
-  results.write(tmp_path, [equal, unscored])
+  result_files.write(tmp_path, [equal, unscored])
   text = (tmp_path / "results.json").read_text()
   assert "Infinity" not in text and "NaN" not in text
-  found = results.read(tmp_path)
+  found = result_files.read(tmp_path)
   assert found[0]["images"][0]["psnr_y"] == found[0]["psnr_y"] == np.inf
   assert found[1]["images"][0]["psnr_y"] is None
-  shown = results.table(found[0]).text()
-  assert "nan" not in shown and "gain: baby, bird" in shown
+  shown = result_tables.table(found[0]).text()
+  assert "nan" not in shown and "PSNR and gain): baby, bird" in shown
   assert "bicubic equals HR" in shown and "the model equals HR" in shown
 
 
@@ -109,7 +111,7 @@ def test_a_mean_is_over_what_the_method_itself_has():
   found = row(values=(30.0, 0.9, 28.0, 0.8))
   found["images"][1].update(psnr_y=26.0, bicubic_psnr_y=np.inf)
   found["psnr_y"] = 28.0
-  text = results.table(found).text()
+  text = result_tables.table(found).text()
   assert text.split("mean of 2")[1].split()[:3] == [
     *("28.00/.8000", "28.00/.9000", "+2.00"),
   ]
@@ -137,29 +139,29 @@ def test_rows_of_other_settings_stay(tmp_path):
     "protocol": "bam",
   }
   rows = [first, *({**first, name: value} for name, value in others.items())]
-  results.write(tmp_path, rows)
-  assert len(results.read(tmp_path)) == len(rows)
-  results.write(tmp_path, [{**first, "source": "./imdn", "psnr_y": 1.0}])
-  found = results.read(tmp_path)
+  result_files.write(tmp_path, rows)
+  assert len(result_files.read(tmp_path)) == len(rows)
+  result_files.write(tmp_path, [{**first, "source": "./imdn", "psnr_y": 1.0}])
+  found = result_files.read(tmp_path)
   assert len(found) == len(rows) and found[-1]["psnr_y"] == 1.0
 
 
 def test_no_two_networks_save_into_one_folder(tmp_path):
   a = results.describe(network(), "Set5", path="/a", folder="/Set5")
   b = {**a, "path": "/b"}
-  assert results.saved_in([], a, "pan") == "pan"
+  assert result_files.saved_in([], a, "pan") == "pan"
   rows = [{**a, "saved": "pan", "protocol": "bam"}]
-  assert results.saved_in(rows, a, "pan") == "pan"
-  assert results.saved_in(rows, b, "Pan") == "Pan-2"
+  assert result_files.saved_in(rows, a, "pan") == "pan"
+  assert result_files.saved_in(rows, b, "Pan") == "Pan-2"
   rows.append({**b, "saved": "pan-2"})
-  assert results.saved_in(rows, b, "pan") == "pan-2"
-  assert results.saved_in(rows, {**a, "tile": 9}, "pan") == "pan-3"
+  assert result_files.saved_in(rows, b, "pan") == "pan-2"
+  assert result_files.saved_in(rows, {**a, "tile": 9}, "pan") == "pan-3"
 
 
 def test_rows_stay_until_they_are_measured_again(tmp_path):
-  results.write(tmp_path, [row("a"), row("b")])
-  results.write(tmp_path, [row("b", values=(39.0, 0.97, 33.67, 0.93))])
-  found = {r["source"]: r["psnr_y"] for r in results.read(tmp_path)}
+  result_files.write(tmp_path, [row("a"), row("b")])
+  result_files.write(tmp_path, [row("b", values=(39.0, 0.97, 33.67, 0.93))])
+  found = {r["source"]: r["psnr_y"] for r in result_files.read(tmp_path)}
   assert found == {"a": 38.0, "b": 39.0}
 
 
@@ -168,15 +170,15 @@ def test_rows_stay_until_they_are_measured_again(tmp_path):
 )
 def test_another_file_of_that_name_is_left_alone(tmp_path, text):
   (tmp_path / "results.json").write_text(text)
-  with pytest.raises(UserError, match="cannot be read as results"):
-    results.write(tmp_path, [row()])
+  with pytest.raises(UserError, match="does not contain results"):
+    result_files.write(tmp_path, [row()])
   assert (tmp_path / "results.json").read_text() == text
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(UserError, match="cannot be written"):
-    results.write(tmp_path / "file" / "below", [row()])
+    result_files.write(tmp_path / "file" / "below", [row()])
 
 
 def test_the_papers_tables_show_ours_under_the_same_protocol(monkeypatch):
@@ -184,7 +186,7 @@ def test_the_papers_tables_show_ours_under_the_same_protocol(monkeypatch):
 
   few = [r for r in paper.rows() if r.model in ("imdn", "carn_m")]
   monkeypatch.setattr(paper, "rows", lambda: few)
-  rows = paper_tables.compare(
+  rows = paper_tables.match_results(
     [
       row("earlier", values=(1.0, 0.1, 1.0, 0.1)),
       row(),
@@ -223,10 +225,10 @@ def test_the_papers_tables_show_ours_under_the_same_protocol(monkeypatch):
   # CARN-M's published weights have four groups, not the table's one.
   left_out, form, last = lines[-3:]
   assert left_out == "carn_m none: Set5, protocol matlab, is without baby"
-  assert "carn_m none: the weights measured are of another" in form
+  assert "carn_m none: the measured weights differ in size" in form
   assert "414.8K" in form
   assert last == (
-    "imdn cca: Set5, protocol matlab, is the last of 2 such rows, of"
+    "imdn cca: Set5, protocol matlab, is the last of 2 results, of"
     " imdn.safetensors"
   )
 
@@ -268,8 +270,10 @@ def test_tables_align_and_become_markdown():
 
 def test_rows_of_older_versions_have_their_names_of_today(tmp_path):
   first = {**row(), "folder": "/Set5"}
-  results.write(tmp_path, [first])
-  (expected,) = results.read(tmp_path)
+  result_files.write(tmp_path, [first])
+  (expected,) = result_files.read(tmp_path)
   path = tmp_path / "results.json"
   path.write_text(path.read_text().replace('"folder"', '"pictures"'))
-  assert results.read(tmp_path) == [expected] and expected["folder"] == "/Set5"
+  assert (
+    result_files.read(tmp_path) == [expected] and expected["folder"] == "/Set5"
+  )

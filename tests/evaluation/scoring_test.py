@@ -133,7 +133,7 @@ def test_what_is_not_finite_is_no_image(caplog):
 
   with pytest.raises(UserError, match="none of the images"):
     scoring.evaluate(upscale, [image("coffee")], SCALE)
-  assert "coffee: what the network returns is not finite" in caplog.text
+  assert "coffee: the network's output is not finite" in caplog.text
 
 
 def test_a_methods_mean_psnr_is_over_its_own_finite_ones():

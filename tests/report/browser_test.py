@@ -11,7 +11,7 @@ from bamjax.inference import Upscaler
 from bamjax.networks import Network
 from bamjax.report import differences
 from bamjax.report import document
-from bamjax.report import outputs
+from bamjax.report import side_by_side
 import browser
 from models import small
 
@@ -36,13 +36,13 @@ def entry(name, attn, colour):
   upscaler = Upscaler(module, variables, tile=0)
   # A file may be called so.
   label = f"{network.title} · </script>.npz"
-  return outputs.Entry(network, upscaler, label, colour)
+  return side_by_side.Entry(network, upscaler, label, colour)
 
 
 @pytest.fixture(scope="module")
 def found():
   entries = [entry("imdn", "bam", 0), entry("pan", "pa", 1)]
-  return outputs.run_networks(entries, Benchmark("B", [File()]), 1)
+  return side_by_side.run_networks(entries, Benchmark("B", [File()]), 1)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from bamjax.report import curves
 from bamjax.report import document
 from bamjax.report import encode
-from bamjax.report import outputs
+from bamjax.report import side_by_side
 
 
 def decode(uri):
@@ -90,7 +90,7 @@ def test_logs_are_read_but_for_what_is_no_row(tmp_path):
 
 
 def series(label, colour, values):
-  run = outputs.Entry(None, None, label, colour)
+  run = side_by_side.Entry(None, None, label, colour)
   values = np.array(values, float)
   return curves.Series(run, np.arange(len(values)) * 100.0, values)
 

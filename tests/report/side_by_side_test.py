@@ -9,7 +9,7 @@ from bamjax.errors import UserError
 from bamjax.evaluation.protocols import MATLAB
 from bamjax.inference import Upscaler
 from bamjax.networks import Network
-from bamjax.report import outputs
+from bamjax.report import side_by_side
 from models import small
 
 
@@ -36,13 +36,15 @@ def entry(name="imdn", attn="bam", colour=0, seed=0):
   variables = small.draw(module, lr, seed)
   network = Network(f"{name}.npz", name, attn, 2, module, variables)
   upscaler = Upscaler(module, variables, tile=0)
-  return outputs.Entry(network, upscaler, network.title, colour)
+  return side_by_side.Entry(network, upscaler, network.title, colour)
 
 
 def test_scores_are_those_of_the_protocol():
   hr = noise(0)
   one = entry()
-  found = outputs.run_networks([one], Benchmark("B", [File("a", hr=hr)]), 5)
+  found = side_by_side.run_networks(
+    [one], Benchmark("B", [File("a", hr=hr)]), 5
+  )
   lr, hr = MATLAB.degradation.pair(hr, None, 2)
   want = MATLAB.score(one.upscaler(lr / np.float32(255)), hr, 2)
   assert found.means()[1] == pytest.approx(want)
@@ -55,17 +57,17 @@ def test_the_images_with_the_largest_differences_are_kept(caplog):
   entries = [entry(seed=0), entry(seed=1, colour=1)]
   files = [File(str(seed), hr=noise(seed)) for seed in range(4)]
   files.append(File("broken"))
-  found = outputs.run_networks(entries, Benchmark("B", files), 2)
+  found = side_by_side.run_networks(entries, Benchmark("B", files), 2)
   assert found.names == ["0", "1", "2", "3"] and "broken" in caplog.text
   _, a, b = ([s["psnr_y"] for s in rows] for rows in found.scores)
   order = np.argsort(-np.abs(np.subtract(a, b)))
   assert [image.name for image in found.shown] == [str(i) for i in order[:2]]
   with pytest.raises(UserError, match="none of the images of B"):
-    outputs.run_networks(entries, Benchmark("B", files[-1:]), 2)
+    side_by_side.run_networks(entries, Benchmark("B", files[-1:]), 2)
 
 
 def test_lr_alone_has_no_scores():
-  found = outputs.run_networks(
+  found = side_by_side.run_networks(
     [entry()], Benchmark("B", [File("a", lr=noise(0, 20, 24))]), 5
   )
   assert found.means() == []
@@ -81,7 +83,7 @@ def test_a_flat_image_differs_least_and_counts_in_no_mean_psnr():
   # Whatever it is fed, the flat image.
   exact = lambda lr: np.full((48, 56, 3), 9, np.uint8)  # noqa: E731
   one = dataclasses.replace(one, upscaler=exact)
-  found = outputs.run_networks([one], Benchmark("B", files), 2)
+  found = side_by_side.run_networks([one], Benchmark("B", files), 2)
   assert [image.name for image in found.shown] == ["noise", "flat"]
   assert found.equal() == ["flat"]
   assert found.means()[0] == pytest.approx(

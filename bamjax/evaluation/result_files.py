@@ -1,0 +1,112 @@
+"""The files of results: results.json, results.csv and results.md."""
+
+from collections.abc import Iterable
+import csv
+import io
+import itertools
+import json
+from pathlib import Path
+
+from bamjax.errors import UserError
+from bamjax.evaluation.result_tables import table
+from bamjax.evaluation.results import key
+from bamjax.evaluation.results import LISTS
+from bamjax.evaluation.results import restored
+from bamjax.evaluation.results import Row
+from bamjax.files import to_json
+from bamjax.files import write_atomically
+
+RESULTS = "results.json"
+
+
+def read(folder: str | Path) -> list[Row]:
+  """Reads the rows of a folder's results.json; none if it does not exist.
+
+  Raises:
+    UserError: the file cannot be read, or does not contain results.
+  """
+  path = Path(folder) / RESULTS
+  if not path.exists():
+    return []
+  try:
+    rows = [restored(row) for row in json.loads(path.read_text("utf-8"))]
+    for row in rows:
+      table(row)  # fails if a field is missing
+  except (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+  ) as error:
+    raise UserError(
+      f"{path} does not contain results ({error!r}); remove it, or use another"
+      " folder"
+    ) from None
+  return rows
+
+
+def saved_in(rows: Iterable[Row], new: Row, name: str) -> str:
+  """Chooses a folder for super-resolved images that no other row uses.
+
+  Args:
+    rows: rows of results.json.
+    new: the fields of `results.describe` of the network and benchmark.
+    name: preferred name of the folder.
+
+  Returns:
+    The name, with a number if another network or benchmark uses it.
+  """
+  owners = {
+    row["saved"].casefold(): key(row, "protocol")
+    for row in rows
+    if row.get("saved")
+  }
+  own = key(new, "protocol")
+  numbered = (f"{name}-{i}" for i in itertools.count(2))
+  return next(
+    folder
+    for folder in itertools.chain([name], numbered)
+    if owners.get(folder.casefold(), own) == own
+  )
+
+
+def write(folder: str | Path, rows: list[Row]) -> None:
+  """Adds rows to a folder's results.json, results.csv and results.md.
+
+  Rows that were measured again replace the existing ones.
+
+  Raises:
+    UserError: the folder cannot be written, or its results.json is invalid.
+  """
+  folder = Path(folder)
+  merged = {key(row): row for row in read(folder)}
+  for row in rows:
+    # The last measured row comes last.
+    before = merged.pop(key(row), {}).get("saved")
+    merged[key(row)] = {**row, "saved": row.get("saved") or before}
+  rows = list(merged.values())
+  write_atomically(folder / "results.csv", to_csv(rows))
+  tables = (table(row).markdown() for row in rows)
+  write_atomically(folder / "results.md", "\n".join(tables))
+  write_atomically(folder / RESULTS, to_json(rows, indent=2) + "\n")
+
+
+def to_csv(rows: list[Row]) -> str:
+  """Formats rows as CSV.
+
+  There is a line for each image, and one for the mean, whose `image` is "mean".
+  """
+  lines = []
+  for row in rows:
+    shared = {k: v for k, v in row.items() if k not in LISTS}
+    for image in (*row["images"], {"name": "mean"}):
+      scores = {k: v for k, v in image.items() if k != "name"}
+      lines.append({**shared, "image": image["name"], **scores})
+  names = list(dict.fromkeys(name for line in lines for name in line))
+  out = io.StringIO()
+  writer = csv.DictWriter(out, names, lineterminator="\n")
+  writer.writeheader()
+  writer.writerows(lines)
+  return out.getvalue()
