@@ -1,6 +1,6 @@
-"""Image files with all that they hold: depth, alpha, profile, EXIF, text.
+"""Writes image files with depth, alpha, color profile, EXIF data and text.
 
-Reading them is in `decoding`; writing is here.
+Reading is in `decoding`.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,8 @@ from bamjax.files import replacing
 from bamjax.images import metadata
 from bamjax.images import png16
 from bamjax.images.decoding import ImageData
-from bamjax.images.decoding import read as read  # read and write, side by side
+from bamjax.images.decoding import read as read  # callers read and write
+from bamjax.images.decoding import to_8_bits
 
 _FORMATS = {
   ".png": "PNG",
@@ -32,8 +33,8 @@ _FORMATS = {
   ".bmp": "BMP",
 }
 EXTENSIONS = tuple(_FORMATS)
-_LONGEST = {"JPEG": 65500, "WEBP": 16383}  # pixels a side
-_OPTIONS = {
+_LONGEST = {"JPEG": 65500, "WEBP": 16383}  # pixels per side
+_OPTIONS: dict[str, dict[str, Any]] = {
   "JPEG": {"quality": 95, "subsampling": 0},
   "WEBP": {"quality": 95},
   "TIFF": {"compression": "tiff_adobe_deflate"},
@@ -41,14 +42,19 @@ _OPTIONS = {
 
 
 class FormatError(UserError):
-  """A format that cannot hold an image."""
+  """The file format cannot store an image."""
 
 
 def check_output(path: Path, height: int, width: int) -> None:
-  """Checks that a file's format can hold an image so large.
+  """Checks that a file's format can store an image of this size.
+
+  Args:
+    path: the file; the extension determines the format.
+    height: in pixels.
+    width: in pixels.
 
   Raises:
-    FormatError: its extension is unknown, or the format has smaller images.
+    FormatError: the extension is unknown, or the image is too large.
   """
   suffix = path.suffix.lower()
   if suffix not in _FORMATS:
@@ -59,46 +65,50 @@ def check_output(path: Path, height: int, width: int) -> None:
   longest = _LONGEST.get(_FORMATS[suffix])
   if longest and max(height, width) > longest:
     raise FormatError(
-      f"{path} would have {width}×{height} pixels, and {_FORMATS[suffix]}"
-      f" holds {longest} a side at most; give --ext=png"
+      f"{path}: {_FORMATS[suffix]} allows at most {longest} pixels per side,"
+      f" not {width}×{height}; use --ext=png"
     )
 
 
 def write(path: Path, image: ImageData, quality: int | None = None) -> None:
-  """Writes an image in the format of the extension, whole or not at all.
+  """Writes an image in the extension's format, completely or not at all.
 
-  JPEG and BMP have no alpha: the image is laid on white. JPEG, WebP and BMP
-  have 8 bits a channel. Both are told in a warning, as are metadata that the
-  format cannot hold, which are left out.
+  JPEG and BMP have no alpha: the image is blended with white. JPEG, WebP and
+  BMP have 8 bits per channel. Metadata that the format can't store are left
+  out. A warning is logged for each.
 
   Args:
-    path: of the file.
-    image: what is written.
-    quality: 1 to 100, of JPEG and WebP. None is 95, and lossless for WebP of
-      what comes from a lossless WebP file.
+    path: the file.
+    image: the image.
+    quality: of JPEG and WebP, 1 to 100. None is 95, or lossless if the image is
+      written as WebP and was read from a lossless WebP file.
 
   Raises:
-    FormatError: the format cannot hold the image.
+    FormatError: the format cannot store the image.
     UserError: the file cannot be written.
   """
   check_output(path, *image.color.shape[:2])
   kind = _FORMATS[path.suffix.lower()]
   deep = image.color.dtype == np.uint16
   if deep and kind not in ("PNG", "TIFF"):
-    logging.warning("%s: %s has 8 bits a channel, not 16", path, kind)
+    logging.warning(
+      "%s: %s has 8 bits per channel; rounded from 16", path, kind
+    )
     image = dataclasses.replace(
       image,
-      color=_shallow(image.color),
-      alpha=None if image.alpha is None else _shallow(image.alpha),
+      color=to_8_bits(image.color),
+      alpha=None if image.alpha is None else to_8_bits(image.alpha),
     )
     deep = False
   if image.alpha is not None and kind in ("JPEG", "BMP"):
-    logging.warning("%s: %s has no transparency: laid on white", path, kind)
-    image = _on_white(image)
+    logging.warning(
+      "%s: %s has no transparency; blended with white", path, kind
+    )
+    image = _on_white(image, image.alpha)
   pixels = _bands(image)
   found = metadata.options(path, kind, image, *pixels.shape[:2])
   with replacing(path) as temporary, warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of metadata that are odd, and fit
+    warnings.simplefilter("ignore")  # Pillow's, of odd but valid metadata
     try:
       if deep and kind == "PNG":
         png16.write(temporary, pixels, _png_chunks(found))
@@ -110,7 +120,7 @@ def write(path: Path, image: ImageData, quality: int | None = None) -> None:
         )
         options = _options(kind, image.lossless, quality)
         pil.save(temporary, kind, **found, **options)
-    # A pixel too many for a format's numbers raises nearly anything.
+    # An image too large for a format's integers raises nearly anything.
     except (ValueError, RuntimeError, OverflowError, struct.error) as error:
       raise FormatError(
         f"{path} cannot be written as {kind} ({error})"
@@ -119,7 +129,7 @@ def write(path: Path, image: ImageData, quality: int | None = None) -> None:
 
 def _options(kind: str, lossless: bool, quality: int | None) -> dict[str, Any]:
   if kind == "WEBP" and lossless and quality is None:
-    # Also of colours under full transparency.
+    # `exact` keeps the color of fully transparent pixels.
     return {"lossless": True, "exact": True}
   options = dict(_OPTIONS.get(kind, {}))
   if "quality" in options and quality is not None:
@@ -127,22 +137,18 @@ def _options(kind: str, lossless: bool, quality: int | None) -> dict[str, Any]:
   return options
 
 
-def _shallow(values: np.ndarray) -> np.ndarray:
-  """16 bits rounded to 8."""
-  return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def _on_white(image: ImageData) -> ImageData:
+def _on_white(image: ImageData, alpha: np.ndarray) -> ImageData:
+  """Blends an image of 8 bits, whose alpha is H×W, with white."""
   color = np.empty(image.color.shape, np.uint8)
-  # By rows, for a float copy of the whole may not fit into memory.
-  for y, alpha in enumerate(image.alpha):
-    share = alpha[:, None] / np.float32(255)
+  # Row by row: a float copy of the image may not fit in memory.
+  for y, row in enumerate(alpha):
+    share = row[:, None] / np.float32(255)
     color[y] = 255 - share * (255 - image.color[y].astype(np.float32)) + 0.5
   return dataclasses.replace(image, color=color, alpha=None)
 
 
 def _bands(image: ImageData) -> np.ndarray:
-  """H×W×C: gray, gray and alpha, RGB or RGBA."""
+  """The pixels as H×W×C: gray, gray and alpha, RGB, or RGBA."""
   color = image.color[..., :1] if image.gray else image.color
   if image.alpha is not None:
     color = np.concatenate([color, image.alpha[..., None]], axis=-1)
@@ -150,6 +156,7 @@ def _bands(image: ImageData) -> np.ndarray:
 
 
 def _png_chunks(found: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
+  """Types and data of the chunks for metadata."""
   chunks = []
   if icc := found.get("icc_profile"):
     chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc)))
@@ -169,7 +176,6 @@ def _write_deep_tiff(
   import tifffile
 
   dpi = found.get("dpi")
-
   tifffile.imwrite(
     path,
     pixels[..., 0] if pixels.shape[2] == 1 else pixels,

@@ -1,5 +1,6 @@
-"""What a format can hold of an image's metadata: all but what is odd."""
+"""Selects the metadata that a file format can store."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import io
 import logging
@@ -14,34 +15,35 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from bamjax.images.decoding import ImageData
-from bamjax.images.decoding import INNER_IFDS
+from bamjax.images.exif import INNER_IFDS
 
 _EXIF_IFD, _WIDTH, _HEIGHT = 0x8769, 0xA002, 0xA003
-# Pixels per inch that are told; JFIF has 16 bits for them, others 31 per meter.
+# Ranges of pixels per inch: JFIF has 16 bits for them, others have 31 bits for
+# pixels per meter.
 _DENSITIES = {"JPEG": (0.5, 65535)}
 _DENSITY = 0.03, 1e7
-_USUAL_GAMMA = 1 / 2.2  # what viewers take where a file says nothing
-_PILLOW_OPENS = 2**20  # bytes of a profile, unless told otherwise as by us
-_MAIN = 0  # in place of the number of an inner directory
+_USUAL_GAMMA = 1 / 2.2  # assumed by viewers if a file has none
+_PILLOW_OPENS = 2**20  # bytes of a profile that Pillow opens by default
+_MAIN = 0  # stands for EXIF's main directory
 _Tag = tuple[int, int, Any]  # directory, number, value
 
 
 def options(
   path: Path, kind: str, image: ImageData, height: int, width: int
 ) -> dict[str, Any]:
-  """Metadata as Pillow's `save` takes them: icc_profile, dpi, exif, pnginfo.
+  """Metadata as arguments of Pillow's `save`: icc_profile, dpi, exif, pnginfo.
 
-  What the format cannot hold is left out, and told in a warning.
+  What the format can't store is left out, with a warning.
 
   Args:
-    path: of the file, for the warning.
-    kind: the format, in Pillow's words.
-    image: whose metadata they are.
-    height: of the file's image, in pixels; EXIF data tell it.
-    width: likewise.
+    path: the file, for the warning.
+    kind: the format, in Pillow's terms: "PNG", "JPEG", …
+    image: the image whose metadata to write.
+    height: of the image in the file, in pixels, for EXIF data.
+    width: of the image in the file, in pixels, for EXIF data.
   """
   with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # Pillow's, of what is odd and fits
+    warnings.simplefilter("ignore")  # Pillow's, of odd but valid metadata
     found, left_out = _fitting(kind, image, height, width)
   if left_out:
     logging.warning("%s: %s cannot hold %s", path, kind, ", ".join(left_out))
@@ -51,23 +53,24 @@ def options(
 def _fitting(
   kind: str, image: ImageData, height: int, width: int
 ) -> tuple[dict[str, Any], list[str]]:
-  """What fits; and what does not, in words."""
-  found, left_out = {}, []
-  # WebP has no gray.
+  """The metadata that fit, and descriptions of those that don't."""
+  found: dict[str, Any] = {}
+  left_out: list[str] = []
+  # WebP stores gray images as RGB.
   space = b"GRAY" if image.gray and kind != "WEBP" else b"RGB "
   if not image.icc:
     pass
   elif kind == "BMP" or not _holds(kind, icc_profile=image.icc):
-    left_out.append(f"the colour profile ({len(image.icc):,} bytes)")
+    left_out.append(f"the color profile ({len(image.icc):,} bytes)")
   elif image.icc[16:20] != space:
     left_out.append(
-      f"the colour profile (it is not of {space.decode().strip()})"
+      f"the color profile (it is not for {space.decode().strip()})"
     )
   else:
     found["icc_profile"] = image.icc
   if image.dpi:
     least, most = _DENSITIES.get(kind, _DENSITY)
-    if all(least <= dpi <= most for dpi in image.dpi):  # and no NaN
+    if all(least <= dpi <= most for dpi in image.dpi):  # False for NaN
       found["dpi"] = image.dpi
     else:
       left_out.append("the density ({:g}×{:g} dpi)".format(*image.dpi))
@@ -87,18 +90,18 @@ def _fitting(
   if image.gamma and kind == "PNG":
     gamma = struct.pack(">I", round(image.gamma * 1e5))
     found.setdefault("pnginfo", PngInfo()).add(b"gAMA", gamma)
-  elif image.gamma and not image.icc:  # which says it better
+  elif image.gamma and not image.icc:  # a profile defines gamma, too
     if abs(image.gamma / _USUAL_GAMMA - 1) > 0.01:
       left_out.append(f"PNG's gamma ({image.gamma:g})")
   return found, left_out
 
 
 def _holds(kind: str, **found: Any) -> bool:
-  """Whether an image of one pixel is written with it, and can be opened."""
+  """Whether an image of one pixel can be written with metadata, and opened."""
   if kind == "PNG" and len(found.get("icc_profile", b"")) > _PILLOW_OPENS:
     return False
   file = io.BytesIO()
-  if kind == "TIFF":  # libtiff, as in `image_file`, is more particular
+  if kind == "TIFF":  # use libtiff, as in `image_file`: it is stricter
     found["compression"] = "tiff_adobe_deflate"
   try:
     Image.new("RGB", (1, 1)).save(file, kind, **found)
@@ -113,10 +116,10 @@ def _holds(kind: str, **found: Any) -> bool:
 def _tags(
   exif: Image.Exif, kind: str, height: int, width: int
 ) -> Sequence[_Tag]:
-  """EXIF's tags, which tell the new size where they told the old one."""
+  """All of EXIF's tags; if they include the image's size, it is the new one."""
   found = [(_MAIN, number, value) for number, value in exif.items()]
   size = {_WIDTH: width, _HEIGHT: height}
-  # Pillow's compressed TIFF has no place for inner directories.
+  # Pillow can't write nested directories to compressed TIFF.
   for ifd in INNER_IFDS if kind != "TIFF" else ():
     inner = dict(exif.get_ifd(ifd))
     if ifd == _EXIF_IFD and _WIDTH in inner:
@@ -128,27 +131,27 @@ def _tags(
 def _encoded(
   tags: Sequence[_Tag], kind: str
 ) -> tuple[bytes | None, Sequence[_Tag]]:
-  """Their bytes, without those that cannot be written; and these."""
+  """Encodes the tags that can be written, and returns those that can't."""
   if data := _bytes(tags, kind):
     return data, []
   alone = [(tag, _bytes([tag], kind)) for tag in tags]
-  good = [tag for tag, data in alone if data]
   left_out = [tag for tag, data in alone if not data]
-  # JPEG has room for 64 KiB: the smallest first.
-  good.sort(key=lambda tag: len(_bytes([tag], kind)))
+  # JPEG has room for 64 KiB, so the largest tags are dropped first.
+  sizes = [(len(data), tag) for tag, data in alone if data]
+  good = [tag for _, tag in sorted(sizes, key=lambda pair: pair[0])]
   while good and not (data := _bytes(good, kind)):
     left_out.append(good.pop())
   return data if good else None, left_out
 
 
 def _bytes(tags: Sequence[_Tag], kind: str) -> bytes | None:
-  """EXIF data of these tags; None where they cannot be written."""
+  """Encodes EXIF tags; None if the format can't store them."""
   exif = Image.Exif()
   for ifd, number, value in tags:
     (exif.get_ifd(ifd) if ifd else exif)[number] = value
   try:
     data = exif.tobytes()
-  # Values of other types than the tag's raise nearly anything.
+  # Values whose type is not the tag's raise nearly anything.
   except Exception:
     return None
   return data if _holds(kind, exif=data) else None
@@ -159,13 +162,13 @@ def _name(tag: _Tag) -> str:
   return names.get(tag[1], f"{tag[1]:#06x}")
 
 
-def _png_text(text: dict[str, str]) -> tuple[PngInfo, list[str]]:
-  """PNG's text chunks, without what cannot be written; and its keywords."""
+def _png_text(text: Mapping[str, str]) -> tuple[PngInfo, list[str]]:
+  """PNG's text chunks, and keywords of those that can't be written."""
   info, left_out = PngInfo(), []
   for key, value in text.items():
     one = PngInfo()
     try:
-      # Not compressed, for Pillow opens no more than 1 MiB that is.
+      # Uncompressed, because Pillow opens no more than 1 MiB otherwise.
       one.add_text(key, value)
     except (UnicodeError, ValueError):
       left_out.append(key)

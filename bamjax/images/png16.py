@@ -1,15 +1,16 @@
-"""PNG files of 16 bits a channel, which Pillow reads and does not write."""
+"""Writes PNG files of 16 bits per channel, which Pillow cannot write."""
 
 from collections.abc import Sequence
 from pathlib import Path
 import struct
+from typing import BinaryIO
 import zlib
 
 import numpy as np
 
-_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels
-_UP = 2  # the filter that stores the difference to the row above
-_BAND = 64  # rows that are compressed at a time
+_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
+_UP = 2  # the filter that stores the difference from the row above
+_BAND = 64  # rows compressed at a time
 
 
 def write(
@@ -20,10 +21,10 @@ def write(
   """Writes a PNG file (the PNG specification, third edition).
 
   Args:
-    path: of the file.
+    path: the file.
     pixels: H×W×C uint16, C being 1 (gray), 2 (gray, alpha), 3 (RGB) or 4
       (RGBA).
-    chunks: types and data of other chunks, to stand before the pixels.
+    chunks: types and data of other chunks, written before the pixels.
   """
   height, width, channels = pixels.shape
   header = struct.pack(
@@ -49,7 +50,7 @@ def write(
     _chunk(file, b"IEND", b"")
 
 
-def _chunk(file, kind: bytes, data: bytes) -> None:
+def _chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
   check = zlib.crc32(data, zlib.crc32(kind))
   file.write(struct.pack(">I", len(data)) + kind + data)
   file.write(struct.pack(">I", check))

@@ -8,7 +8,7 @@ from PIL import Image
 
 
 def mod_crop(image: np.ndarray, scale: int) -> np.ndarray:
-  """Crops H×W×… at the bottom and right to multiples of `scale`."""
+  """Crops H×W×… at the bottom and the right to multiples of `scale`."""
   h, w = image.shape[:2]
   return image[: h - h % scale, : w - w % scale]
 
@@ -17,12 +17,13 @@ def downscale(image: np.ndarray, scale: int) -> np.ndarray:
   """MATLAB's bicubic `imresize(image, 1/scale)`, antialiased.
 
   Args:
-    image: H×W or H×W×C, uint8 or floating; H and W multiples of `scale`.
+    image: H×W or H×W×C, uint8 or floating-point; H and W are multiples of
+      `scale`.
     scale: integer factor.
 
   Returns:
-    (H/scale)×(W/scale)(×C) of the same dtype. uint8 is rounded after each axis,
-    as MATLAB does; a floating image is neither rounded nor clipped.
+    (H/scale)×(W/scale)(×C), same dtype. uint8 is rounded after each axis, as in
+    MATLAB; floating-point images are neither rounded nor clipped.
   """
   return _imresize(image, Fraction(1, scale))
 
@@ -31,30 +32,32 @@ def upscale(image: np.ndarray, scale: int) -> np.ndarray:
   """MATLAB's bicubic `imresize(image, scale)`.
 
   Args:
-    image: H×W or H×W×C, uint8 or floating.
+    image: H×W or H×W×C, uint8 or floating-point.
     scale: integer factor s.
 
   Returns:
-    sH×sW(×C), rounded or not as `downscale` says.
+    sH×sW(×C), same dtype; rounded as in `downscale`.
   """
   return _imresize(image, Fraction(scale))
 
 
 def pillow_bicubic(image: np.ndarray, height: int, width: int) -> np.ndarray:
   """Pillow's bicubic resizing: H×W×3 uint8 → height×width×3 uint8."""
-  resized = Image.fromarray(image).resize((width, height), Image.BICUBIC)
+  resized = Image.fromarray(image).resize(
+    (width, height), Image.Resampling.BICUBIC
+  )
   return np.asarray(resized)
 
 
 def _imresize(image: np.ndarray, factor: Fraction) -> np.ndarray:
-  """The height first, 8 bits rounded half up, then the width, likewise."""
+  """Resizes the height, then the width; uint8 is rounded half up after each."""
   dtype = image.dtype
   if dtype != np.uint8 and not np.issubdtype(dtype, np.floating):
-    raise TypeError(f"an image must be uint8 or floating, not {dtype}")
+    raise TypeError(f"an image must be uint8 or floating-point, not {dtype}")
   for axis in (0, 1):
     indices, weights = _taps(image.shape[axis], factor)
-    # Tap by tap, so that memory stays near that of the image.
-    out = 0
+    # One tap at a time: memory stays near that of the image.
+    out = np.zeros(())
     for i, w in zip(indices.T, weights.T, strict=True):
       w = w.reshape([-1 if d == axis else 1 for d in range(image.ndim)])
       out = out + w * np.take(image, i, axis=axis)
@@ -74,7 +77,7 @@ def _cubic(x: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=64)
 def _taps(size: int, factor: Fraction) -> tuple[np.ndarray, np.ndarray]:
-  """Source indices and weights, each out×taps, of one axis."""
+  """Source indices and weights along one axis, each outputs × taps."""
   stretch = max(1.0, float(1 / factor))  # antialiasing widens the kernel
   out = -(-size * factor.numerator // factor.denominator)
   centre = (np.arange(out) + 0.5) / float(factor) - 0.5

@@ -1,4 +1,4 @@
-"""Image files in, 8-bit RGB out."""
+"""Lists a folder's images, and reads them as 8-bit RGB."""
 
 import collections
 from collections.abc import Iterable
@@ -15,16 +15,16 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def list_images(folder: str | Path) -> list[Path]:
-  """Image files of a folder, by extension, sorted by name.
+  """Lists the image files of a folder, by extension, sorted by name.
 
-  Links that lead nowhere are among them, so that their reader names them. What
-  else the folder holds is counted in a warning, hidden files apart.
+  Broken links are included; reading them raises an error that names them. A
+  warning counts what else the folder holds, except for hidden files.
 
   Raises:
-    UserError: it is no folder, cannot be read, or holds no image.
+    UserError: the folder is missing, cannot be read, or holds no image.
   """
   folder = Path(folder)
-  # Unlike Path's, os.path's tests raise nothing where a folder is closed to us.
+  # Unlike Path.is_dir, os.path.isdir never raises PermissionError.
   if not os.path.isdir(folder):
     raise UserError(f"there is no folder {folder}")
   try:
@@ -33,7 +33,8 @@ def list_images(folder: str | Path) -> list[Path]:
     raise UserError(
       f"the folder {folder} cannot be read ({error.strerror})"
     ) from None
-  found, others = [], []
+  found: list[Path] = []
+  others: list[Path] = []
   for path in paths:
     if path.name.startswith("."):
       continue
@@ -45,12 +46,12 @@ def list_images(folder: str | Path) -> list[Path]:
       f"the folder {folder} holds no image ({', '.join(EXTENSIONS)}){besides}"
     )
   if others:
-    warn_once(f"{folder}: passed over {count_kinds(others)}")
+    warn_once(f"{folder}: skipped {count_kinds(others)}")
   return found
 
 
 def count_kinds(paths: Iterable[Path]) -> str:
-  """Tells how many there are of each kind: "3 .gif, 2 folder(s)"."""
+  """Counts paths by kind: "3 .gif, 2 folder(s)"."""
   kinds = collections.Counter(map(_kind, paths))
   return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
 
@@ -66,11 +67,11 @@ def _kind(path: Path) -> str:
 def read_rgb(path: str | Path) -> np.ndarray:
   """Reads an image as H×W×3 uint8, upright.
 
-  Gray is repeated, a palette is looked up, alpha is dropped, 16 bits are
-  rounded to 8; otherwise as `decoding.read` has it.
+  Gray becomes three equal channels, palettes become RGB, alpha is dropped, and
+  16 bits are rounded to 8; see `decoding.read` for the rest.
 
   Raises:
-    UserError: the file is absent, cut short, or no image.
+    UserError: the file is missing, truncated, or not an image.
   """
   color = decoding.read(path, metadata=False).color
   return np.ascontiguousarray(decoding.to_8_bits(color))

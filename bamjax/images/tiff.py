@@ -1,11 +1,13 @@
-"""TIFF files that Pillow reads wrongly: of 16 bits, in planes, with extras.
+"""Reads TIFF files that Pillow decodes wrongly, using tifffile.
 
-They are for tifffile. It has no LZW: such a file is Pillow's where it is one
-that Pillow reads right, and an error otherwise.
+These have 16 bits per channel, separate planes, or extra channels. tifffile
+can't decompress LZW: such files are left to Pillow if it decodes them
+correctly, and are an error otherwise.
 """
 
 from collections.abc import Callable
 import logging
+from typing import Any
 from typing import BinaryIO
 
 import numpy as np
@@ -17,7 +19,7 @@ _COLORS = {_MINISWHITE: 1, _MINISBLACK: 1, _RGB: 3}
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _INCH, _CENTIMETER = 2, 3
 _ORIENTATION, _DENSITY, _UNIT, _PROFILE = 274, (282, 283), 296, 34675
-SIDEWAYS = 5, 6, 7, 8  # orientations that make of a row a column
+SIDEWAYS = 5, 6, 7, 8  # orientations that swap rows and columns
 _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
   2: lambda a: a[:, ::-1],
   3: lambda a: a[::-1, ::-1],
@@ -31,20 +33,21 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 def read(
   file: BinaryIO,
-) -> tuple[np.ndarray, np.ndarray | None, dict] | None:
-  """Reads a TIFF file's first image, if it is not one for Pillow.
+) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]] | None:
+  """Reads the first image of a TIFF file, unless Pillow decodes it correctly.
 
   Args:
-    file: at its start; is there again afterwards.
+    file: positioned at its start, before and after.
 
   Returns:
-    H×W×C, upright, uint8 or uint16, C being 1 (gray) or 3 (RGB); H×W of alpha,
-    of the same dtype, or None; and `icc_profile`, `dpi` (of the upright
-    image) and `n_frames` as Pillow has them, and where tags are: `offset`,
-    `endian` ("<", ">") and `bigtiff`. None where the file is one for Pillow.
+    None if the file is not TIFF or is left to Pillow. Otherwise, colors,
+    H×W×C uint8 or uint16, upright, C being 1 (gray) or 3 (RGB); alpha, H×W of
+    the same dtype, or None; and a dictionary with `icc_profile`, `dpi` (of the
+    upright image) and `n_frames` as in Pillow's `info`, and with the location
+    of the tags: `offset`, `endian` ("<" or ">") and `bigtiff`.
 
   Raises:
-    ValueError: it is damaged, or of a kind that nothing here reads right.
+    ValueError: the file is damaged, or its kind is not supported.
   """
   magic = file.read(4)
   file.seek(0)
@@ -52,20 +55,24 @@ def read(
     return None
   import tifffile
 
-  # What matters comes as an exception.
+  # It logs errors that it also raises.
   logging.getLogger("tifffile").setLevel(logging.CRITICAL)
   with tifffile.TiffFile(file) as tiff:
     page = tiff.pages[0]
     found = None
     if not _is_for_pillow(page):
-      _check_whole(page, file)
+      _check_complete(page, file)
       found = *_read(page), _info(page, tiff)
   file.seek(0)
   return found
 
 
-def _is_for_pillow(page) -> bool:
-  """Whether Pillow reads it right; an error, if nothing does."""
+def _is_for_pillow(page: Any) -> bool:
+  """Whether Pillow decodes a page correctly.
+
+  Raises:
+    ValueError: neither Pillow nor tifffile does.
+  """
   import tifffile
 
   bits, planar = page.bitspersample, page.planarconfig == 2
@@ -74,7 +81,8 @@ def _is_for_pillow(page) -> bool:
   if bits not in (8, 16) or page.sampleformat != 1:
     kind = {2: " signed", 3: " float"}.get(page.sampleformat, "")
     raise ValueError(
-      f"it has {bits}{kind} bits a channel; 8 and 16 unsigned ones are known"
+      f"it has {bits}{kind} bits per channel; only 8 and 16 unsigned bits are"
+      " supported"
     )
   extra = tuple(page.extrasamples)
   if bits == 8 and not extra and not (planar and page.samplesperpixel > 1):
@@ -92,18 +100,18 @@ def _is_for_pillow(page) -> bool:
   plain = (_MINISBLACK, ()), (_RGB, ()), (_RGB, (_UNASSOCIATED,))
   if bits == 16 and not planar and (page.photometric, extra) in plain:
     return True
-  layout = page.photometric, page.compression
-  layout = ", ".join(str(getattr(code, "name", code)) for code in layout)
+  codes = page.photometric, page.compression
+  layout = ", ".join(str(getattr(code, "name", code)) for code in codes)
   raise ValueError(
-    f"it has {bits} bits a channel in a rare layout ({layout}); save it as"
-    " 8-bit RGB or as PNG"
+    f"it has {bits} bits per channel in an unsupported layout ({layout}); save"
+    " it as 8-bit RGB or as PNG"
   )
 
 
-def _check_whole(page, file: BinaryIO) -> None:
-  """Raises ValueError for what is not there, before memory is taken for it."""
+def _check_complete(page: Any, file: BinaryIO) -> None:
+  """Raises ValueError if data is missing, before memory is allocated for it."""
   size = page.imagewidth * page.imagelength
-  # As Pillow does.
+  # As in Pillow.
   if Image.MAX_IMAGE_PIXELS and size > 2 * Image.MAX_IMAGE_PIXELS:
     raise ValueError(f"its {size} pixels exceed the limit")
   end = file.seek(0, 2)
@@ -116,10 +124,11 @@ def _check_whole(page, file: BinaryIO) -> None:
     or max(map(sum, zip(starts, counts, strict=True))) > end
     or (page.compression == 1 and sum(counts) < needed)
   ):
-    raise ValueError("it is cut short")
+    raise ValueError("it is truncated")
 
 
-def _read(page) -> tuple[np.ndarray, np.ndarray | None]:
+def _read(page: Any) -> tuple[np.ndarray, np.ndarray | None]:
+  """Colors, H×W×C, and alpha, H×W, of a page."""
   samples = page.asarray()
   if page.samplesperpixel == 1:
     samples = samples[..., None]
@@ -134,7 +143,7 @@ def _read(page) -> tuple[np.ndarray, np.ndarray | None]:
   color, alpha = samples[..., :count], None
   extra = tuple(page.extrasamples)
   if not extra and count == 3 and shape[2] == 4:
-    extra = (_UNASSOCIATED,)  # what others take it for
+    extra = (_UNASSOCIATED,)  # as other programs assume
   for index, kind in enumerate(extra, count):
     if kind in (_ASSOCIATED, _UNASSOCIATED):
       alpha = samples[..., index]
@@ -147,7 +156,7 @@ def _read(page) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _divided(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-  """Color that was multiplied by alpha, as it was before."""
+  """Divides premultiplied color by alpha, rounding half up."""
   peak = np.uint32(np.iinfo(color.dtype).max)
   alpha = alpha[..., None].astype(np.uint32)
   # 65535² + 32767 is below 2³².
@@ -155,7 +164,7 @@ def _divided(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
   return np.minimum(whole, peak).astype(color.dtype)
 
 
-def _info(page, tiff) -> dict:
+def _info(page: Any, tiff: Any) -> dict[str, Any]:
   info = {
     "icc_profile": page.tags.valueof(_PROFILE),
     "n_frames": len(tiff.pages),

@@ -59,12 +59,12 @@ def test_eight_bits_come_back(tmp_path, ext, kind, caplog):
   lossy = {"webp": 40, "jpg": 20}.get(ext, 0)
   np.testing.assert_allclose(back.color.astype(int), color, atol=lossy)
   without = ext in ("bmp", "jpg")
-  assert ("laid on white" in caplog.text) == (kind == "rgba" and without)
+  assert ("blended with white" in caplog.text) == (kind == "rgba" and without)
   if not without and kind == "rgba" and ext != "webp":
     np.testing.assert_array_equal(back.alpha, alpha)
 
 
-def test_transparency_is_laid_on_white_where_it_cannot_be_kept(tmp_path):
+def test_transparency_is_blended_with_white_if_it_cannot_be_kept(tmp_path):
   alpha = np.zeros((13, 9), np.uint8)
   alpha[:, 4:] = 255
   image_file.write(tmp_path / "a.bmp", ImageData(COLOR, alpha))
@@ -73,9 +73,9 @@ def test_transparency_is_laid_on_white_where_it_cannot_be_kept(tmp_path):
   np.testing.assert_array_equal(back[:, 4:], COLOR[:, 4:])
 
 
-def test_sixteen_bits_are_rounded_where_they_cannot_be_kept(tmp_path, caplog):
+def test_sixteen_bits_are_rounded_if_they_cannot_be_kept(tmp_path, caplog):
   image_file.write(tmp_path / "a.bmp", ImageData(DEEP))
-  assert "8 bits a channel, not 16" in caplog.text
+  assert "8 bits per channel; rounded from 16" in caplog.text
   back = image_file.read(tmp_path / "a.bmp").color
   np.testing.assert_array_equal(back, np.floor(DEEP / 257 + 0.5))
 
@@ -153,7 +153,7 @@ def test_cmyk_becomes_rgb_without_its_profile(tmp_path):
   assert (image.color > 250).all() and image.icc is None
 
 
-def test_the_first_of_several_frames_is_taken_and_told(tmp_path, caplog):
+def test_the_first_of_several_frames_is_used_with_a_warning(tmp_path, caplog):
   frames = [Image.fromarray(COLOR), Image.fromarray(255 - COLOR)]
   frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
   image = image_file.read(tmp_path / "a.tif")
@@ -218,7 +218,9 @@ def test_an_odd_tag_is_left_out_alone(tmp_path, caplog, ext, name, exif):
       assert found.get_ifd(0x8769)[0x9286] == b"comment"
 
 
-def test_of_much_exif_the_smallest_are_kept(tmp_path, caplog):
+def test_the_smallest_exif_tags_are_kept_if_there_are_too_many(
+  tmp_path, caplog
+):
   exif = described(x8298=b"c" * 40_000, x013B=b"a" * 30_000)
   image_file.write(tmp_path / "a.jpg", ImageData(SMOOTH, exif=exif))
   assert "JPEG cannot hold EXIF's Copyright" in caplog.text
@@ -237,7 +239,7 @@ def test_an_odd_density_is_left_out(tmp_path, caplog, ext, deep, dpi):
   image_file.write(path, ImageData(color, icc=SRGB, dpi=dpi))
   assert "the density (" in caplog.text
   back = image_file.read(path)
-  assert back.dpi is None or max(back.dpi) < 97  # what libraries put instead
+  assert back.dpi is None or max(back.dpi) < 97  # a library's default
   assert back.icc == (None if ext == "bmp" else SRGB)
 
 
@@ -253,20 +255,20 @@ def test_a_profile_is_of_the_files_own_colors(tmp_path, caplog, ext, deep):
       caplog.clear()
       image_file.write(path, ImageData(color, gray=is_gray, icc=icc))
       kept = icc == own and ext != "bmp"
-      assert ("cannot hold the colour profile" in caplog.text) != kept
+      assert ("cannot hold the color profile" in caplog.text) != kept
       with Image.open(path) as file:
         assert file.info.get("icc_profile") == (icc if kept else None)
 
 
 @pytest.mark.parametrize("name", ["a.bmp", "deep.tif"])
-def test_exif_that_has_no_place_is_told(tmp_path, caplog, name):
+def test_exif_that_cannot_be_stored_is_logged(tmp_path, caplog, name):
   color = DEEP if name == "deep.tif" else SMOOTH
   image_file.write(tmp_path / name, ImageData(color, exif=described()))
   assert "cannot hold EXIF data" in caplog.text
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_gamma_stays_in_png_and_is_told_elsewhere(tmp_path, caplog, deep):
+def test_gamma_stays_in_png_and_is_logged_elsewhere(tmp_path, caplog, deep):
   info = PngImagePlugin.PngInfo()
   info.add(b"gAMA", struct.pack(">I", 100_000))
   info.add_text("Author", "Zoë")
@@ -280,7 +282,7 @@ def test_gamma_stays_in_png_and_is_told_elsewhere(tmp_path, caplog, deep):
     assert file.info["gamma"] == 1 and file.text == {"Author": "Zoë"}
   assert not caplog.messages
   read = dataclasses.replace(read, text={})
-  for gamma, icc in ((0.45455, None), (1.0, SRGB)):  # nothing to tell
+  for gamma, icc in ((0.45455, None), (1.0, SRGB)):  # no warning
     other = dataclasses.replace(read, gamma=gamma, icc=icc)
     image_file.write(tmp_path / "b.tif", other)
     assert not caplog.messages
@@ -295,18 +297,18 @@ def test_all_that_is_written_can_be_opened(tmp_path, caplog, deep):
   noise = SRGB + noise[len(SRGB) :]
   text = {"workflow": "x" * 1_300_000, "parameters": "a 日"}
   image_file.write(tmp_path / "a.png", ImageData(color, icc=noise, text=text))
-  assert "PNG cannot hold the colour profile (1,100,000 bytes)" in caplog.text
+  assert "PNG cannot hold the color profile (1,100,000 bytes)" in caplog.text
   with Image.open(tmp_path / "a.png") as file:
     file.load()
     assert "icc_profile" not in file.info and file.text == text
-  # Which other formats can.
+  # Other formats can.
   image_file.write(tmp_path / "a.tif", ImageData(color, icc=noise))
   with Image.open(tmp_path / "a.tif") as file:
     assert file.info["icc_profile"] == noise
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_words_in_png_stay_without_another_orientation(tmp_path, caplog, deep):
+def test_text_in_png_is_kept_without_an_orientation(tmp_path, caplog, deep):
   info = PngImagePlugin.PngInfo()
   info.add_text("parameters", "a cat\nSteps: 20")
   info.add_text("Author", "Zoë 日")
@@ -331,7 +333,7 @@ def test_words_in_png_stay_without_another_orientation(tmp_path, caplog, deep):
 
 
 @pytest.mark.parametrize("alpha", [None, ALPHA // 128 * 255])
-def test_lossless_webp_stays_so(tmp_path, alpha):
+def test_lossless_webp_stays_lossless(tmp_path, alpha):
   whole = COLOR if alpha is None else np.dstack([COLOR, alpha])
   image, path = Image.fromarray(whole), tmp_path / "a.webp"
   image.save(path, lossless=True, exact=True, exif=described())
@@ -341,7 +343,7 @@ def test_lossless_webp_stays_so(tmp_path, alpha):
   back = image_file.read(tmp_path / "b.webp")
   assert back.lossless and back.exif[0x010F] == "Maker"
   np.testing.assert_array_equal(back.color, COLOR)
-  # Unless another quality is asked for.
+  # Unless a quality is requested.
   image_file.write(tmp_path / "b.webp", read, quality=80)
   assert not image_file.read(tmp_path / "b.webp").lossless
   frames = [image, Image.fromarray(255 - whole)]
@@ -353,7 +355,7 @@ def test_lossless_webp_stays_so(tmp_path, alpha):
 
 
 @pytest.mark.parametrize("ext", ["jpg", "webp"])
-def test_quality_is_95_or_what_is_asked_for(tmp_path, ext):
+def test_quality_is_95_by_default(tmp_path, ext):
   sizes = {}
   for quality in (None, 95, 30):
     path = tmp_path / f"{quality}.{ext}"
@@ -362,7 +364,7 @@ def test_quality_is_95_or_what_is_asked_for(tmp_path, ext):
   assert sizes[30] < sizes[95] == sizes[None]
 
 
-def test_what_an_encoder_refuses_is_told_as_such(tmp_path, monkeypatch):
+def test_errors_of_an_encoder_name_the_format(tmp_path, monkeypatch):
   def refuse(*args, **kwargs):
     raise struct.error("'H' format requires 0 <= number <= 65535")
 
@@ -388,10 +390,10 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, deep):
   assert list(tmp_path.iterdir()) == [path]
 
 
-def test_formats_that_cannot_hold_it_are_told_before(tmp_path):
+def test_formats_that_cannot_hold_an_image_are_refused_early(tmp_path):
   with pytest.raises(UserError, match="unknown extension '.gif'"):
     image_file.check_output(tmp_path / "a.gif", 1, 1)
-  with pytest.raises(UserError, match="holds 16383"):
+  with pytest.raises(UserError, match="at most 16383"):
     image_file.check_output(tmp_path / "a.webp", 1, 20000)
   image_file.check_output(tmp_path / "a.png", 1, 20000)
 

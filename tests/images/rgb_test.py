@@ -76,20 +76,20 @@ def test_lists_images_by_extension(tmp_path):
     list_images(tmp_path / "empty")
 
 
-def test_what_a_folder_holds_besides_is_counted(tmp_path, caplog):
+def test_other_contents_of_a_folder_are_counted(tmp_path, caplog):
   for name in ("a.png", "b.gif", "c.GIF", "d.jfif", "e.avif", "f", ".hidden"):
     (tmp_path / name).touch()
   (tmp_path / "inner.png").mkdir()
   (tmp_path / "broken").symlink_to("absent")
   (tmp_path / "dangling.png").symlink_to("absent.png")
   (tmp_path / "loop.png").symlink_to("loop.png")
-  # Links among the images are for their reader to name.
+  # Broken links are included: reading them names them.
   found = [p.name for p in list_images(tmp_path)]
   assert found == ["a.png", "dangling.png", "loop.png"]
   counted = (
     "2 .gif, 1 .jfif, 1 broken link(s), 1 folder(s), 1 without extension"
   )
-  assert f"passed over 1 .avif, {counted}" in caplog.text
+  assert f"skipped 1 .avif, {counted}" in caplog.text
   list_images(tmp_path)
   assert len(caplog.records) == 1
   (tmp_path / "inner.png" / "b.gif").touch()
@@ -97,7 +97,7 @@ def test_what_a_folder_holds_besides_is_counted(tmp_path, caplog):
     list_images(tmp_path / "inner.png")
 
 
-def test_a_folder_that_is_closed_is_told(tmp_path, monkeypatch):
+def test_a_folder_without_permission_is_reported(tmp_path, monkeypatch):
   def iterdir(self):
     raise PermissionError(13, "Permission denied", str(self))
 
