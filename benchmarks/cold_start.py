@@ -24,7 +24,7 @@ import time
 start = time.perf_counter()
 import json, sys
 import numpy as np
-from bamjax import cli
+from bamjax.commands import cli
 
 def main(argv):
   import bamjax

@@ -1,11 +1,11 @@
-"""What is imported, and what waits until it is needed."""
+"""Which imports wait until they are needed, and which no module may need."""
 
 import os
 from pathlib import Path
 import subprocess
 import sys
 
-_SCRIPT = """
+_HEAVY = """
 import sys
 
 
@@ -29,14 +29,41 @@ bamjax.benchmarking.default_plan()
 training = "orbax.checkpoint", "optax", "ml_collections", "tensorboardX"
 check(*training, "tensorflow", "torch", "matplotlib", "jinja2")
 
+import bamjax.runs.folder
+check("orbax.checkpoint", "optax", "tensorboardX")
 import bamjax.training.loop, bamjax.evaluation.paper_tables
 check("tensorflow", "tensorflow_datasets", "matplotlib")
 """
 
+_WINDOWS = """
+import importlib, os, pkgutil, sys, types
 
-def test_heavy_packages_wait_until_they_are_needed():
+
+def import_all():
+  import bamjax
+
+  for module in pkgutil.walk_packages(bamjax.__path__, "bamjax."):
+    importlib.import_module(module.name)
+
+
+# Other packages are imported as on this system, ours as on Windows.
+import_all()
+for name in [n for n in sys.modules if n.partition(".")[0] == "bamjax"]:
+  del sys.modules[name]
+sys.platform = "win32"
+for name in ("fcntl", "grp", "pwd", "resource", "termios", "tty"):
+  sys.modules[name] = None  # importing it raises ImportError
+sys.modules["msvcrt"] = types.ModuleType("msvcrt")
+for name in ("sysconf", "sched_getaffinity"):
+  if hasattr(os, name):
+    delattr(os, name)
+import_all()
+"""
+
+
+def _run(script):
   done = subprocess.run(
-    [sys.executable, "-c", _SCRIPT],
+    [sys.executable, "-c", script],
     cwd=Path(__file__).parents[1],
     env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     capture_output=True,
@@ -44,3 +71,11 @@ def test_heavy_packages_wait_until_they_are_needed():
     check=False,
   )
   assert done.returncode == 0, done.stderr
+
+
+def test_heavy_packages_wait_until_they_are_needed():
+  _run(_HEAVY)
+
+
+def test_every_module_can_be_imported_on_windows():
+  _run(_WINDOWS)

@@ -1,11 +1,12 @@
-"""Plants faults in copies of the library, one at a time: do tests see them?
+"""Mutation testing: plants one fault at a time and checks that tests fail.
 
-`faults.toml` holds the faults: a piece of a file, what it becomes, and the
-tests that should fail then. As a script it prints, for each fault, the tests
-that did fail, and exits with 1 if there is a fault that none saw:
+`faults.toml` lists the faults: a piece of a file, its replacement, and the
+tests that should then fail. As a script this prints the tests that did fail for
+each fault, and exits with 1 if any fault goes undetected:
 
     python tests/plant.py                  all faults
-    python tests/plant.py bam psnr --slow  those with such names, slow tests too
+    python tests/plant.py bam psnr --slow  faults by part of their name, with
+                                           slow tests
 """
 
 import argparse
@@ -22,19 +23,24 @@ import time
 import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
+FAULTS = Path(__file__).with_name("faults.toml")
 
 
-def plant(root: Path, fault: dict[str, str]) -> None:
-  """Changes the one place in a copy of the repository that a fault names."""
-  path = root / fault["file"]
-  text = path.read_text()
+def planted(text: str, fault: dict[str, str]) -> str:
+  """Returns the text of a fault's file with the fault in it.
+
+  Raises:
+    ValueError: the text to replace does not occur exactly once.
+  """
   if (count := text.count(fault["find"])) != 1:
-    raise ValueError(f"{fault['name']}: {fault['file']} has it {count} times")
-  path.write_text(text.replace(fault["find"], fault["put"]))
+    raise ValueError(
+      f"{fault['name']}: {fault['file']} has its text {count} times, not once"
+    )
+  return text.replace(fault["find"], fault["put"])
 
 
 def copy(to: Path) -> None:
-  """Copies what git knows, and what it does not ignore, of the repository."""
+  """Copies the repository's tracked and untracked files, not ignored ones."""
   listed = subprocess.run(
     ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
     cwd=ROOT,
@@ -51,11 +57,21 @@ def copy(to: Path) -> None:
 def run(
   fault: dict[str, str], flags: list[str]
 ) -> tuple[list[str], float, str]:
-  """Tests that fail with a fault, the seconds it took, and pytest's words."""
+  """Runs a fault's tests in a copy of the repository that has the fault.
+
+  Args:
+    fault: an entry of faults.toml.
+    flags: more flags for pytest.
+
+  Returns:
+    The tests that failed, the seconds they took, and the end of pytest's output
+    (2,000 characters).
+  """
   with tempfile.TemporaryDirectory() as folder:
     root = Path(folder)
     copy(root)
-    plant(root, fault)
+    path = root / fault["file"]
+    path.write_text(planted(path.read_text(), fault))
     environment = {"BAMJAX_SHARED": str(ROOT.parent / "shared"), **os.environ}
     environment.pop("CI", None)
     start = time.monotonic()
@@ -76,35 +92,38 @@ def run(
 
 
 def main() -> int:
-  """Plants the faults that are asked for; the exit status."""
+  """Plants the faults named on the command line; returns the exit status."""
   parser = argparse.ArgumentParser()
-  parser.add_argument("names", nargs="*", help="parts of the faults' names")
-  parser.add_argument("--slow", action="store_true", help="run slow tests too")
+  parser.add_argument("names", nargs="*", help="parts of faults' names")
+  parser.add_argument("--slow", action="store_true", help="also run slow tests")
   parser.add_argument(
-    "--first", action="store_true", help="stop at the first test that sees it"
+    "--first", action="store_true", help="stop at the first test that fails"
   )
   parser.add_argument("--jobs", type=int, default=os.cpu_count())
   options = parser.parse_args()
-  text = Path(__file__).with_name("faults.toml").read_text()
   faults = [
     fault
-    for fault in tomllib.loads(text)["fault"]
+    for fault in tomllib.loads(FAULTS.read_text())["fault"]
     if not options.names or any(n in fault["name"] for n in options.names)
   ]
   flags = ["--slow"] * options.slow + ["-x"] * options.first
-  unseen = []
+  undetected = []
   with ThreadPoolExecutor(options.jobs) as pool:
     results = pool.map(lambda fault: run(fault, flags), faults)
-    for fault, (failed, seconds, said) in zip(faults, results, strict=True):
-      seen = f"{len(failed)} tests in {seconds:.0f} s"
-      print(f"{fault['name']}: {seen}", flush=True)
+    for fault, (failed, seconds, output) in zip(faults, results, strict=True):
+      print(
+        f"{fault['name']}: {len(failed)} tests failed in {seconds:.0f} s",
+        flush=True,
+      )
       for name in failed[:5]:
         print(f"  {name}")
       if not failed:
-        unseen.append(fault["name"])
-        print(said)
-  print(f"{len(faults)} faults, {len(unseen)} unseen: {', '.join(unseen)}")
-  return 1 if unseen else 0
+        undetected.append(fault["name"])
+        print(output)
+  print(
+    f"{len(faults)} faults, {len(undetected)} undetected: {', '.join(undetected)}"
+  )
+  return 1 if undetected else 0
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def no_decoding(monkeypatch):
   def fail(path):
     raise AssertionError(f"{path} is read again")
 
-  monkeypatch.setattr(sources.images, "read_rgb", fail)
+  monkeypatch.setattr(sources.rgb, "read_rgb", fail)
 
 
 def test_images_stay_in_memory_by_default(folder, tmp_path):
