@@ -1,8 +1,8 @@
-"""Outputs of the reference PyTorch networks, and the rule of their weights.
+"""Outputs of reference PyTorch networks, and the rule that draws weights.
 
-`goldens.npz` holds, for each network, its name, hyper-parameters, PyTorch
-tensors' names and shapes, and 64 values of its output. As a script, with the
-folder of the full goldens, it writes that file:
+`goldens.npz` contains, for each network, its name and hyper-parameters, names
+and shapes of its PyTorch tensors, and 64 values of its output. Run as a script
+with the folder of the full goldens, this module writes that file:
 
     python tests/weights/goldens.py ../shared/goldens
 """
@@ -20,7 +20,7 @@ _MEAN = np.float32([0.4488, 0.4371, 0.4040])
 
 
 def weight(name, shape, seed):
-  """The tensor of this name, drawn by the goldens' rule."""
+  """Draws the tensor of this name by the goldens' rule."""
   rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
   z = rng.standard_normal(shape)
   leaf = name.rsplit(".", 1)[-1]
@@ -46,7 +46,7 @@ def mean_shift(name, model):
 
 
 def tensor(name, shape, model, seed):
-  """A tensor of a network: drawn, or one of its fixed mean-shift layers."""
+  """A tensor of a network: drawn, or of its fixed mean-shift layers."""
   if name.startswith(("sub_mean", "add_mean")):
     return mean_shift(name, model)
   return weight(name, shape, seed)
@@ -61,16 +61,17 @@ def image(seed, height, width):
 
 
 def sample(output):
-  """SAMPLES values, evenly spread over an output."""
+  """SAMPLES values, evenly spaced over an output."""
   places = np.linspace(0, output.size - 1, SAMPLES).astype(int)
   return np.ravel(output)[places]
 
 
 class Goldens:
-  """Compact goldens, those of `goldens.npz` or of a file like it.
+  """Compact goldens from `goldens.npz` or a file of the same format.
 
-  `cases` has a dictionary a network: model, attn, variant, scale, …; `outputs`
-  the sample of its output.
+  Attributes:
+    cases: for each network, by key: model, attn, variant, scale, …
+    outputs: the `sample` of its output, by key.
   """
 
   def __init__(self, file=FILE):
@@ -102,7 +103,7 @@ class Goldens:
 
 
 def write(file, description, outputs):
-  """Writes compact goldens: their description, and a sample an output."""
+  """Writes compact goldens: their description, and a sample of each output."""
   packed = zlib.compress(json.dumps(description).encode(), 9)
   np.savez(
     file,

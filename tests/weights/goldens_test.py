@@ -19,23 +19,23 @@ GOLDENS = Goldens()
 # rounding errors grow to between 1e-4 and 1e-3 of the output: moving weights by
 # half a unit of their last place moves the output by 5e-4, rounding only the
 # activations to float32 by 1e-4. PyTorch itself, run again on other processors,
-# is 2e-5 to 5e-5 off the reference. In float64 it is met more closely.
+# is 2e-5 to 5e-5 off the reference. In float64, the difference is smaller.
 SENSITIVE = ("rcan-official-x2", "rcan-official-x3", "rcan-official-x4")
 
 
-# Of so many convs that XLA takes up to minutes to compile all at once. Op by
-# op, most ops are the same, and each is compiled once.
+# With so many convs, XLA would compile for minutes. Run op by op, most ops are
+# the same, and each is compiled once.
 DEEP = ("rcan", "drln")
 
 
-# conftest.py has the rest compiled with less effort.
+# conftest.py lowers the optimization level for all other programs.
 AS_USERS_DO = {"compiler_options": {"xla_backend_optimization_level": 3}}
 
 
 def keys():
-  """All networks, marked slow where one like them is among the others.
+  """All networks; marked slow if a similar one is tested anyway.
 
-  The others are at ×2, and each backbone that is quick with BAM at ×3, ×4.
+  Not slow are those at ×2 and, with BAM, at all scales of quick backbones.
   """
   for key, case in GOLDENS.cases.items():
     large = case["model"] in ("edsr", "msrn", *DEEP)

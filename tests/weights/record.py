@@ -1,16 +1,16 @@
-"""Records what other packages' networks compute, for `recorded_test.py`.
+"""Records outputs of other packages' networks, for `recorded_test.py`.
 
-super-image and BasicSR define namings that `load_weights` reads. This script
-builds their networks, most of them made small, draws their weights by the
-goldens' rule, and writes `recorded.npz`, which is like `goldens.npz`:
+`load_weights` supports the tensor names of super-image and BasicSR. This script
+builds their networks, most of them small, draws their weights by the goldens'
+rule, and writes `recorded.npz`, in the format of `goldens.npz`:
 
     pip download --no-deps --no-build-isolation super-image==0.2.0
     pip download --no-deps --no-build-isolation basicsr==1.4.2
     unzip super_image-*.whl && tar -xzf basicsr-*.tar.gz
     python tests/weights/record.py . basicsr-1.4.2
 
-The arguments are the folders that the two packages lie in. Their networks need
-only torch; what else the packages import is left out here.
+The arguments are the folders that contain the two packages. Their networks need
+only torch; the packages' other imports are mocked.
 """
 
 import importlib
@@ -26,7 +26,7 @@ import goldens
 FILE = goldens.FILE.with_name("recorded.npz")
 HEIGHT, WIDTH = 12, 16
 
-# Imported by the packages, but not for what is used here.
+# Imported by the packages, but not needed here.
 ABSENT = (
   "h5py",
   "torchvision",
@@ -37,7 +37,7 @@ ABSENT = (
   "basicsr.ops",
   "basicsr.ops.dcn",
 )
-# Packages whose __init__ imports all that they have.
+# Packages whose __init__ would import everything.
 BARE = {
   "super_image": ("super_image", "super_image.models", "super_image.data"),
   "basicsr": ("basicsr", "basicsr.archs", "basicsr.utils"),
@@ -45,7 +45,7 @@ BARE = {
 
 
 def prepare(package, folder):
-  """Makes a package's modules importable, one by one."""
+  """Makes a package's modules importable without its __init__."""
   for name in ABSENT:
     sys.modules[name] = mock.MagicMock()
   for name in BARE[package]:
@@ -69,7 +69,7 @@ def basicsr(kind, scale, **options):
 
 
 def cases():
-  """A key, a network and its description, for each."""
+  """Yields a key, a network and its description for each case."""
 
   def of_super_image(kind, scale, attn, suffix="", **options):
     bam = {} if kind == "edsr" else {"bam": attn == "bam"}
@@ -116,7 +116,7 @@ def cases():
 
 
 def draw(network, model, seed):
-  """Draws a network's weights; its mean shift must be the goldens'."""
+  """Draws a network's weights; its mean shift must equal the goldens'."""
   state = network.state_dict()
   for name, old in state.items():
     new = goldens.tensor(name, tuple(old.shape), model, seed)
@@ -128,7 +128,7 @@ def draw(network, model, seed):
 
 @torch.no_grad()
 def main(folder_of_super_image, folder_of_basicsr):
-  """Records all."""
+  """Records all cases."""
   prepare("super_image", folder_of_super_image)
   prepare("basicsr", folder_of_basicsr)
   described, state_dicts, outputs = {}, {}, []
