@@ -19,6 +19,7 @@ from bamjax.report import curves
 from bamjax.report import encode
 from bamjax.report import gallery
 from bamjax.report import maps
+from bamjax.report.side_by_side import AnyEntry
 from bamjax.report.side_by_side import Comparison
 from bamjax.report.side_by_side import Entry
 
@@ -47,7 +48,7 @@ class ScoreRow(NamedTuple):
     gain: mean gain over bicubic upscaling in dB, as text.
   """
 
-  entry: Entry | None
+  entry: AnyEntry | None
   cells: list[tuple[str, bool]]
   gain: str
 
@@ -71,16 +72,17 @@ class Section:
   figures: list[gallery.Figure]
 
 
-def page(entries: Sequence[Entry], comparisons: Sequence[Comparison]) -> str:
+def page(entries: Sequence[AnyEntry], comparisons: Sequence[Comparison]) -> str:
   """Renders the page.
 
   Args:
-    entries: all networks.
+    entries: all networks and folders of SR images.
     comparisons: the networks' outputs on each benchmark.
   """
   images = encode.EncodedImages()
   sections = [_section(images, each) for each in comparisons]
-  runs = [entry for entry in entries if entry.network.config is not None]
+  networks = [entry for entry in entries if isinstance(entry, Entry)]
+  runs = [entry for entry in networks if entry.network.config is not None]
   return TEMPLATES.get_template("page.html").render(
     entries=entries,
     sections=sections,

@@ -8,6 +8,7 @@ import numpy as np
 
 from bamjax.inference.attention_maps import attention_maps
 from bamjax.report import encode
+from bamjax.report.side_by_side import AnyEntry
 from bamjax.report.side_by_side import Entry
 
 _FEW = 16  # up to so many attentions are shown large
@@ -57,7 +58,7 @@ class AttentionFigures:
 
 
 def attention_figures(
-  images: encode.EncodedImages, entry: Entry, lr: np.ndarray, image: str
+  images: encode.EncodedImages, entry: AnyEntry, lr: np.ndarray, image: str
 ) -> AttentionFigures | None:
   """Makes the figures of a network's attention.
 
@@ -68,8 +69,11 @@ def attention_figures(
     image: key of the encoded image to show below the maps.
 
   Returns:
-    The figures; None if the network has no attention.
+    The figures; None if the entry is a network without attention, or no
+    network.
   """
+  if not isinstance(entry, Entry):
+    return None
   network = entry.network
   if network.attn == "none":
     return None

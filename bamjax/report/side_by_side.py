@@ -1,18 +1,24 @@
 """The networks' outputs and scores on a benchmark."""
 
+from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
 import logging
 import math
+from typing import Any
 
 import numpy as np
 
 from bamjax import complexity
 from bamjax import progress
+from bamjax.data.sr_files import SrFiles
 from bamjax.data.test_sets import Benchmark
 from bamjax.errors import UserError
 from bamjax.evaluation import scoring
+from bamjax.evaluation import sr_images
+from bamjax.evaluation import sr_origin
 from bamjax.evaluation.protocols import MATLAB
+from bamjax.evaluation.results import some
 from bamjax.inference import Upscaler
 from bamjax.networks import Network
 from bamjax.report import differences
@@ -37,9 +43,66 @@ class Entry:
   colour: int
 
   @property
+  def scale(self) -> int:
+    """Upscaling factor."""
+    return self.network.scale
+
+  @property
+  def source(self) -> str:
+    """The network's file or folder, and the step of its checkpoint."""
+    step = self.network.step
+    return self.network.source + ("" if step is None else f", step {step:,}")
+
+  @property
   def parameters(self) -> int:
     """Number of parameters, as the paper counts them."""
     return complexity.parameters(self.network.module, self.network.variables)
+
+  def output(self, image: Any, lr: np.ndarray) -> np.ndarray:
+    """Upscales LR, H×W×3 uint8; `image` is not used."""
+    del image
+    return self.upscaler(lr)
+
+
+@dataclasses.dataclass(frozen=True)
+class SrEntry:
+  """A folder of SR images on the page, like a network.
+
+  Attributes:
+    source: the folder.
+    scale: upscaling factor.
+    sr_files: its files for each benchmark.
+    label: its unique name on the page.
+    colour: index of its colour, 0 to 5.
+  """
+
+  source: str
+  scale: int
+  sr_files: Sequence[SrFiles]
+  label: str
+  colour: int
+
+  @property
+  def parameters(self) -> None:
+    """Unknown."""
+
+  def has(self, image: Any) -> bool:
+    """Whether there is a file for an image, be it usable or not."""
+    return any(
+      image in each.files or image in each.problems for each in self.sr_files
+    )
+
+  def output(self, image: Any, lr: np.ndarray) -> np.ndarray:
+    """Reads SR of an image, uint8; raises UserError if it doesn't fit LR."""
+    files = next(
+      each
+      for each in self.sr_files
+      if image in each.files or image in each.problems
+    )
+    return sr_images.upscaler(files, image)(lr)
+
+
+AnyEntry = Entry | SrEntry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,15 +140,17 @@ class Comparison:
       image; empty lists without HR.
     shown: the images with the largest `spread`, in descending order.
     left_out: names of images that could not be used.
+    notes: what to know about the entries' scores.
   """
 
   benchmark: str
   scale: int
-  entries: Sequence[Entry]
+  entries: Sequence[AnyEntry]
   names: list[str]
   scores: list[list[Scores]]
   shown: list[ComparedImage]
   left_out: Sequence[str] = ()
+  notes: Sequence[str] = ()
 
   @property
   def title(self) -> str:
@@ -114,7 +179,7 @@ class Comparison:
 
 
 def run_networks(
-  entries: Sequence[Entry], benchmark: Benchmark, count: int
+  entries: Sequence[AnyEntry], benchmark: Benchmark, count: int
 ) -> Comparison:
   """Runs networks on all images of a benchmark.
 
@@ -126,9 +191,10 @@ def run_networks(
   Raises:
     UserError: no image can be used.
   """
-  scale = entries[0].network.scale
+  scale = entries[0].scale
   names: list[str] = []
-  left_out: list[str] = []
+  benchmark, left_out = _with_files(entries, benchmark)
+  origins: dict[str, list[dict[str, Any]]] = {}
   shown: list[ComparedImage] = []
   scores: list[list[Scores]] = [[] for _ in range(len(entries) + 1)]
   labels = scoring.labels(benchmark.images)
@@ -136,12 +202,16 @@ def run_networks(
   for file, label in zip(files, labels, strict=True):
     try:
       lr, hr = file.load()
-      image = _run(entries, label, lr, hr, scale)
+      image = _run(entries, file, label, lr, hr, scale)
     except UserError as error:
       logging.warning("left out: %s: %s", label, error)
       left_out.append(label)
       continue
     names.append(label)
+    for entry, sr in zip(entries, image.outputs[1:], strict=True):
+      if isinstance(entry, SrEntry):
+        origin = sr_origin.find_origin(sr, hr, scale)
+        origins.setdefault(entry.label, []).append(origin)
     for rows, found in zip(scores, image.scores or (), strict=False):
       rows.append(found)
     shown = sorted([*shown, image], key=lambda each: -each.spread)[:count]
@@ -150,13 +220,45 @@ def run_networks(
       f"none of the images of {benchmark.name} can be used; see the warnings"
       " above"
     )
+  notes = [
+    f"{label}: {note}"
+    for label, found in origins.items()
+    for note in sr_origin.notes(found, MATLAB, scale)
+  ]
   return Comparison(
-    benchmark.name, scale, entries, names, scores, shown, left_out
+    benchmark.name, scale, entries, names, scores, shown, left_out, notes
   )
 
 
+def _with_files(
+  entries: Iterable[AnyEntry], benchmark: Benchmark
+) -> tuple[Benchmark, list[str]]:
+  """The images that each folder of SR images has a file for; others' names."""
+  absent: dict[Any, None] = {}
+  for entry in entries:
+    if not isinstance(entry, SrEntry):
+      continue
+    missing = [i for i in benchmark.images if not entry.has(i)]
+    absent |= dict.fromkeys(missing)
+    if missing:
+      logging.warning(
+        "left out: %s has no file for %d of the %d images of %s: %s",
+        entry.source,
+        len(missing),
+        len(benchmark.images),
+        benchmark.name,
+        some(image.name for image in missing),
+      )
+  if not absent:
+    return benchmark, []
+  images = [image for image in benchmark.images if image not in absent]
+  names = [image.name for image in absent]
+  return dataclasses.replace(benchmark, images=images), names
+
+
 def _run(
-  entries: Sequence[Entry],
+  entries: Sequence[AnyEntry],
+  file: Any,
   name: str,
   lr: np.ndarray | None,
   hr: np.ndarray | None,
@@ -166,7 +268,7 @@ def _run(
     lr, hr = MATLAB.degradation.pair(hr, lr, scale)
   assert lr is not None
   outputs = [MATLAB.degradation.upscale(lr, scale)]
-  outputs += [entry.upscaler(lr) for entry in entries]
+  outputs += [entry.output(file, lr) for entry in entries]
   if hr is None:
     spread = float(np.mean(differences.difference(outputs)))
     return ComparedImage(name, lr, None, outputs, None, spread)

@@ -2,13 +2,18 @@ import dataclasses
 
 import jax
 import numpy as np
+from PIL import Image
 import pytest
 
+from bamjax.data.sr_files import find_sr_files
 from bamjax.data.test_sets import Benchmark
 from bamjax.errors import UserError
 from bamjax.evaluation.protocols import MATLAB
+from bamjax.evaluation.protocols import PROTOCOLS
+from bamjax.images import resize
 from bamjax.inference import Upscaler
 from bamjax.networks import Network
+from bamjax.report import document
 from bamjax.report import side_by_side
 from models import small
 
@@ -92,3 +97,31 @@ def test_a_flat_image_differs_least_and_counts_in_no_mean_psnr():
       "ssim_y": np.mean([s["ssim_y"] for s in found.scores[0]]),
     }
   )
+
+
+def test_a_folder_of_sr_images_is_an_entry(tmp_path, caplog):
+  test_set, made = tmp_path / "Mine" / "HR", tmp_path / "made"
+  resized = PROTOCOLS["bam"].degradation
+  for folder in (test_set, made):
+    folder.mkdir(parents=True)
+  for seed, name in enumerate("abc"):
+    hr = np.asarray(Image.fromarray(noise(seed, 7, 8)).resize((57, 49)))
+    Image.fromarray(hr).save(test_set / f"{name}.png")
+    lr, _ = resized.pair(hr, None, 2)
+    if name != "c":
+      Image.fromarray(resize.upscale(lr, 2)).save(made / f"{name}_x2.png")
+  benchmark, sr_files = find_sr_files(made, test_set)
+  other = side_by_side.SrEntry(str(made), 2, [sr_files], "made </b>", 1)
+  found = side_by_side.run_networks([entry(), other], benchmark, 5)
+  assert found.names == ["a", "b"] and found.left_out == ["c"]
+  assert "made has no file for 1 of the 3 images of Mine: c" in caplog.text
+  shown = {image.name: image for image in found.shown}
+  _, hr = MATLAB.degradation.pair(
+    np.asarray(Image.open(test_set / "a.png")), None, 2
+  )
+  sr = np.asarray(Image.open(made / "a_x2.png"))
+  np.testing.assert_array_equal(shown["a"].outputs[2], sr)
+  assert shown["a"].scores[2] == MATLAB.score(sr, hr, 2)
+  assert found.notes[0].startswith("made </b>: 2 of 2 SR images are made from")
+  page = document.page(found.entries, [found])
+  assert "made &lt;/b&gt;" in page and "resized to a multiple of 2" in page

@@ -10,12 +10,12 @@ import skimage.data
 from bamjax.data.sr_files import find_sr_files
 from bamjax.errors import UserError
 from bamjax.evaluation import comparison
-from bamjax.evaluation import outputs
 from bamjax.evaluation import protocols
 from bamjax.evaluation import result_files
 from bamjax.evaluation import result_tables
 from bamjax.evaluation import results
 from bamjax.evaluation import scoring
+from bamjax.evaluation import sr_images
 from bamjax.images import resize
 from bamjax.images import rgb
 
@@ -60,9 +60,9 @@ NAMES = ("astronaut", "chelsea", "coffee")
 
 def evaluated(source, test_set, wanted=ALL):
   benchmark, sr_files = find_sr_files(source, test_set)
-  found = outputs.evaluate(sr_files, benchmark, wanted)
+  found = sr_images.evaluate(sr_files, benchmark, wanted)
   return {
-    p.name: outputs.make_row(sr_files, benchmark, p, found[p.name])
+    p.name: sr_images.make_row(sr_files, benchmark, p, found[p.name])
     for p in wanted
   }
 
@@ -183,11 +183,11 @@ def test_a_part_of_a_test_set_is_compared_by_what_both_have(
   whole = evaluated(make(tmp_path / "whole", CROPPED, *NAMES), test_set)
   part = evaluated(make(tmp_path / "part", RESIZED, "chelsea"), test_set)
   found = comparison.compare(
-    *outputs.in_common(whole["matlab"], part["matlab"])
+    *sr_images.in_common(whole["matlab"], part["matlab"])
   )
   assert [image["name"] for image in found["images"]] == ["chelsea"]
   assert "compared on the 1 images of Mine" in caplog.text
   assert found["b"] == str(tmp_path / "part")
   other = {**part["matlab"], "images": []}
   with pytest.raises(UserError, match="no image of Mine in common"):
-    outputs.in_common(whole["matlab"], other)
+    sr_images.in_common(whole["matlab"], other)
