@@ -3,6 +3,7 @@
   bamjax evaluate --run_dir=runs/pan-bam-x2-sample
   bamjax evaluate --weights=imdn_x2.safetensors --benchmarks=Set5,Set14
   bamjax evaluate --compare=A.safetensors,runs/B --benchmarks=Set5
+  bamjax evaluate --outputs=my_images --benchmarks=Set5 --protocol=matlab,bam
   bamjax evaluate --tables --output=results
 
 Prints a table for each network, benchmark and protocol, with the scores of
@@ -36,8 +37,8 @@ class Options(selection.NetworksAndImages):
   )
   compare: Sequence[str] = option(
     (),
-    "two runs or files of weights: their differences, image by image, with"
-    " 95% confidence intervals",
+    "two runs, files of weights or folders of super-resolved images: their"
+    " differences, image by image, with 95% confidence intervals",
     value="A,B",
     paths=True,
   )
@@ -59,15 +60,16 @@ class Options(selection.NetworksAndImages):
 
   @property
   def sources(self) -> list[str]:
-    """All networks: runs, files of weights and those to compare."""
-    return [*super().sources, *self.compare]
+    """All networks and folders of images, those to compare included."""
+    return [*super().sources, *self.outputs, *self.compare]
 
   @property
   def folder(self) -> Path:
     """The folder of the results."""
     if self.output:
       return Path(self.output)
-    one_run = len(self.run_dir) == 1 and not self.weights
+    others = self.weights or self.outputs
+    one_run = len(self.run_dir) == 1 and not others
     return Path(self.run_dir[0] if one_run else "results")
 
   def check(self) -> None:
@@ -79,11 +81,23 @@ class Options(selection.NetworksAndImages):
         f" {','.join(self.compare)!r}"
       )
     if self.compare and len(self.sources) > 2:
-      raise UserError("--compare excludes --run_dir and --weights")
+      raise UserError("--compare excludes --run_dir, --weights and --outputs")
+    if any(map(self.is_outputs, self.compare)):
+      self.check_outputs()
+
+  def is_outputs(self, source: str) -> bool:
+    """Whether a source is a folder of super-resolved images."""
+    from bamjax.data.sr_files import is_sr_folder
+
+    return source in self.outputs or (
+      source in self.compare and is_sr_folder(source)
+    )
 
   def check_paths(self) -> None:
     """Raises UserError if a network or a benchmark does not exist."""
     for source in self.sources:
+      if source in self.outputs and not Path(source).is_dir():
+        raise UserError(f"there is no folder {source}")
       if not (path := pretrained.find(source)).exists():
         raise UserError(f"{path}: no such file, and no folder of a run")
     for folder in self.benchmarks:
@@ -128,12 +142,24 @@ def run(options: Options) -> int:
   parts: tuple[list, ...] = (options.sources, options.folders, options.scales)
   tolerant = suite_lib.Tolerant(alone=max(map(len, parts)) == 1)
   rows: list[results.Row] = []
+
+  def show(found: list[results.Row]) -> None:
+    for row in found:
+      print(result_tables.table(row).text(), end="\n\n", flush=True)
+    rows.extend(found)
+
+  # Without one of two there is nothing to compare.
+  kind = () if options.compare else UserError
   for source, scale in itertools.product(options.sources, options.scales):
+    if options.is_outputs(source):
+      for test_set in filter(None, options.folders):
+        call = functools.partial(
+          suite.evaluate_sr, source, test_set, scale, tolerant
+        )
+        show(tolerant.attempt(source, call, kind=kind) or [])
+      continue
     network = tolerant.attempt(
-      source,
-      functools.partial(options.load, source, scale),
-      # Without one of two there is nothing to compare.
-      kind=() if options.compare else UserError,
+      source, functools.partial(options.load, source, scale), kind=kind
     )
     if network is None:
       continue
@@ -142,10 +168,8 @@ def run(options: Options) -> int:
         folder or source,
         functools.partial(selection.find_benchmark, folder, network),
       )
-      found = suite.evaluate(network, benchmark, tolerant) if benchmark else []
-      for row in found:
-        print(result_tables.table(row).text(), end="\n\n", flush=True)
-      rows += found
+      if benchmark:
+        show(suite.evaluate(network, benchmark, tolerant))
   if not rows:
     raise UserError("nothing was scored; see the warnings above")
   skipped = tolerant.skipped

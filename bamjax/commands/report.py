@@ -3,6 +3,8 @@ r"""Make an HTML page that compares the outputs of networks.
   bamjax report --weights=imdn_x2.safetensors,pan_x2.safetensors \
       --benchmarks=Set5
   bamjax report --run_dir=runs/pan-bam-x2-sample,runs/pan-ca-x2-sample
+  bamjax report --weights=imdn_x4.safetensors --outputs=my_images \
+      --benchmarks=Set5
 
 The page is one file that works offline. Without --benchmarks it shows the
 validation images of the first run.
@@ -25,9 +27,10 @@ from bamjax.errors import require
 from bamjax.errors import UserError
 
 if TYPE_CHECKING:
+  from bamjax.data.sr_files import SrFiles
   from bamjax.data.test_sets import Benchmark
   from bamjax.networks import Network
-  from bamjax.report.side_by_side import Entry
+  from bamjax.report.side_by_side import AnyEntry
 
 _MOST = 6  # networks: the page has as many colors
 
@@ -55,7 +58,7 @@ class Options(selection.NetworksAndImages):
     super().check()
     if self.images < 1:
       raise UserError(f"--images must be at least 1; got {self.images}")
-    count = len(self.sources) * len(self.scales)
+    count = len(self.sources) * len(self.scales) + len(self.outputs)
     if count > _MOST:
       raise UserError(f"a page compares at most {_MOST} networks; got {count}")
     if Path(self.output).is_dir():
@@ -90,7 +93,9 @@ def run(options: Options) -> int:
     for source in options.sources
     for scale in options.scales
   ]
-  entries = [
+  images = [_sr_files(options, source) for source in options.outputs]
+  named = labels([*networks, *(found[0] for found in images)])
+  entries: list[AnyEntry] = [
     side_by_side.Entry(
       network,
       Upscaler(
@@ -100,11 +105,18 @@ def run(options: Options) -> int:
       number,
     )
     for number, (network, label) in enumerate(
-      zip(networks, labels(networks), strict=True)
+      zip(networks, named, strict=False)
     )
   ]
-  scales = sorted({network.scale for network in networks})
-  groups = [[e for e in entries if e.network.scale == s] for s in scales]
+  for found in images:
+    number = len(entries)
+    entries.append(
+      side_by_side.SrEntry(
+        found[0].source, found[0].scale, found, named[number], number
+      )
+    )
+  scales = sorted({entry.scale for entry in entries})
+  groups = [[e for e in entries if e.scale == s] for s in scales]
   # All benchmarks before the work, so that mistakes are reported at once.
   work = [(g, each) for g in groups for each in _benchmarks(options.folders, g)]
   for _, benchmark in work:
@@ -126,8 +138,25 @@ def run(options: Options) -> int:
   return 1 if any(each.left_out for each in comparisons) else 0
 
 
-def labels(networks: Sequence[Network]) -> list[str]:
-  """Returns short, distinct names of networks.
+def _sr_files(options: Options, source: str) -> list[SrFiles]:
+  """The files of a folder of SR images for each benchmark, at one scale.
+
+  Raises:
+    UserError: no file matches an HR image, or the scale can't be inferred.
+  """
+  from bamjax.data.sr_files import find_sr_files
+
+  (scale,) = options.scales
+  found = []
+  for folder in options.benchmarks:
+    _, files = find_sr_files(source, folder, scale)
+    found.append(files)
+    scale = files.scale
+  return found
+
+
+def labels(networks: Sequence[Network | SrFiles]) -> list[str]:
+  """Returns short, distinct names of networks and of folders of images.
 
   "imdn cca ×2"; with the name of the file or folder if several networks share
   that, and with a number if they share both.
@@ -148,13 +177,18 @@ def labels(networks: Sequence[Network]) -> list[str]:
 
 
 def _benchmarks(
-  folders: Sequence[str | None], group: Sequence[Entry]
+  folders: Sequence[str | None], group: Sequence[AnyEntry]
 ) -> list[Benchmark]:
   """The benchmarks for networks of one scale, with distinct names."""
-  networks = [entry.network for entry in group]
+  from bamjax.data import test_sets
+  from bamjax.report.side_by_side import Entry
+
+  networks = [entry.network for entry in group if isinstance(entry, Entry)]
   runs = [network for network in networks if network.config is not None]
   found = [
     selection.find_benchmark(folder, (runs or networks)[0])
+    if folder is None
+    else test_sets.find_benchmark(folder, group[0].scale)
     for folder in folders
   ]
   shared = Counter(benchmark.name for benchmark in found)

@@ -94,6 +94,13 @@ class NetworksAndImages(NetworkOptions):
     value="FILE,FILE",
     paths=True,
   )
+  outputs: Sequence[str] = option(
+    (),
+    "folders of super-resolved images that any program made, named like the HR"
+    " images of --benchmarks, e.g. baby_x4_SR.png",
+    value="DIR,DIR",
+    paths=True,
+  )
   scale: Sequence[int] = option(
     (),
     "upscaling factors, for weights that serve or fit several; if omitted,"
@@ -128,11 +135,27 @@ class NetworksAndImages(NetworkOptions):
     return [*once.values()] or [None]
 
   def check(self) -> None:
-    """Raises UserError for missing networks or an invalid tile."""
-    if not self.sources:
-      raise UserError("no network: use --run_dir=DIR or --weights=FILE")
+    """Raises UserError for missing networks or contradicting flags."""
+    if not self.sources and not self.outputs:
+      raise UserError(
+        "no network: use --run_dir=DIR or --weights=FILE, or --outputs=DIR for"
+        " images"
+      )
+    if self.outputs:
+      self.check_outputs()
     if self.tile is not None and self.tile < 0:
       raise UserError(f"--tile can't be negative; got {self.tile}")
+
+  def check_outputs(self) -> None:
+    """Raises UserError if folders of SR images can't be scored."""
+    if not self.benchmarks:
+      raise UserError(
+        "folders of images need --benchmarks=DIR for the HR images"
+      )
+    if len(self.scales) > 1:
+      raise UserError(
+        "folders of images have one scale each; use one --scale, or none"
+      )
 
   def load(self, source: str, scale: int | None) -> Network:
     """Loads the network of one source and scale."""

@@ -68,6 +68,11 @@ class SrFiles:
   missing: list[BenchmarkImage]
   ignored: list[Path]
 
+  @property
+  def title(self) -> str:
+    """For tables, "imdn_outputs ×4"."""
+    return f"{Path(self.source).resolve().name} ×{self.scale}"
+
 
 @dataclasses.dataclass(frozen=True)
 class _Match:
@@ -138,6 +143,19 @@ def find_sr_files(
   ]
   return benchmark, SrFiles(
     str(source), folder, scale, files, problems, missing, ignored
+  )
+
+
+def is_sr_folder(path: str | Path) -> bool:
+  """Whether a path is a folder of images, rather than that of a run."""
+  folder = Path(path)
+  if not folder.is_dir() or (folder / "config.json").exists():
+    return False
+  patterns = ["/".join("*" * depth) for depth in range(1, _DEPTH + 2)]
+  return any(
+    found.suffix.lower() in rgb.EXTENSIONS
+    for pattern in patterns
+    for found in folder.glob(pattern)
   )
 
 

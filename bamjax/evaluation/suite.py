@@ -13,12 +13,14 @@ import numpy as np
 from PIL import Image
 
 from bamjax import pretrained
+from bamjax.data.sr_files import find_sr_files
 from bamjax.data.test_sets import Benchmark
 from bamjax.errors import UserError
 from bamjax.evaluation import comparison
 from bamjax.evaluation import result_files
 from bamjax.evaluation import results
 from bamjax.evaluation import scoring
+from bamjax.evaluation import sr_images
 from bamjax.evaluation.protocols import Protocol
 from bamjax.evaluation.tables import Table
 from bamjax.files import refuse_overwriting
@@ -132,6 +134,39 @@ class Suite:
     result_files.write(self.output, rows)
     return rows
 
+  def evaluate_sr(
+    self, source: str, test_set: str, scale: int | None, tolerant: Tolerant
+  ) -> list[results.Row]:
+    """Scores a folder of SR images on a test set and writes the results.
+
+    Args:
+      source: the folder of SR images.
+      test_set: the folder of the test set.
+      scale: upscaling factor; inferred if None.
+      tolerant: skips the test set if no image can be used.
+
+    Returns:
+      As `evaluate`.
+
+    Raises:
+      UserError: the results can't be written, no file matches an HR image, the
+        scale can't be inferred, or no image can be used.
+    """
+    benchmark, sr_files = find_sr_files(source, test_set, scale)
+    scores = tolerant.attempt(
+      benchmark.name,
+      lambda: sr_images.evaluate(sr_files, benchmark, self.protocols),
+      kind=scoring.NothingScored,
+    )
+    if scores is None:
+      return []
+    rows = [
+      sr_images.make_row(sr_files, benchmark, p, scores[p.name])
+      for p in self.protocols
+    ]
+    result_files.write(self.output, rows)
+    return rows
+
   def _saved_in(
     self, network: Network, benchmark: Benchmark, place: dict[str, Any]
   ) -> str | None:
@@ -206,11 +241,18 @@ def compare_pairs(
   compared = [
     tolerant.attempt(
       f"comparison on {a['benchmark']}",
-      functools.partial(comparison.compare, a, b),
+      functools.partial(_compare, a, b),
     )
     for a, b in pairs
   ]
   return [each for each in compared if each], tolerant.skipped
+
+
+def _compare(a: results.Row, b: results.Row) -> dict[str, Any]:
+  """Compares two rows; SR images need not cover the whole test set."""
+  if results.is_sr(a) or results.is_sr(b):
+    a, b = sr_images.in_common(a, b)
+  return comparison.compare(a, b)
 
 
 def write_tables(

@@ -18,7 +18,7 @@ from bamjax.evaluation import scoring
 from bamjax.evaluation import sr_images
 from bamjax.evaluation import sr_origin
 from bamjax.evaluation.protocols import MATLAB
-from bamjax.evaluation.results import some
+from bamjax.evaluation.tables import some
 from bamjax.inference import Upscaler
 from bamjax.networks import Network
 from bamjax.report import differences

@@ -13,6 +13,8 @@ import pytest
 
 from bamjax.commands import evaluate
 from bamjax.errors import UserError
+from bamjax.evaluation.protocols import PROTOCOLS
+from bamjax.images import resize
 from bamjax.images import rgb
 from bamjax.layers.cpu import onednn
 import scripts
@@ -233,6 +235,73 @@ def test_bad_images_are_left_out(finished_run, tmp_path, caplog):
   assert row["left_out"] == ["text", "tiny"]
   for bad in ("text.png cannot", "tiny", "empty", "left out: " + str(folder)):
     assert bad in caplog.text
+
+
+def made_from(folder, test_set, *names, degradation="matlab"):
+  """SR images in a folder: bicubic's, ×2, of what a protocol makes LR from."""
+  folder.mkdir(parents=True, exist_ok=True)
+  pair = PROTOCOLS[degradation].degradation.pair
+  for name in names:
+    lr, _ = pair(rgb.read_rgb(test_set / f"{name}.png"), None, 2)
+    Image.fromarray(resize.upscale(lr, 2)).save(folder / f"{name}_x2_SR.png")
+  return folder
+
+
+def test_images_of_any_program_are_scored_and_compared(
+  finished_run, tmp_path, capsys, caplog
+):
+  test_set = lay(tmp_path / "mine", one=smooth(41, 51), two=smooth(47, 49, 1))
+  whole = made_from(tmp_path / "whole", test_set, "one", "two")
+  part = made_from(tmp_path / "part", test_set, "two", degradation="bam")
+  status = evaluate.run(
+    evaluate.Options(
+      run_dir=[str(finished_run)],
+      outputs=[str(whole), str(part)],
+      benchmarks=[str(test_set)],
+      protocol=["matlab", "bam"],
+      output=str(tmp_path / "out"),
+    )
+  )
+  assert status == 1 and "part has no file for 1 of the 2 images" in caplog.text
+  rows = json.loads((tmp_path / "out" / "results.json").read_text())
+  assert [row["source"] for row in rows] == [
+    str(source) for source in (finished_run, whole, part) for _ in range(2)
+  ]
+  assert rows[4]["left_out"] == ["one"] and rows[4]["parameters"] is None
+  assert {i["made_from"] for i in rows[2]["images"]} == {"cropped"}
+  text = capsys.readouterr().out
+  assert "made from HR resized to a multiple of 2" in text
+  # Bicubic's images score as bicubic does.
+  for image in rows[2]["images"]:
+    assert image["psnr_y"] == pytest.approx(image["bicubic_psnr_y"], abs=1e-4)
+  for b, want in ((finished_run, ["one", "two"]), (part, ["two"])):
+    evaluate.run(
+      evaluate.Options(
+        compare=[str(whole), str(b)],
+        benchmarks=[str(test_set)],
+        output=str(tmp_path / "compared"),
+      )
+    )
+    (found,) = json.loads((tmp_path / "compared/comparison.json").read_text())
+    assert (found["a"], found["b"]) == (str(whole), str(b))
+    assert [image["name"] for image in found["images"]] == want
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"benchmarks": []}, "need --benchmarks=DIR"),
+    ({"scale": [2, 3]}, "have one scale each"),
+    ({"outputs": ["absent"]}, "there is no folder absent"),
+    ({"scale": [3]}, "named as ×2, not ×3"),
+  ],
+)
+def test_mistakes_with_images(tmp_path, options, message):
+  test_set = lay(tmp_path / "mine", one=smooth(41, 51))
+  made = made_from(tmp_path / "made", test_set, "one")
+  options = {"outputs": [str(made)], "benchmarks": [str(test_set)], **options}
+  with pytest.raises(UserError, match=message):
+    evaluate.run(evaluate.Options(output=str(tmp_path / "out"), **options))
 
 
 @pytest.mark.parametrize(

@@ -131,3 +131,20 @@ def test_the_script_tells_a_mistake_in_one_line(tmp_path):
   assert done.code == 2
   (line,) = done.err.splitlines()
   assert line.startswith("report.py: error: absent: no such file")
+
+
+def test_images_of_any_program_are_one_more_network(finished_run, tmp_path):
+  test_set, made = tmp_path / "mine", tmp_path / "made_x2"
+  rng = np.random.default_rng(0)
+  for folder in (test_set, made):
+    folder.mkdir()
+  for name in ("one", "two"):
+    image = rng.integers(0, 256, (41, 51, 3), np.uint8)
+    Image.fromarray(image).save(test_set / f"{name}.png")
+    Image.fromarray(image[:40, :50]).save(made / f"{name}_out.png")
+  options = {"outputs": [str(made)], "benchmarks": [str(test_set)]}
+  text = run(tmp_path / "page.html", run_dir=[str(finished_run)], **options)
+  assert "pan bam ×2" in text and "made_x2 ×2" in text
+  assert "made from HR cropped to a multiple of 2" in text
+  alone = run(tmp_path / "alone.html", **options)
+  assert "made_x2 ×2" in alone and "parameters" not in alone
