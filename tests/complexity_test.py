@@ -14,11 +14,11 @@ CASES = Goldens().cases
 COMPARED = ("cca", "ca", "se", "cbam", "bam")
 
 
-# All of them are held to the paper's counts in registry_test.
+# registry_test checks all of them against the paper's counts.
 @pytest.mark.parametrize(
   "key", ["carn_m-bam-x2", "drln-la-x3", "imdn-cca-x4", "pan-bam-x2"]
 )
-def test_parameters_are_the_reference_s(key):
+def test_parameters_equal_the_reference(key):
   case = CASES[key]
   module = create_model(case["model"], case["attn"], case["scale"])
   counts = complexity.summary(module, 8, 8)
@@ -46,9 +46,9 @@ def test_macs_of_imdn():
 
 @pytest.mark.parametrize("groups", (1, 4))
 @pytest.mark.parametrize("name", ("carn", "carn_m"))
-def test_macs_are_half_of_xla_s_flops(name, groups):
-  # Nothing pads away at a large input, and no branch of CARN's other scales
-  # counts. XLA counts the additions of biases and skips, which are few.
+def test_macs_are_half_of_xlas_flops(name, groups):
+  # XLA counts no products with padding, which are few in a large image, nor the
+  # branches of CARN's other scales. It does count biases and skips.
   module = create_model(name, scale=4, groups=groups)
   x = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
   variables = jax.eval_shape(module.init, jax.random.key(0), x)

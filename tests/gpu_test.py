@@ -1,4 +1,4 @@
-"""What a GPU computes against the CPU's results; only where there is a GPU."""
+"""Results on a GPU against those on the CPU; skipped without a GPU."""
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,8 @@ def gpu():
 
 
 def on(platform, function, *args):
-  """The function's result, as NumPy arrays, by a platform's first device."""
-  # Two jits, as one would take its trace for both.
+  """Runs a function on a platform's first device; returns NumPy arrays."""
+  # A new jit for each platform, because a trace depends on it.
   args = jax.device_put(args, jax.devices(platform)[0])
   with jax.default_matmul_precision("highest"):
     return jax.device_get(jax.jit(lambda *args: function(*args))(*args))
@@ -30,7 +30,7 @@ def difference(a, b):
 
 @pytest.mark.parametrize("attn", ["native", "bam"])
 @pytest.mark.parametrize("name", sorted(small.OPTIONS))
-def test_networks_and_their_gradients_are_those_of_the_cpu(name, attn):
+def test_networks_and_gradients_equal_the_cpus(name, attn):
   model = small.create(name, attn)
   x = np.random.default_rng(0).random((2, 13, 11, 3), dtype=np.float32)
   variables = small.draw(model, x)
@@ -63,7 +63,7 @@ def test_bfloat16_is_near_float32(name):
   assert 0 < difference(short.astype(np.float32), exact) < 0.05
 
 
-def test_the_weights_that_ship_upscale_as_on_the_cpu():
+def test_shipped_weights_upscale_as_on_the_cpu():
   network = bamjax.load_weights("pan-bam-x2")
   lr = np.random.default_rng(0).random((40, 50, 3), dtype=np.float32)
   sr = bamjax.Upscaler(*network)(lr)

@@ -49,7 +49,7 @@ def test_luma_of_known_colours():
   np.testing.assert_allclose(metrics.luma(colours), expected, rtol=1e-6)
 
 
-def test_the_bam_luma_keeps_the_released_slip():
+def test_the_bam_luma_has_the_released_mistake():
   # 16 + (64.738·255 + 129.057·255 + 25.064·255) / 256, by hand.
   white = metrics.luma(np.ones((1, 3)), "bam")
   np.testing.assert_allclose(white, 16 + 218.859 * 255 / 256, rtol=1e-6)
@@ -90,16 +90,16 @@ def test_equals_scikit_image_on_set5(scale):
   ("scale", "psnr", "ssim"),
   [(2, 33.66, 0.9299), (3, 30.39, 0.8682), (4, 28.42, 0.8104)],
 )
-def test_gives_the_literatures_bicubic_row_of_set5(scale, psnr, ssim):
-  # The field's first row was made from the 8-bit luma alone, with LR left
-  # unrounded: it checks imresize, luma, PSNR, SSIM and border together.
+def test_bicubic_scores_of_set5_are_the_literatures(scale, psnr, ssim):
+  # The literature's row was computed on 8-bit luma only, with LR unrounded. It
+  # checks imresize, luma, PSNR, SSIM and border together.
   rows = []
   for path in rgb.list_images(SHARED / "benchmarks" / "Set5" / "HR"):
     hr = unit(resize.mod_crop(rgb.read_rgb(path), scale))
     y = np.floor(np.asarray(metrics.luma(hr)[0], np.float64) + 0.5)
     sr = resize.upscale(resize.downscale(y, scale), scale)
     sr = np.floor(np.clip(sr, 0, 255) + 0.5)
-    # Scores of three equal planes are those of one.
+    # Three equal planes have the scores of one.
     a, b = (np.repeat(x[..., None], 3, -1).astype(np.uint8) for x in (sr, y))
     rows.append(metrics.image_scores(a, b, scale, "rgb"))
   assert round(np.mean([row["psnr_rgb"] for row in rows]), 2) == psnr
@@ -118,7 +118,7 @@ def test_psnr_and_ssim_of_every_dtype_are_scikit_images(dtype):
   assert float(metrics.ssim(a, b)) == pytest.approx(ssim, abs=1e-4)
 
 
-def test_sixteen_bits_have_a_peak_of_their_own():
+def test_16_bits_have_their_own_peak():
   a, b = np.full((2, 12, 12), [[[10]], [[2580]]], np.uint16)
   want = 20 * np.log10(65535 / 2570)
   assert float(metrics.psnr(a, b, 65535)) == pytest.approx(want, abs=1e-4)
@@ -157,7 +157,7 @@ PLANE, IMAGE = np.zeros((16, 16)), np.zeros((1, 16, 16, 3), np.uint8)
     ),
   ],
 )
-def test_what_could_only_be_scored_wrongly_is_refused(call, message):
+def test_invalid_inputs_are_refused(call, message):
   with pytest.raises(ValueError, match=message):
     call()
 
@@ -178,7 +178,7 @@ def test_rounding_is_half_up_and_clipped():
   assert np.isfinite(metrics.scores(soft, hard, 0, rounded=False)["psnr_y"][0])
 
 
-def test_bytes_score_as_their_unit_range():
+def test_uint8_and_floats_have_the_same_scores():
   sr, hr = noisy("chelsea", 5)
   for planes in ("matlab", "bam", "rgb"):
     found = metrics.scores(sr[None], hr[None], 2, planes)
@@ -187,7 +187,7 @@ def test_bytes_score_as_their_unit_range():
       np.testing.assert_allclose(value, want[name], rtol=1e-6)
 
 
-def test_the_border_is_left_out():
+def test_the_border_is_cropped():
   sr, hr = noisy("chelsea", 0)
   sr = sr.copy()
   sr[:2], sr[-2:], sr[:, :2], sr[:, -2:] = 0, 0, 0, 0
@@ -227,7 +227,7 @@ def test_padding_changes_no_score(planes, rounded):
     assert value == pytest.approx(float(plain[name][0]), rel=1e-6)
 
 
-def test_images_of_near_sizes_share_a_program():
+def test_padded_images_of_similar_sizes_share_a_program():
   sr, hr = noisy("coffee", 6)
   with jax.log_compiles(), _counted() as compiled:
     for height, width in ((130, 190), (190, 130), (129, 192), (180, 180)):
@@ -239,7 +239,7 @@ def test_images_of_near_sizes_share_a_program():
 
 @contextlib.contextmanager
 def _counted():
-  """What JAX logs that it compiles."""
+  """Yields the list of programs that JAX logs as compiled."""
   lines = []
   handler = logging.Handler()
   handler.emit = lambda record: lines.append(record.getMessage())

@@ -1,4 +1,4 @@
-"""JAX_ENABLE_X64 changes no number; train_test.py has whole runs with it."""
+"""JAX_ENABLE_X64 changes no result; train_test.py runs training with it."""
 
 import functools
 import re
@@ -20,7 +20,7 @@ from training import tiny
 
 
 def both(function):
-  """What a function returns, as it is and with x64."""
+  """Returns a function's results, without and with x64."""
   with jax.enable_x64(True):
     wide = function()
   return jax.device_get(function()), jax.device_get(wide)
@@ -44,7 +44,7 @@ def test_samples_are_the_same(seed):
 
 
 def test_runs_start_the_same():
-  # Layers are tried one by one in layers/dtypes_test.py.
+  # layers/dtypes_test.py checks each layer.
   schedule = optax.constant_schedule(1e-3)
 
   def draw():
@@ -55,7 +55,7 @@ def test_runs_start_the_same():
 
 
 def is_wide(function, *arguments):
-  """Whether a program that is made with x64 holds arrays of float64."""
+  """Whether a program traced with x64 has float64 arrays."""
   with jax.enable_x64(True):
     program = str(jax.make_jaxpr(function)(*arguments))
   return re.search(r"\b[fc](64|128)\[\d", program) is not None
@@ -69,7 +69,7 @@ def test_batches_have_32_bits():
   assert not is_wide(draw, tiny.resident(), np.int32(0))
 
 
-# Scalars of 64 bits are rounded to 32 before they meet an array.
+# 64-bit scalars are rounded to 32 bits before they are combined with arrays.
 @pytest.mark.parametrize("kind", ATTENTIONS)
 def test_upscaling_has_32_bits(kind):
   names = sorted(small.OPTIONS)

@@ -19,7 +19,7 @@ def run(name, attn, x, **options):
 
 
 def test_each_bam_has_both_maps_in_the_order_of_the_calls():
-  # More than ten, which sort otherwise by name.
+  # More than ten, whose order differs from that of their names.
   maps = run("imdn", "bam", image((2, 6, 5, 3)), blocks=11)
   assert list(maps) == [f"block_{i}/attention" for i in range(11)]
   for found in maps.values():
@@ -28,7 +28,7 @@ def test_each_bam_has_both_maps_in_the_order_of_the_calls():
 
 
 @pytest.mark.parametrize("name", small.OPTIONS)
-def test_every_backbone_shows_its_attentions(name):
+def test_every_backbone_returns_maps_of_its_attentions(name):
   maps = run(name, "bam", image())
   assert maps
   for path, found in maps.items():
@@ -36,18 +36,18 @@ def test_every_backbone_shows_its_attentions(name):
     assert set(found) == {"channel_weights", "spatial_weights"}
 
 
-def test_maps_lie_where_the_features_do():
-  # PAN's stand behind its upsampling.
+def test_maps_have_the_size_of_the_features():
+  # PAN's attentions follow its upsampling.
   maps = run("pan", "bam", image(), scale=4)
   sizes = [m["spatial_weights"].shape[1:3] for m in maps.values()]
   assert sizes == [(12, 10), (24, 20)]
 
 
-def test_without_attention_there_are_none():
+def test_networks_without_attention_have_no_maps():
   assert run("edsr", "none", image()) == {}
 
 
-def test_an_image_of_bytes_is_the_same_in_floats():
+def test_uint8_and_floating_images_give_the_same_maps():
   module = small.create("imdn", "bam")
   pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
   variables = small.draw(module, image())
@@ -59,7 +59,7 @@ def test_an_image_of_bytes_is_the_same_in_floats():
 
 
 class Twice(nn.Module):
-  """One BAM, called twice, in a module of the user's own."""
+  """A user's module that calls one BAM twice."""
 
   @nn.compact
   def __call__(self, x):
@@ -68,7 +68,7 @@ class Twice(nn.Module):
     return attention(attention(x))
 
 
-def test_a_module_called_twice_shows_both():
+def test_a_module_called_twice_has_two_entries():
   x = image((1, 4, 4, 8))
   variables = Twice().init(jax.random.key(0), x)
   maps = bamjax.attention_maps(Twice(), variables, x)

@@ -1,7 +1,7 @@
-"""Drawn networks, attentions, images and tiles: tiles are the whole.
+"""Tiles equal the whole image for random networks, attentions and sizes.
 
-Each case is op by op, where compiling it would take seconds: the cases share
-most of their ops.
+Cases run operation by operation, because compiling each would take seconds, and
+they share most operations.
 """
 
 import contextlib
@@ -33,21 +33,22 @@ SHALLOW = {
   "rcan": dict(groups=1, blocks=1),
   "slwsr32": dict(),
 }
-# The deepest, which takes longest, comes by now and then.
+# The deepest, which takes longest, is drawn rarely.
 DEEP = "slwsr32"
 NAMES = sorted(set(SHALLOW) - {DEEP})
-# Sides of windows, few, so that ops are shared.
+# Few sides of windows, so that compiled operations are shared.
 SIDES = (32, 64, 192)
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-  """What is drawn.
+  """A random case.
 
   Attributes:
-    shape: of the image, which is cut in three, along one axis: only a tile that
-      is not at the edge has no more than its halo.
-    side: where the kernels look: up or down, and to the left or right.
+    shape: shape of the image, which is cut into three tiles along one axis,
+      because only a tile inside the image sees no more than its halo.
+    side: direction of the kernels' heaviest tap: -1, 0 or 1, vertically and
+      horizontally.
   """
 
   module: Any
@@ -65,12 +66,12 @@ class Case:
 
 
 def short_side(window):
-  """Of an image that is cut along its other side."""
+  """Returns the short side of an image that is tiled along the other."""
   return window if window < 192 else 8
 
 
 def draw(seed):
-  """A case; every backbone and every attention comes by in turn."""
+  """Draws a case; backbones and attentions take turns."""
   rng = np.random.default_rng(seed)
   name = DEEP if seed % 50 == 49 else NAMES[seed % len(NAMES)]
   kind = ATTENTIONS[seed % len(ATTENTIONS)]
@@ -83,7 +84,7 @@ def draw(seed):
   halo = found.reach + int(rng.choice([0, 0, 1, 2]))
   window = next(side for side in SIDES if side > 3 * halo)
   tile, padded = window - 2 * halo, bool(rng.integers(2))
-  # An image that is cut is a pixel longer than a window, at least.
+  # A tiled image is at least a pixel longer than a window.
   room = min(3 * tile - window, tile if padded else 3)
   long, short = 3 * tile - int(rng.integers(room)), short_side(window)
   upright = scale == 2 and window < 192 and rng.random() < 0.5
@@ -103,10 +104,10 @@ def draw(seed):
 
 
 def strong(case):
-  """Variables by which what is farthest away has the most to say.
+  """Variables for which the farthest pixels have the most influence.
 
-  Kernels have most of their weight at their rim, on one side, so that a halo
-  that is too small by one pixel is seen; attentions do much.
+  Kernels have most of their weight at the edge, on one side, so that a halo one
+  pixel too small changes the result. Attentions have a strong effect.
   """
   rng = np.random.default_rng(case.seed)
 
@@ -120,7 +121,7 @@ def strong(case):
     kernel = rng.uniform(0.5, 1.5, shape) * taps[..., None, None] / shape[2]
     if "excite" in path:
       kernel *= rng.choice([-4, 4], shape)
-    # Less than nothing: sigmoids where they are steep.
+    # Negative, where sigmoids are steep.
     return -2 * kernel if shape[0] == 7 and shape[3] == 1 else kernel
 
   variables = _shapes(case.module)
@@ -152,11 +153,11 @@ def op_by_op():
 
 
 def difference(case, less=0):
-  """Of tiles and the whole, relative to the largest value.
+  """Difference of tiles from the whole, relative to the largest value.
 
   Args:
-    case: what is drawn.
-    less: pixels that the halo lacks.
+    case: the drawn case.
+    less: pixels by which the halo is too small.
   """
   rng = np.random.default_rng(case.seed)
   image = rng.integers(0, 2, case.shape).astype(np.float32)
@@ -172,7 +173,8 @@ def difference(case, less=0):
   )
   assert less or tiled.tiles(*case.shape[:2]) == 3
   with op_by_op():
-    # Padded, so that ops are shared; upscaler_test.py has it without.
+    # Padded, so that compiled operations are shared; upscaler_test.py has it
+    # unpadded.
     whole = upscaler.Upscaler(case.module, variables, tile=0, padded=True)
     want = whole(image)
     return np.abs(tiled(image) - want).max() / np.abs(want).max()
@@ -180,23 +182,23 @@ def difference(case, less=0):
 
 @pytest.fixture(autouse=True)
 def unclipped(monkeypatch):
-  """So that no difference hides in what clipping makes equal."""
+  """Disables clipping, which could hide differences."""
   monkeypatch.setattr(upscaler, "_finished", lambda sr, dtype: sr)
 
 
 def support(case):
-  """The most LR pixels between a pixel of LR and one of SR that it moves.
+  """Most LR pixels between an LR pixel and an SR pixel that depends on it.
 
-  By its derivative. Pools are told what they see, as tiles are, so that nothing
-  goes through them.
+  Uses the derivative. Pools return fixed values, as in tiles, so that nothing
+  passes through them.
   """
   height = short_side(case.window)
   lr = np.full((1, height, case.window, 3), 0.5, np.float32)
   own = (np.ones(height, bool), np.ones(case.window, bool))
 
   def mean(leaf):
-    # All is positive, so that no ReLU stops what comes from afar, and stays
-    # near 1, so that it does not underflow.
+    # Positive, so that no ReLU is 0, and near 1 after every layer, so that
+    # nothing underflows.
     value = 1 / np.prod(leaf.shape[:3]) if len(leaf.shape) == 4 else 0.1
     return np.full(leaf.shape, value, np.float32)
 
@@ -223,7 +225,7 @@ def cases(seeds):
 
 
 @pytest.mark.parametrize("seed", cases(range(ALL)))
-def test_tiles_are_the_whole_and_the_halo_is_the_reach(seed):
+def test_tiles_equal_the_whole_and_the_reach_is_exact(seed):
   case = draw(seed)
   assert difference(case) < 1e-5
   reach = footprint.footprint(case.module).reach
@@ -231,7 +233,7 @@ def test_tiles_are_the_whole_and_the_halo_is_the_reach(seed):
 
 
 @pytest.mark.parametrize("seed", cases([2, 5, 8, 9]))
-def test_a_halo_that_is_too_small_by_one_is_seen(seed):
+def test_a_halo_one_pixel_too_small_changes_the_result(seed):
   case = draw(seed)
   less = 1 + case.halo - footprint.footprint(case.module).reach
   assert difference(case, less) > 1e-3

@@ -12,7 +12,7 @@ from models import small
 
 
 @pytest.mark.parametrize("name", ["imdn", "pan", "carn", "msrn"])
-def test_memory_is_of_the_order_that_xla_plans(name):
+def test_memory_is_close_to_xlas_plan(name):
   module = bamjax.create_model(name, "bam", 2)
   lr = jax.ShapeDtypeStruct((1, 96, 96, 3), jnp.float32)
   variables = jax.eval_shape(module.init, jax.random.key(0), lr)
@@ -22,8 +22,8 @@ def test_memory_is_of_the_order_that_xla_plans(name):
 
 
 @pytest.mark.parametrize("name", ["edsr", "imdn", "pan", "awsrn", "msrn"])
-def test_what_lies_beyond_the_reach_changes_nothing(name):
-  # Attentions that see the whole image are not counted.
+def test_pixels_beyond_the_reach_change_nothing(name):
+  # Attentions that pool over the whole image do not count.
   module = small.create(name, "none")
   reach = footprint(module).reach
   rng = np.random.default_rng(0)
@@ -34,7 +34,7 @@ def test_what_lies_beyond_the_reach_changes_nothing(name):
   upscale = jax.jit(module.apply)
   a, b = upscale(variables, lr), upscale(variables, differ)
   np.testing.assert_array_equal(a[:, :, 0], b[:, :, 0])
-  # And most of what lies inside it does.
+  # Most pixels within the reach do.
   differ[:, :, reach * 2 // 3 :] = 0
   assert np.any(upscale(variables, differ)[:, :, 0] != a[:, :, 0])
 
@@ -64,7 +64,7 @@ def spread(module):
   return columns[-1] // module.scale
 
 
-# Every attention that looks around, and every backbone.
+# Every attention with a reach, and every backbone.
 @pytest.mark.parametrize(
   ("name", "attn", "scale"),
   [

@@ -12,7 +12,7 @@ def test_tiles_cover_the_axis_once_with_their_halos(padded):
     owned = np.concatenate([np.arange(length)[s.own] for s in axis.spans])
     np.testing.assert_array_equal(owned, np.arange(length))
     for span in axis.spans:
-      # A halo inside the image, or the image's edge.
+      # A full halo, or the image's edge.
       assert span.window == 0 or span.start - span.window >= 9
       end = span.window + axis.window
       assert end >= length or end - span.stop >= 9

@@ -25,7 +25,7 @@ def network():
   return module, small.draw(module, jnp.zeros((1, 8, 8, 3)))
 
 
-def test_upscales_bytes_floats_and_batches_alike(network):
+def test_uint8_floats_and_batches_give_the_same_result(network):
   upscale = bamjax.Upscaler(*network)
   image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
   sr = upscale(image)
@@ -49,10 +49,10 @@ def random_image(height, width):
   [(40, 40, 9), (33, 70, 15), (20, 64, 4), (90, 12, 6), (30, 30, 1)],
 )
 @pytest.mark.parametrize("padded", [False, True])
-def test_tiles_equal_the_whole_where_the_halo_holds_the_reach(
+def test_tiles_equal_the_whole_if_the_halo_is_the_reach(
   height, width, count, padded
 ):
-  # Convs alone: 7 of 3×3 at most, the upsampled ones reaching half as far.
+  # At most 7 convolutions of 3×3; upsampled ones reach half as far.
   module = bamjax.create_model(
     "pan", "pa", 2, blocks=1, features=8, up_features=8
   )
@@ -66,7 +66,7 @@ def test_tiles_equal_the_whole_where_the_halo_holds_the_reach(
 
 
 class Pair(nn.Module):
-  """A conv of two maps side by side, with a skip."""
+  """A convolution of a list of two maps, with a skip."""
 
   scale: int = 1
 
@@ -77,7 +77,7 @@ class Pair(nn.Module):
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_tiles_hold_for_a_conv_of_several_maps_and_a_skip(padded):
+def test_tiles_equal_the_whole_for_lists_of_maps_and_skips(padded):
   module = Pair()
   lr = random_image(33, 40)
   variables = small.draw(module, lr[None])
@@ -87,7 +87,7 @@ def test_tiles_hold_for_a_conv_of_several_maps_and_a_skip(padded):
   np.testing.assert_allclose(tiled(lr), whole, atol=2e-6)
 
 
-# Every backbone and every attention that looks around, once.
+# Every backbone, and every attention with a reach or a pool, once.
 QUICK = [
   ("pan", "bam"),
   ("imdn", "cca"),
@@ -112,7 +112,7 @@ def test_every_backbone_and_pooling_attention_is_among_the_pairs():
 
 
 def unclipped(upscaler, lr):
-  """So that no difference hides in what clipping makes equal."""
+  """Disables clipping, which could hide differences."""
   sr = upscaler(lr)
   assert np.mean((sr > 0) & (sr < 1)) > 0.1
   return sr
@@ -137,9 +137,9 @@ def test_padding_and_tiles_with_the_whole_images_pools_are_exact(name, kind):
 
 def test_a_gathering_pass_takes_tiles_most_of_the_way_to_the_whole():
   module = small.create_wide("imdn", "cca", blocks=4)
-  # Two halves that are unlike.
+  # Two different halves.
   lr = random_image(20, 80) * np.linspace(0, 1, 80, dtype=np.float32)[:, None]
-  # Attentions that do much.
+  # Attentions with a strong effect.
   variables = jax.tree_util.tree_map_with_path(
     lambda path, leaf: 30 * leaf if "excite" in str(path) else leaf,
     small.draw(module, lr[None]),
@@ -167,13 +167,13 @@ def test_tiled_self_ensembles_equal_whole_ones(network):
 
 @contextlib.contextmanager
 def compiled():
-  """Shapes of what the network is compiled for, in a list that grows."""
+  """Yields a growing list of the shapes that the network is compiled for."""
   windows.super_resolve.clear_cache()
   windows.gather.clear_cache()
   traced = []
 
   def count(call, args, kwargs, context):
-    # The network itself, each time that a program is made of it.
+    # Called whenever the network is traced.
     if not context.module.path:
       traced.append(args[0].shape[1:3])
     return call(*args, **kwargs)
@@ -182,7 +182,7 @@ def compiled():
     yield traced
 
 
-def test_images_of_nearly_one_size_share_programs(network):
+def test_images_of_similar_sizes_share_programs(network):
   upscale = bamjax.Upscaler(*network, shared=True)
   lr = random_image(30, 40)
   alone = bamjax.Upscaler(*network)(lr[:27, :38])
@@ -192,7 +192,7 @@ def test_images_of_nearly_one_size_share_programs(network):
       assert sr.shape == (2 * height, 2 * width, 3)
       if height == 27:
         np.testing.assert_allclose(sr, alone, atol=1e-6)
-  # With and without an edge; the last is smaller by more than a third.
+  # With and without padding; the last is smaller by more than a third.
   assert traced == [(30, 40), (30, 40), (18, 40)]
 
 
@@ -206,7 +206,7 @@ def test_images_of_many_sizes_share_a_few_programs(network):
   assert 2 <= len(traced) <= 9
 
 
-def test_sixteen_bits_stay(network):
+def test_uint16_stays_uint16(network):
   lr = np.random.default_rng(0).integers(0, 65536, (9, 7, 3), dtype=np.uint16)
   upscale = bamjax.Upscaler(*network)
   sr = upscale(lr)
@@ -242,12 +242,12 @@ def test_an_image_that_is_not_finite_is_refused(tile):
           upscale(image)
 
 
-def test_progress_is_told_after_each_run(network):
-  told = []
+def test_progress_is_reported_after_each_run(network):
+  calls = []
   lr = random_image(40, 40)
-  bamjax.Upscaler(*network, tile=20, halo=4)(lr, lambda *at: told.append(at))
-  # Four tiles, gathered from and then upscaled.
-  assert told == [(i, 8) for i in range(1, 9)]
+  bamjax.Upscaler(*network, tile=20, halo=4)(lr, lambda *at: calls.append(at))
+  # Four tiles, each run to gather and then to upscale.
+  assert calls == [(i, 8) for i in range(1, 9)]
 
 
 def test_tiles_without_a_halo_show_their_seams(network):
@@ -265,7 +265,7 @@ def use_memory(monkeypatch, host, device=None):
   monkeypatch.setattr(upscaler, "device_memory", lambda: device)
 
 
-def test_large_images_are_tiled_by_themselves(network, monkeypatch, caplog):
+def test_large_images_are_tiled_automatically(network, monkeypatch, caplog):
   assert bamjax.Upscaler(*network).tiles(500, 500) == 1
   use_memory(monkeypatch, host=100e6)
   upscale = bamjax.Upscaler(*network)
@@ -286,7 +286,7 @@ def test_a_devices_memory_counts_and_not_the_hosts(network, monkeypatch):
   assert bamjax.Upscaler(*network).tiles(1000, 1000) > 1
 
 
-def test_memory_may_be_given(network):
+def test_memory_can_be_passed(network):
   assert bamjax.Upscaler(*network, memory=50e6).tiles(1000, 1000) > 1
   assert bamjax.Upscaler(*network, memory=2e9).tiles(1000, 1000) == 1
 
@@ -305,7 +305,7 @@ def test_self_ensemble_is_the_mean_over_eight_symmetries(network):
   np.testing.assert_allclose(plus, want, atol=2e-6)
   plain = bamjax.Upscaler(module, variables)(lr)
   assert np.abs(plus - plain).max() > 1e-4
-  # It does not matter how the image lies.
+  # The orientation of the image does not matter.
   turned = bamjax.Upscaler(module, variables, self_ensemble=True)(np.rot90(lr))
   np.testing.assert_allclose(turned, np.rot90(plus), atol=2e-6)
 

@@ -1,4 +1,4 @@
-"""BAM, its halves and its rivals against definitions written in NumPy."""
+"""BAM, its two parts and the other attentions against NumPy definitions."""
 
 import jax
 from jax import test_util
@@ -32,7 +32,7 @@ def test_equals_its_definition(kind):
   np.testing.assert_allclose(got, want, 2e-5, 1e-5)
 
 
-# Two channels, r = 2, so that everything can be followed with a pencil.
+# Two channels and r = 2, small enough to compute by hand.
 # Channel 0 is [[1, 2], [3, 6]], mean 3; channel 1 is [[4, 0], [-2, -6]],
 # mean -1; the larger of the two is [[4, 2], [3, 6]].
 TINY = np.array([[[[1, 4], [2, 0]], [[3, -2], [6, -6]]]], np.float32)
@@ -230,7 +230,7 @@ def test_gradient_is_the_papers_product_rule():
     got, want = forward(x, random_features(seed + 10, x.shape))
     np.testing.assert_allclose(got, want, 1e-5, 1e-6)
 
-  # The same read backwards: jax.grad of <u, BAM(F)>.
+  # The same in reverse mode: jax.grad of <u, BAM(F)>.
   u = random_features(20, x.shape)
   a, channel_vjp = jax.vjp(channel, x)
   s, spatial_vjp = jax.vjp(spatial, x)

@@ -44,7 +44,7 @@ def random(seed, shape):
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("relu", [True, False])
 def test_a_conv_adds_and_ends_with_a_relu(purpose, size, relu):
-  # 1×1 convs of few values are matrix products, of many they may be oneDNN's.
+  # 1×1 convolutions are matrix products if small, and oneDNN's if large.
   for height in (6, 40):
     x, skip = random(0, (2, height, 30, 8)), random(1, (2, height, 30, 12))
     layer = Conv(12, size, relu=relu)
@@ -77,7 +77,7 @@ def test_maps_in_a_list_are_as_if_concatenated(purpose, size):
     np.testing.assert_allclose(got(variables, maps, skip), want, 1e-4, 1e-5)
 
 
-# Size, groups, dilation: each by itself, then together.
+# Size, groups and dilation: one at a time, then together.
 GEOMETRIES = [
   (1, 1, 1),
   (1, 2, 1),
@@ -136,7 +136,7 @@ def test_weight_norm_is_gain_times_direction():
   layer = Conv(6, weight_norm=True)
   p = layer.init(jax.random.key(1), x)["params"]
   assert p["gain"].shape == (6,)
-  # At first the kernel is its own direction: the plain convolution.
+  # At the start, the kernel equals the direction.
   plain = {"kernel": p["kernel"], "bias": p["bias"]}
   np.testing.assert_allclose(
     layer.apply({"params": p}, x),
@@ -191,7 +191,7 @@ def test_computes_in_bfloat16_with_float32_parameters():
 
 @pytest.mark.parametrize("factor", [2, 3])
 def test_pixel_shuffle_has_pytorchs_order(factor):
-  # Values tell their places: a wrong order can't hide.
+  # All values differ, so that a wrong order is noticed.
   n, h, w, c = 2, 3, 4, 5
   x = np.arange(n * h * w * c * factor**2, dtype=np.float32)
   x = x.reshape(n, h, w, c * factor**2)
@@ -276,7 +276,7 @@ def test_other_than_four_axes_are_refused(shape, size):
 
 
 @pytest.mark.parametrize("shape", [(0, 16, 16, 8), (1, 0, 16, 8)])
-def test_nothing_is_convolved_to_nothing(shape):
+def test_empty_inputs_give_empty_outputs(shape):
   layer = Conv(4, relu=True)
   variables = layer.init(jax.random.key(0), jnp.zeros((1, 16, 16, 8)))
   assert jax.jit(layer.apply)(variables, jnp.zeros(shape)).shape == (

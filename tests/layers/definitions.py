@@ -1,4 +1,4 @@
-"""BAM, its halves and its rivals by their definitions, in NumPy."""
+"""Definitions of BAM, its two parts and the other attentions, in NumPy."""
 
 import functools
 import itertools
@@ -44,7 +44,7 @@ def top(x):
 
 
 def dense(x, p):
-  """A 1×1 conv with the parameters p, as a product over channels."""
+  """A 1×1 convolution with parameters p, as a product over channels."""
   return x @ p["kernel"][0, 0] + p.get("bias", 0)
 
 
@@ -120,7 +120,7 @@ DEFINITIONS = {
 
 
 class Net(nn.Module):
-  """The attention that `layers.Attention` makes, as a model by itself."""
+  """A model that consists of one attention."""
 
   attention: layers.Attention
 
@@ -134,7 +134,7 @@ def random_features(seed=0, shape=(2, 9, 8, 32)):
 
 
 def build(kind, x, reduction=4):
-  """The attention for features like x, and variables of it."""
+  """Returns an attention for features like x, and its variables."""
   return _built(kind, x.shape, reduction)
 
 
@@ -145,7 +145,7 @@ def _built(kind, shape, reduction):
   shapes = jax.eval_shape(net.init, jax.random.key(0), x)
   rng = np.random.default_rng(1)
 
-  # Away from zero, so that no weight is a sigmoid's dull middle.
+  # Away from zero, where sigmoids would all be about a half.
   def draw(path, leaf):
     values = 0.35 * rng.standard_normal(leaf.shape)
     return np.float32(values + (0.25 if path[-1].key == "slope" else 0))
@@ -155,7 +155,7 @@ def _built(kind, shape, reduction):
 
 @functools.cache
 def compiled(net):
-  """What the attention computes, compiled once for all tests."""
+  """Returns the compiled attention, one for all tests."""
   return jax.jit(net.apply)
 
 

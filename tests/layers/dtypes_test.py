@@ -1,4 +1,4 @@
-"""Every layer's dtypes are as Flax has them, and its parameters float32."""
+"""Layers have the same dtypes as Flax's, and float32 parameters."""
 
 import functools
 
@@ -41,7 +41,7 @@ def features(dtype):
 
 
 def traced(layer, dtype):
-  """Parameters of a layer, and what it makes of features; nothing is run."""
+  """Returns the shapes of a layer's parameters and output; runs nothing."""
   return jax.eval_shape(
     lambda x: layer.init_with_output(jax.random.key(0), x), features(dtype)
   )
@@ -61,7 +61,7 @@ def test_dtypes_are_those_of_flaxs_conv(name, dtype):
   for given in ("float16", "bfloat16", "float32", "uint8"):
     y = jax.eval_shape(layer.apply, variables, features(given))
     assert y.dtype == flaxs(dtype, given), given
-  # Where the parameters have half of the precision, so has the result.
+  # Parameters in half precision give results in half precision.
   half = jax.tree.map(
     lambda p: jax.ShapeDtypeStruct(p.shape, jnp.bfloat16), variables
   )
@@ -88,7 +88,7 @@ def test_backbones_are_float32_with_x64_too(name):
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_nothing_is_made_of_nothing(name):
+def test_empty_features_give_empty_features(name):
   layer = LAYERS[name](None)
   _, variables = traced(layer, "float32")
   factor = 2 if name == "upsampler" else 1
@@ -98,7 +98,7 @@ def test_nothing_is_made_of_nothing(name):
 
 
 @pytest.mark.parametrize("name", small.OPTIONS)
-def test_nothing_is_upscaled_to_nothing(name):
+def test_empty_images_give_empty_images(name):
   model = small.create_wide(name, "bam_allpool")
   y, _ = jax.eval_shape(
     model.init_with_output, jax.random.key(0), jnp.zeros((0, 5, 0, 3))
@@ -106,8 +106,8 @@ def test_nothing_is_upscaled_to_nothing(name):
   assert y.shape == (0, 10, 0, 3)
 
 
-def test_pools_of_half_precision_are_those_of_float32():
-  # Of squares that float16 does not hold.
+def test_pools_in_half_precision_are_computed_in_float32():
+  # Squares of the features overflow in float16.
   x = np.random.default_rng(0).integers(-999, 999, SHAPE).astype(np.float16)
   pool = jax.jit(lambda x: layers.Pool(KINDS_OF_POOLS).apply({}, x))
   for got, want in zip(pool(x), pool(np.float32(x)), strict=True):

@@ -1,4 +1,4 @@
-"""What cannot be is refused in one line where a module is made or called."""
+"""Modules with invalid fields or inputs raise one clear line."""
 
 import jax
 import numpy as np
@@ -79,7 +79,7 @@ def test_wrong_fields_of_convs_are_refused(options, message):
 
 
 @pytest.mark.parametrize("reduction", [0, -1, 2.5, "8", True])
-def test_reductions_that_are_no_whole_number_are_refused(reduction):
+def test_reductions_that_are_not_integers_are_refused(reduction):
   x = np.zeros((1, 4, 4, 8), np.float32)
   for layer in (layers.BAM, layers.CA, layers.CBAM, layers.LA):
     with pytest.raises(ValueError, match="whole number of at least 1; got"):

@@ -1,4 +1,4 @@
-"""The input conventions of the backbones, into the network and back."""
+"""The input conventions of backbones, in both directions."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from bamjax.layers import Normalization
 
 MEAN = np.array([0.4488, 0.4371, 0.4040])
 
-# (gain, shift), and what a network of that convention is fed.
+# Gain, shift, and the network's input.
 CONVENTIONS = [
   (1, 0, lambda x: x),
   (1, 1, lambda x: x - MEAN),

@@ -1,4 +1,4 @@
-"""Attentions record what they multiply with, where they are asked to."""
+"""Attentions record their weights if `intermediates` is mutable."""
 
 from flax import linen as nn
 import jax
@@ -15,7 +15,7 @@ from layers.definitions import to_numpy
 
 
 def sown(net, variables, x):
-  """What an attention records, by name."""
+  """Returns what an attention records, by name."""
   y, state = net.apply(variables, x, mutable=["intermediates"])
   found = state["intermediates"]["attention"]
   assert all(len(calls) == 1 for calls in found.values())
@@ -23,7 +23,7 @@ def sown(net, variables, x):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_it_records_is_what_it_multiplies_with(kind):
+def test_recorded_weights_are_the_factors_of_the_features(kind):
   x = random_features()
   net, variables = build(kind, x)
   y, found = sown(net, variables, x)
@@ -40,7 +40,7 @@ def test_what_it_records_is_what_it_multiplies_with(kind):
   np.testing.assert_allclose(product, y, 1e-6, 1e-7)
 
 
-def test_bam_records_its_two_halves():
+def test_bam_records_channel_and_spatial_weights():
   x = random_features()
   net, variables = build("bam", x)
   p = to_numpy(variables)
@@ -54,12 +54,14 @@ def test_bam_records_its_two_halves():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_recording_costs_nothing_unless_asked_for(kind, monkeypatch):
+def test_nothing_is_recorded_unless_intermediates_are_mutable(
+  kind, monkeypatch
+):
   x = random_features()
   net, variables = build(kind, x)
 
   def programs():
-    # A new function each time, since JAX remembers what it has traced.
+    # A new function each time, because JAX caches traces.
     forward = jax.jit(lambda v, x: net.apply(v, x))
     gradient = jax.jit(jax.grad(lambda v, x: net.apply(v, x).sum()))
     return [f.lower(variables, x).as_text() for f in (forward, gradient)]

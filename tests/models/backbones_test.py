@@ -1,4 +1,4 @@
-"""Every backbone and every attention: output, gradient, precision, shape."""
+"""Backbones with attentions: outputs, gradients, precision and shapes."""
 
 import functools
 
@@ -17,15 +17,15 @@ def images(n=2, size=12):
 
 
 def unused(name, path):
-  """Whether no output depends on a parameter, by the release's structure."""
+  """Whether no output depends on a parameter, as in the release."""
   if name.startswith("carn"):  # held for the other scales
     return "scale_3" in path or "scale_4" in path
   # The block after the second group's first fusion reads the group's input.
   return name == "drln" and "'fuse_1'" in path
 
 
-# Every backbone with BAM, and what some have of their own. By themselves, all
-# attentions are tried in tests/layers.
+# Every backbone with BAM, and some with their own attention. tests/layers has
+# every attention by itself.
 PAIRS = [
   *((name, "bam") for name in small.OPTIONS),
   *(("edsr", "none"), ("imdn", "cca"), ("rcan", "ca"), ("drln", "la")),
@@ -64,7 +64,7 @@ def test_bfloat16_is_close_to_float32(name):
   y16, state = run(variables, x)
   assert y16.dtype == jnp.float32
   assert jnp.linalg.norm(y16 - y) < 0.03 * jnp.linalg.norm(y)
-  # All of the trunk is in bfloat16: nothing slips back to float32 on the way.
+  # The whole trunk is in bfloat16: no layer returns to float32.
   outputs = dict(state["intermediates"])
   del outputs["__call__"]
   assert {a.dtype for a in jax.tree.leaves(outputs)} == {jnp.dtype("bfloat16")}
@@ -93,7 +93,7 @@ def test_carn_holds_all_scales_and_runs_one(name):
   assert trees[0] == trees[1]
   variables = small.draw(models[0], x)
 
-  # Two convs of the other scales' branches: x3's, and one of x4's two.
+  # Two convolutions of the other scales' branches: x3's, and one of x4's two.
   def convs(function, *args):
     with compile_for("export"):
       text = str(jax.make_jaxpr(function)(*args))
@@ -112,7 +112,7 @@ def test_carn_holds_all_scales_and_runs_one(name):
     ("drln", {"groups": (1,)}),
   ],
 )
-def test_rematerialisation_changes_no_number(name, options):
+def test_rematerialisation_changes_no_value(name, options):
   x = images(1)
   models = [small.create(name, "ca", remat=r, **options) for r in (False, True)]
   variables = small.draw(models[0], x)
@@ -135,7 +135,7 @@ def test_slwsr_widths():
 
 
 @pytest.mark.parametrize("name", small.OPTIONS)
-def test_what_is_no_batch_of_rgb_in_floats_is_refused(name):
+def test_inputs_other_than_floating_rgb_batches_are_refused(name):
   model = small.create(name, "bam")
   variables = small.draw(model, images())
   for x, message in (

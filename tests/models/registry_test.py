@@ -63,7 +63,7 @@ ABLATIONS = {
 
 
 def traced(model, size=8):
-  """Shapes of a model's output and parameters, at no cost."""
+  """Returns the shapes of a model's output and parameters; runs nothing."""
   lr = jnp.zeros((1, size, size, 3))
   return jax.eval_shape(model.init_with_output, jax.random.key(0), lr)
 
@@ -76,7 +76,7 @@ def count(model):
 @pytest.mark.parametrize(
   ("name", "scale"),
   [
-    # RCAN's 400 convs take the time of all others together.
+    # RCAN's 400 convolutions take as long as all others together.
     pytest.param(n, s, marks=pytest.mark.slow if (n, s) == ("rcan", 3) else ())
     for n in TABLE_1
     for s in SCALES
@@ -106,7 +106,7 @@ def test_names():
 
 @pytest.mark.parametrize("name", small.OPTIONS)
 def test_every_attention_and_every_scale_builds(name):
-  # Neither knows of the other: each scale meets several attentions.
+  # Not all pairs: attentions and scales are independent.
   kinds = ("native", *ATTENTIONS)
   for attn, scale in zip(kinds, itertools.cycle(SCALES), strict=False):
     output, variables = traced(small.create(name, attn, scale))
@@ -117,7 +117,7 @@ def test_every_attention_and_every_scale_builds(name):
 
 @pytest.mark.parametrize("name", small.OPTIONS)
 def test_attention_is_the_only_difference(name):
-  """Taking every attention out of BAM's tree leaves the tree of none."""
+  """Without the attentions, BAM's tree is the tree of attention "none"."""
 
   def names(attn):
     _, variables = traced(small.create(name, attn))

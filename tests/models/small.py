@@ -1,4 +1,4 @@
-"""The backbones made small: same structure, few blocks, few channels."""
+"""Small backbones: the same structure with few blocks and channels."""
 
 import math
 
@@ -8,7 +8,7 @@ import numpy as np
 from bamjax.layers import Attention
 from bamjax.models import create_model
 
-# Every part that repeats does so at least twice, DRLN's odd block included.
+# Every repeated part occurs at least twice, including DRLN's irregular block.
 OPTIONS = {
   "awsrn": dict(
     blocks=2, units=2, features=16, wide_features=24, tail_sizes=(3, 5)
@@ -32,14 +32,14 @@ def create(name, attn="native", scale=2, **overrides):
 
 
 def create_wide(name, kind, **overrides):
-  """The same with a wide bottleneck, whose ReLUs do not all die at once."""
+  """The same with a wide bottleneck, so that not all ReLUs are 0."""
   dtype = overrides.get("dtype")
   attention = Attention(kind, reduction=2, dtype=dtype)
   return create(name, attention=attention, **overrides)
 
 
 def draw(model, x, seed=0):
-  """Variables like those of `model.init`, by NumPy: nothing to compile."""
+  """Returns variables like those of `model.init`, without compiling it."""
   rng = np.random.default_rng(seed)
 
   def leaf(path, shape):

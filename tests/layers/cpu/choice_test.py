@@ -1,4 +1,4 @@
-"""What the CPU convolves in other ways than XLA's has the same results."""
+"""The algorithms on the CPU have the same results as XLA's convolution."""
 
 import jax
 from jax import export
@@ -33,7 +33,7 @@ def text(function, *args, platforms=("cpu",)):
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_groups_are_convolved_one_by_one(dtype):
+def test_convolution_group_by_group_equals_xlas(dtype):
   module = Conv(12, groups=3, dtype=dtype)
   x = draw(0, 2, 9, 11, 6)
   variables = module.init(jax.random.key(0), x)
@@ -47,7 +47,7 @@ def test_groups_are_convolved_one_by_one(dtype):
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-def test_a_map_is_convolved_tap_by_tap_with_equal_results(depth):
+def test_tap_by_tap_convolution_equals_xlas(depth):
   x, kernel = draw(0, 2, 17, 19, depth), draw(1, 7, 7, depth, 1)
   dy = draw(2, 2, 17, 19, 1)
 
@@ -64,7 +64,7 @@ def test_a_map_is_convolved_tap_by_tap_with_equal_results(depth):
     assert error(a, np.asarray(b)) < 1e-5
 
 
-def test_bam_reads_its_input_from_memory_and_portable_programs_hold_no_trace():
+def test_bam_materializes_its_input_but_not_in_programs_for_export():
   x = jnp.ones((1, 8, 8, 16))
   bam = BAM()
   variables = bam.init(jax.random.key(0), x)
@@ -77,7 +77,7 @@ def test_bam_reads_its_input_from_memory_and_portable_programs_hold_no_trace():
     assert first_operation().primitive.name != "optimization_barrier"
 
 
-def test_a_choice_between_platforms_is_left_out_where_it_is_asked_for():
+def test_programs_for_onnx_have_no_choice_between_platforms():
   x = jnp.ones((1, 8, 8, 16))
   bam = BAM()
   variables = bam.init(jax.random.key(0), x)

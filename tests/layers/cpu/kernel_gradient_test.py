@@ -1,4 +1,4 @@
-"""The gradient of a convolution's kernel, XLA's and by Winograd."""
+"""Gradients of kernels, by XLA and by Winograd's algorithm."""
 
 import jax
 import numpy as np
@@ -12,19 +12,19 @@ def draw(seed, *shape):
   return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
-def test_the_transforms_make_a_filter_of_three_taps():
+def test_the_transforms_compute_a_filter_of_three_taps():
   a, g, b = lib.transforms()
   tile, taps = np.arange(1.0, 7) ** 2, np.array([2.0, -1.0, 5.0])
   want = np.correlate(tile, taps, "valid")
   np.testing.assert_allclose(a @ ((g @ taps) * (b @ tile)), want, rtol=1e-12)
 
 
-# 18 outputs are few enough for pairs of columns, 48 are not.
+# 18 outputs are multiplied in pairs of columns, 48 tap by tap.
 @pytest.mark.parametrize(
   "images, features", [(1, 18), (2, 48), (4, 18), (4, 48)]
 )
 @pytest.mark.parametrize("height, width", [(8, 8), (13, 9), (15, 11)])
-def test_winograds_equals_the_direct_sum(
+def test_winograd_equals_the_direct_sum(
   images, features, height, width, monkeypatch
 ):
   monkeypatch.setattr(lib, "_CACHED", images * height * width * 16)
@@ -43,7 +43,7 @@ def test_winograds_equals_the_direct_sum(
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-def test_a_program_that_runs_many_times_has_the_same_gradient(groups):
+def test_gradients_for_many_runs_are_the_same(groups):
   options = {"size": 3, "groups": groups, "dilation": 1}
   x, dy = draw(0, 2, 12, 14, 16), draw(1, 2, 12, 14, 8)
 

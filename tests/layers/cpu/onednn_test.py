@@ -1,4 +1,4 @@
-"""oneDNN's convolution is XLA's, and is taken only where it can be."""
+"""oneDNN's convolution equals XLA's, and is used only where it can be."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ def draw(seed, *shape):
 
 
 def everything(form, x, kernel, **options):
-  """Values and derivatives, forwards, backwards and of second order."""
+  """Values and derivatives, in both modes and of second order."""
 
   def f(x, kernel):
     return form(x, kernel, **options)
@@ -63,7 +63,7 @@ def test_equals_xlas(size, groups, dilation, depth, features):
 @pytest.mark.parametrize(
   "bias, add", [(True, True), (True, False), (False, True)]
 )
-def test_what_comes_after_equals_xlas(bias, add, relu):
+def test_fused_operations_equal_xlas(bias, add, relu):
   x, kernel = draw(0, 2, 9, 11, 8), draw(1, 3, 3, 8, 16)
   terms = (
     draw(2, 16) if bias else None,
@@ -90,7 +90,7 @@ def test_what_comes_after_equals_xlas(bias, add, relu):
     assert np.abs(got - want).max() < 1e-5 * np.abs(want).max()
 
 
-def test_what_does_not_fit_is_refused():
+def test_unsupported_shapes_and_dtypes_are_refused():
   x, kernel, skip = (
     draw(0, 2, 9, 11, 8),
     draw(1, 3, 3, 8, 16),
@@ -133,12 +133,12 @@ def test_runs_without_jit_inside_scan_and_remat():
 def lowered(x, **options):
   module = Conv(32, **options)
   variables = module.init(jax.random.key(0), x)
-  # A function of its own, since what `usable` looks at isn't in jit's key.
+  # A new function each time, because jit's key misses what `usable` checks.
   return jax.jit(lambda v, x: module.apply(v, x)).lower(variables, x).as_text()
 
 
 @needs_onednn
-def test_convs_of_any_kind_are_oneDNNs_but_in_float32_alone():
+def test_float32_convolutions_use_onednn_and_others_do_not():
   x = draw(0, 1, 16, 16, 32)
   for options in ({}, {"kernel_size": 5}, {"dilation": 2}, {"groups": 4}):
     text = lowered(x, **options)
@@ -148,7 +148,7 @@ def test_convs_of_any_kind_are_oneDNNs_but_in_float32_alone():
 
 
 @needs_onednn
-def test_other_platforms_get_xlas():
+def test_other_platforms_use_xlas_convolution():
   x, kernel = draw(0, 1, 16, 16, 32), draw(1, 3, 3, 32, 32)
   exported = export.export(jax.jit(onednn.convolve), platforms=["cuda"])
   text = exported(x, kernel).mlir_module()
@@ -156,7 +156,7 @@ def test_other_platforms_get_xlas():
   assert "@__onednn" not in text
 
 
-def test_portable_programs_hold_none():
+def test_programs_for_export_do_not_use_it():
   x = draw(0, 1, 16, 16, 32)
   with compile_for("export"):
     assert "stablehlo.convolution" in lowered(x)
@@ -180,7 +180,7 @@ print("onednn" in text.as_text(), onednn.works())
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_programs_that_jax_keeps_in_a_folder_hold_none(kept, tmp_path):
+def test_programs_in_a_persistent_cache_do_not_use_it(kept, tmp_path):
   run = subprocess.run(
     [sys.executable, "-W", "error", "-c", _KEPT, *[str(tmp_path)] * kept],
     capture_output=True,
@@ -193,7 +193,7 @@ def test_programs_that_jax_keeps_in_a_folder_hold_none(kept, tmp_path):
 
 
 @needs_onednn
-def test_runs_where_nothing_is_to_be_compiled():
+def test_runs_with_jit_disabled():
   x, kernel = draw(0, 1, 9, 11, 8), draw(1, 3, 3, 8, 16)
   with jax.disable_jit():
     got = onednn.convolve(x, kernel)
