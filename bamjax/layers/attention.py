@@ -201,13 +201,15 @@ class BAM(nn.Module):
     BAM(F)  = ACAM(F) · MSAM(F) · F                     N×H×W×C    (eq. 5)
 
   W₁: C → C/r and W₂: C/r → C are 1×1 convolutions. ACAM suppresses extreme
-  noise, and MSAM keeps texture; because neither sees the other's output, both
-  are computed from F. No convolution has a bias, and the PReLU has one slope
-  per channel: 2·C·(C/r) + C/r + 49 parameters, 565 for C = 64 and r = 16.
+  noise, and MSAM preserves texture. They are parallel: neither sees the other's
+  output.
+
+  No convolution has a bias. The PReLU has one slope per channel, initially ¼.
+  In total: 2·C·(C/r) + C/r + 49 parameters, 565 for C = 64 and r = 16.
 
     bam = BAM(reduction=16)
-    params = bam.init(jax.random.key(0), features)
-    attended = bam.apply(params, features)  # same shape
+    variables = bam.init(jax.random.key(0), features)
+    attended = bam.apply(variables, features)  # the shape of features
 
   Attributes:
     reduction: r; 16 in the paper, but 8 for AWSRN and PAN. At most C.
