@@ -135,7 +135,7 @@ PLANE, IMAGE = np.zeros((16, 16)), np.zeros((1, 16, 16, 3), np.uint8)
     (lambda: metrics.psnr(IMAGE[0], IMAGE[0]), "without channels last"),
     (
       lambda: metrics.psnr(PLANE > 0, PLANE > 0),
-      "integers or floats, not bool",
+      "integers or floats; got bool",
     ),
     (lambda: metrics.psnr(PLANE + 1j, PLANE + 1j), "got complex"),
     (lambda: metrics.ssim(PLANE[:9], PLANE[:9]), "at least 11×11"),
@@ -268,5 +268,5 @@ def test_too_small_images_and_unlike_shapes_are_refused():
     metrics.image_scores(image, image, 2)
   assert np.isnan(metrics.scores(unit(image), unit(image), 2)["ssim_y"][0])
   assert np.isnan(metrics.scores(unit(image), unit(image), 9)["psnr_y"][0])
-  with pytest.raises(ValueError, match="SR is .* and HR"):
+  with pytest.raises(ValueError, match="SR is .*, but HR is"):
     metrics.image_scores(image, image[:, 1:], 1)
