@@ -28,7 +28,7 @@ from bamjax.errors import UserError
 
 if TYPE_CHECKING:
   from bamjax.data.sr_files import SrFiles
-  from bamjax.data.test_sets import Benchmark
+  from bamjax.data.test_sets import ImageSet
   from bamjax.networks import Network
   from bamjax.report.side_by_side import AnyEntry
 
@@ -178,7 +178,7 @@ def labels(networks: Sequence[Network | SrFiles]) -> list[str]:
 
 def _benchmarks(
   folders: Sequence[str | None], group: Sequence[AnyEntry]
-) -> list[Benchmark]:
+) -> list[ImageSet]:
   """The benchmarks for networks of one scale, with distinct names."""
   from bamjax.data import test_sets
   from bamjax.report.side_by_side import Entry

@@ -12,7 +12,7 @@ from bamjax.commands.options import option
 from bamjax.errors import UserError
 
 if TYPE_CHECKING:
-  from bamjax.data.test_sets import Benchmark
+  from bamjax.data.test_sets import ImageSet
   from bamjax.networks import Network
 
 
@@ -176,7 +176,7 @@ def _load(options: NetworkOptions, source: str, scale: int | None) -> Network:
   return load_network(source, hints)
 
 
-def find_benchmark(folder: str | None, network: Network) -> Benchmark:
+def find_benchmark(folder: str | None, network: Network) -> ImageSet:
   """Finds the images of a benchmark, or of a run's validation.
 
   Args:
@@ -202,7 +202,7 @@ def find_benchmark(folder: str | None, network: Network) -> Benchmark:
   run_data.warn_of_other_images(Path(network.source), network.config, source)
   data = network.config.data
   folder = data.val_dir or data.data_dir
-  return test_sets.Benchmark(
+  return test_sets.ImageSet(
     f"{source.name} validation",
     source.val,
     str(Path(folder).resolve()) if folder else "",

@@ -19,6 +19,7 @@ from typing import Any
 from absl import flags
 
 from bamjax.commands import config_flag
+from bamjax.commands import recipes
 from bamjax.commands.options import option
 from bamjax.errors import require
 
@@ -47,8 +48,8 @@ class Options:
 
   config: Any = option(
     None,
-    "recipe (default, pretrained or quickstart) or configuration file; if"
-    " omitted, the paper's recipe",
+    f"recipe ({', '.join(recipes.names())}) or configuration file; if omitted,"
+    " the paper's recipe",
     value="NAME|FILE",
     define=define_config,
   )

@@ -13,11 +13,13 @@ name that pairs the two are told by its own name and by those of its folders:
 """
 
 from collections.abc import Iterable
+from collections.abc import Sequence
 import dataclasses
 import logging
 import os
 from pathlib import Path
 import re
+from typing import Protocol
 
 import numpy as np
 
@@ -100,9 +102,35 @@ class BenchmarkImage:
     return lr, hr
 
 
+class Loadable(Protocol):
+  """An image of an `ImageSet`."""
+
+  @property
+  def name(self) -> str:
+    """For tables and messages."""
+
+  def load(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Reads LR h×w×3 and HR sh×sw×3, uint8; None for a missing one."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Benchmark:
-  """Images at one scale.
+class ImageSet:
+  """Images at one scale: a benchmark, or the validation images of a run.
+
+  Attributes:
+    name: its name.
+    images: the images.
+    folder: where they are, as several sets may share a name; or "".
+  """
+
+  name: str
+  images: Sequence[Loadable]
+  folder: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark(ImageSet):
+  """Images of a folder at one scale.
 
   Attributes:
     name: of the benchmark.
@@ -110,9 +138,7 @@ class Benchmark:
     folder: where they are: others may share the name.
   """
 
-  name: str
   images: list[BenchmarkImage]
-  folder: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

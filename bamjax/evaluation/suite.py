@@ -14,7 +14,7 @@ from PIL import Image
 
 from bamjax import pretrained
 from bamjax.data.sr_files import find_sr_files
-from bamjax.data.test_sets import Benchmark
+from bamjax.data.test_sets import ImageSet
 from bamjax.errors import UserError
 from bamjax.evaluation import comparison
 from bamjax.evaluation import result_files
@@ -87,7 +87,7 @@ class Suite:
   save_images: bool = False
 
   def evaluate(
-    self, network: Network, benchmark: Benchmark, tolerant: Tolerant
+    self, network: Network, benchmark: ImageSet, tolerant: Tolerant
   ) -> list[results.Row]:
     """Evaluates a network on a benchmark and writes the results.
 
@@ -168,7 +168,7 @@ class Suite:
     return rows
 
   def _saved_in(
-    self, network: Network, benchmark: Benchmark, place: dict[str, Any]
+    self, network: Network, benchmark: ImageSet, place: dict[str, Any]
   ) -> str | None:
     """The folder of the super-resolved images, below the output."""
     if not self.save_images:
@@ -182,7 +182,7 @@ class Suite:
     )
 
   def _saver(
-    self, folder: str | None, benchmark: Benchmark
+    self, folder: str | None, benchmark: ImageSet
   ) -> Callable[[Protocol, str, np.ndarray], None] | None:
     """Writes images to `folder`, in a folder for each degradation."""
     if folder is None:

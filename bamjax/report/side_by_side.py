@@ -12,7 +12,7 @@ import numpy as np
 from bamjax import complexity
 from bamjax import progress
 from bamjax.data.sr_files import SrFiles
-from bamjax.data.test_sets import Benchmark
+from bamjax.data.test_sets import ImageSet
 from bamjax.errors import UserError
 from bamjax.evaluation import scoring
 from bamjax.evaluation import sr_images
@@ -179,7 +179,7 @@ class Comparison:
 
 
 def run_networks(
-  entries: Sequence[AnyEntry], benchmark: Benchmark, count: int
+  entries: Sequence[AnyEntry], benchmark: ImageSet, count: int
 ) -> Comparison:
   """Runs networks on all images of a benchmark.
 
@@ -231,7 +231,7 @@ def run_networks(
 
 
 def _with_files(
-  entries: Iterable[AnyEntry], benchmark: Benchmark
+  entries: Iterable[AnyEntry], benchmark: ImageSet
 ) -> tuple[Benchmark, list[str]]:
   """The images that each folder of SR images has a file for; others' names."""
   absent: dict[Any, None] = {}

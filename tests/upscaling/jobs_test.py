@@ -1,0 +1,98 @@
+"""Which images are upscaled, and to which files."""
+
+import os
+from pathlib import Path
+
+from PIL import Image
+import pytest
+
+from bamjax.errors import UserError
+from bamjax.upscaling import jobs as jobs_lib
+from upscaling.calls import RGB
+from upscaling.calls import size
+from upscaling.calls import upscale
+
+
+def test_results_are_named_after_the_flags(
+  folder, weights, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(folder)
+  upscale(["rgb.png"], weights, tmp_path / "one.jpg")
+  assert size(tmp_path / "one.jpg") == (60, 42)
+  upscale(
+    ["*gb.png", "rgb.png"], weights, tmp_path / "o", ext="tif", suffix="big"
+  )
+  assert os.listdir(tmp_path / "o") == ["rgb_big.tif"]
+  upscale(["gray.png"], weights, tmp_path / "o", suffix="")
+  assert (tmp_path / "o" / "gray.png").exists()
+
+
+def test_a_name_that_ends_in_a_slash_is_a_folder(folder, weights, tmp_path):
+  upscale([folder / "rgb.png"], weights, f"{tmp_path}/out.png/")
+  assert size(tmp_path / "out.png" / "rgb_x2.png") == (60, 42)
+
+
+def test_a_file_with_several_spellings_is_one_input(
+  folder, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(folder)
+  (tmp_path / "way").symlink_to(folder)
+  (folder / "link.png").symlink_to("rgb.png")
+  names = ["rgb.png", "../in/rgb.png", folder / "rgb.png", "../way/rgb.png"]
+  found = jobs_lib.find_inputs([*map(str, names), "link.png", "gray.png"])
+  assert found == [Path(n) for n in ("rgb.png", "link.png", "gray.png")]
+
+
+def test_results_are_overwritten_or_skipped(folder, weights, tmp_path, capsys):
+  inputs = [folder / "rgb.png", folder / "gray.png"]
+  old = tmp_path / "out.v2" / "rgb_x2.png"
+  old.parent.mkdir()
+  old.write_text("old")
+  options = {"output": f"{old.parent}/", "skip_existing": True}
+  assert upscale(inputs, weights, **options) == 0
+  assert "1 of 2 images have a result: skipped" in capsys.readouterr().out
+  assert old.read_text() == "old"
+  assert size(old.with_name("gray_x2.png")) == (60, 42)
+  assert upscale(inputs[:1], weights, old.parent) == 0
+  assert size(old) == (60, 42)
+
+
+def test_results_among_the_inputs_are_not_overwritten(
+  folder, weights, tmp_path, capsys
+):
+  for name in os.listdir(folder):
+    if name != "rgb.png":
+      os.remove(folder / name)
+  assert upscale([folder], weights, folder) == 0
+  result = folder / "rgb_x2.png"
+  before = result.read_bytes()
+  with pytest.raises(UserError, match=r"over the input \S+/rgb_x2.png; .*skip"):
+    upscale([folder], weights, folder)
+  Image.fromarray(RGB).save(folder / "new.png")
+  # The result of a result, as older runs may have left it.
+  (folder / "rgb_x2_x2.png").write_text("old")
+  assert upscale([folder], weights, folder, skip_existing=True) == 0
+  told = capsys.readouterr().out
+  assert "2 of 4 images are results of others: skipped" in told
+  assert "1 of 2 images have a result: skipped" in told
+  assert result.read_bytes() == before
+  assert (folder / "rgb_x2_x2.png").read_text() == "old"
+  assert size(folder / "new_x2.png") == (60, 42)
+  with pytest.raises(UserError, match="would be written over"):
+    upscale([folder], weights, folder, skip_existing=True, suffix="")
+
+
+def test_weights_are_not_overwritten(folder, weights, tmp_path):
+  mine = tmp_path / "mine.png"
+  mine.write_bytes(Path(weights).read_bytes())
+  for skip in (False, True):
+    with pytest.raises(UserError, match="mine.png, which is read"):
+      upscale([folder / "rgb.png"], str(mine), mine, skip_existing=skip)
+  assert mine.read_bytes() == Path(weights).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["日" * 80, "😀" * 60, "caf\udce9"])
+def test_names_in_any_script(folder, weights, tmp_path, name):
+  os.replace(folder / "rgb.png", folder / f"{name}.png")
+  upscale([folder / f"{name}.png"], weights, tmp_path / "out")
+  assert os.listdir(tmp_path / "out") == [f"{name}_x2.png"]
