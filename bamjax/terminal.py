@@ -43,6 +43,7 @@ class _Lasting:
   """A stream that discards everything once it can't be written."""
 
   def __init__(self, stream: TextIO, name: str):
+    self.warns = True  # once, if stdout is lost
     self._stream = stream
     self._name = name
     self._lost = False
@@ -77,18 +78,21 @@ class _Lasting:
       null = os.open(os.devnull, os.O_WRONLY)
       os.dup2(null, self._stream.fileno())
       os.close(null)
-    if self._name == "stdout":
+    if self._name == "stdout" and self.warns:
       print(
         f"warning: stdout is closed ({error.strerror}); continuing without it",
         file=sys.stderr,
       )
 
 
-def make_lasting() -> None:
+def make_lasting(warn: bool = True) -> None:
   """Makes stdout and stderr accept any text, and outlive their readers.
 
   A closed pipe, a full disk, a console without ×, or a file name that is not
   UTF-8 does not end the process.
+
+  Args:
+    warn: whether to print a warning when stdout can't be written any more.
   """
   codecs.register_error("bamjax.spell", _spell)
   for name in ("stdout", "stderr"):
@@ -99,4 +103,5 @@ def make_lasting() -> None:
       stream.reconfigure(errors="bamjax.spell")
     if not isinstance(stream, _Lasting):
       stream = _Lasting(stream, name)
+    stream.warns = warn
     setattr(sys, name, stream)

@@ -44,7 +44,7 @@ _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 def main() -> NoReturn:
   """Runs `bamjax`: a command, --help or --version."""
-  terminal.make_lasting()
+  terminal.make_lasting(warn=False)
   first, *rest = sys.argv[1:] or [""]
   if first in COMMANDS:
     run(first, f"bamjax {first}", rest)
@@ -98,13 +98,14 @@ def run_module(
     program: how the user calls it: "bamjax train", "train.py".
     arguments: the command line after it.
   """
-  logging.use_absl_handler()  # replaces handlers that log to today's stderr
-  terminal.make_lasting()
-  faulthandler.enable()
   if _asks_for_help(arguments):
+    terminal.make_lasting(warn=False)
     name = module.__name__.rpartition(".")[2]
     print(usage.of_command(program, name, module.__doc__ or "", module.Options))
     sys.exit(0)
+  logging.use_absl_handler()  # replaces handlers that log to today's stderr
+  terminal.make_lasting()
+  faulthandler.enable()
   options = _parse(module.Options, program, arguments)
   flags.FLAGS.mark_as_parsed()  # absl's own, which its logging reads
   _set_up_logging()

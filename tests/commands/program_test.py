@@ -30,6 +30,19 @@ def test_help_lists_the_commands():
   assert (alone.code, alone.err, alone.out) == (2, done.out, "")
 
 
+def test_help_may_be_cut_short():
+  command = f"{sys.executable} -m bamjax upscale --help | head -n 1"
+  done = subprocess.run(
+    command,
+    shell=True,
+    cwd=scripts.ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.stdout.startswith("usage: ") and not done.stderr
+
+
 def test_help_does_not_wait_for_jax():
   program = "import sys; from bamjax.commands import cli\nsys.argv[1:] = {}\n"
   check = "try: cli.main()\nfinally: assert 'jax' not in sys.modules"
