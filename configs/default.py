@@ -1,10 +1,10 @@
-"""The paper's recipe, every knob once.
+"""The paper's recipe, the default of `bamjax train`.
 
   python train.py --model=edsr --attn=bam --scale=2
 
 DIV2K's 800 training images cut into 4000 crops, 64×64 LR patches, batch 16,
 L1 loss, Adam at 1e-4, halved every 50,000 of 250,000 steps (paper,
-"Implementation details"). Each knob is explained in bamjax/runs/defaults.py.
+"Implementation details"). bamjax/runs/defaults.py explains each field.
 """
 
 from bamjax.runs.defaults import get_config

@@ -1,11 +1,11 @@
-"""The weights that ship with bamjax: PAN-BAM, on a CPU, in half an hour each.
+"""The weights that ship with bamjax: PAN-BAM, half an hour each on a CPU.
 
   python train.py --config=configs/pretrained.py --scale=2 \
     --data_dir=TRAIN --val_dir=VAL --run_dir=runs/x2
   python train.py --config=configs/pretrained.py --scale=4 \
     --init_from=runs/x2 --data_dir=TRAIN --val_dir=VAL --run_dir=runs/x4
 
-Folders of HR photographs; LR is made of them by the bicubic of MATLAB.
+TRAIN and VAL are folders of HR photographs; LR is made by MATLAB's bicubic.
 """
 
 import ml_collections

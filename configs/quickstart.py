@@ -1,9 +1,9 @@
-"""A small network on embedded photographs, in minutes on a CPU.
+"""A small network on photographs that pip installs, in minutes on a CPU.
 
   python train.py --config=configs/quickstart.py
 
-Trains PAN-BAM ×2 on the photographs that ship inside scikit-image's wheel, and
-validates on two that it does not train on (astronaut, chelsea).
+Trains PAN-BAM ×2 on the photographs in scikit-image's wheel and validates on
+two others (astronaut, chelsea). `bamjax train --config=quickstart` is the same.
 """
 
 import ml_collections

@@ -40,12 +40,12 @@ def test_what_is_read_is_not_overwritten(tmp_path, way):
   refuse_overwriting(tmp_path / "in" / "new", [source])
 
 
-def test_letters_of_the_other_case_are_the_same_where_the_disk_has_it_so(
+def test_case_is_ignored_if_the_disk_ignores_it(
   tmp_path,
 ):
   (tmp_path / "a").touch()
   if not (tmp_path / "A").exists():
-    pytest.skip("the disk tells letters apart")
+    pytest.skip("the disk distinguishes case")
   with pytest.raises(UserError):
     refuse_overwriting(tmp_path / "A", [tmp_path / "a"])
 
@@ -72,7 +72,7 @@ def test_a_link_stays_one(tmp_path):
 
 
 @pytest.mark.parametrize("letter", ["a", "é", "日", "😀"])
-def test_names_may_be_as_long_as_the_disk_has_them(tmp_path, letter):
+def test_names_may_be_as_long_as_the_disk_allows(tmp_path, letter):
   room = LONGEST - len(".png")
   name = letter * (room // len(letter.encode())) + ".png"
   write_atomically(tmp_path / name, "a")
@@ -85,13 +85,13 @@ def test_names_may_be_as_long_as_the_disk_has_them(tmp_path, letter):
   write_atomically(tmp_path / f"a.{name}"[: len(name)], "a")
 
 
-def test_names_that_are_no_utf_8_are_written(tmp_path):
+def test_names_that_are_not_utf_8_are_written(tmp_path):
   write_atomically(tmp_path / "a", os.fsdecode(b"caf\xe9 \xc3\xa9"))
   assert (tmp_path / "a").read_text("utf-8") == "caf\\udce9 é"
 
 
 @pytest.mark.timeout(60)  # opening a pipe would wait for ever
-def test_what_is_no_file_stays(tmp_path):
+def test_what_is_not_a_file_stays(tmp_path):
   os.mkfifo(tmp_path / "pipe")
   for name in (".", "pipe"):
     with pytest.raises(UserError, match="is not a file"):
@@ -110,7 +110,7 @@ def test_a_failure_leaves_the_old_file_alone(tmp_path):
   assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_that_is_held_is_told_apart(tmp_path, monkeypatch):
+def test_a_file_that_is_held_has_an_error_of_its_own(tmp_path, monkeypatch):
   path = tmp_path / "a.txt"
   write_atomically(path, "old")
   for number, held in ((errno.EACCES, True), (errno.EROFS, False)):
@@ -125,7 +125,7 @@ def test_a_file_that_is_held_is_told_apart(tmp_path, monkeypatch):
   assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_trying_whether_a_file_can_be_written_leaves_it(tmp_path):
+def test_checking_that_a_file_can_be_written_leaves_it(tmp_path):
   write_atomically(tmp_path / "a", "a")
   files.check_writable(tmp_path / "a")
   files.check_writable(tmp_path / "new" / "b")

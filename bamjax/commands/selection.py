@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkOptions:
-  """What may be known about networks beside their weights."""
+  """What may be known about networks in addition to their weights."""
 
   heading: ClassVar[str] = "network"
 

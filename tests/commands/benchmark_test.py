@@ -40,7 +40,7 @@ def test_script_writes_the_table_the_json_and_the_figure(tmp_path):
     ("--rival=torch", "flag --rival=torch"),
   ],
 )
-def test_script_tells_a_mistake_in_one_line(flag, message):
+def test_a_mistake_is_one_line(flag, message):
   done = script(flag)
   assert done.code == 2
   assert "Traceback" not in done.err
@@ -56,7 +56,7 @@ def test_script_tells_a_mistake_in_one_line(flag, message):
     (True, "edsr_baseline,imdn"),  # the others take XLA minutes
   ],
 )
-def test_the_rival_computes_the_same(train, models, tmp_path):
+def test_the_rival_returns_the_same(train, models, tmp_path):
   for package in ("torch", "super_image"):
     if importlib.util.find_spec(package) is None:
       pytest.skip(f"{package} is not installed")

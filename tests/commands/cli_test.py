@@ -1,4 +1,4 @@
-"""Users' mistakes: one line on stderr and exit status 2; bugs keep a trace."""
+"""Mistakes are one line on stderr and exit status 2; bugs keep a traceback."""
 
 import pytest
 
@@ -202,7 +202,7 @@ def test_configuration_takes_values(call):
   assert done.out == "number 1\nsteps 5\n"
 
 
-def test_the_configurations_file_may_come_last(call, tmp_path):
+def test_the_configuration_file_may_come_last(call, tmp_path):
   (tmp_path / "mine.py").write_text(CONFIG.replace("3", "4"))
   flags = ("--number=2", "--config.optim.learning_rate=5", "--config=mine.py")
   done = call(*flags, config=True)
@@ -214,7 +214,7 @@ def test_warnings_are_plain_lines(call):
   assert (done.code, done.err) == (0, "warning: left out: a.png\n")
 
 
-def test_control_characters_are_spelt(call):
+def test_control_characters_are_escaped(call):
   done = call("--fail=control")
   assert done.out == "tab\t a\\x1b[2J\n\\x9bb\n"
   warning, error = done.err.splitlines()[-2:]
@@ -255,13 +255,13 @@ def test_streams_closed_before_the_start_do_not_end_the_work(call):
     ("ascii", "3x4 -> \\u65e5 caf\\udce9"),
   ],
 )
-def test_what_an_encoding_does_not_have_is_spelt(call, encoding, line):
+def test_what_an_encoding_lacks_is_replaced(call, encoding, line):
   done = call("--fail=letters", encoding=encoding)
   assert done.code == 0
   assert done.out == f"{line}\nnumber 1\n"
 
 
-def test_a_home_is_found_behind_a_flag_too(call, tmp_path):
+def test_home_is_expanded_inside_flags_too(call, tmp_path):
   home = {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
   done = call("--path=~/a,b~,~/c", "~/d", "e~", positional=True, **home)
   assert done.out.startswith(
@@ -271,7 +271,7 @@ def test_a_home_is_found_behind_a_flag_too(call, tmp_path):
   assert done.out == "number 1\nsteps 3\n"
 
 
-def test_a_device_that_is_not_there_is_told(call):
+def test_a_missing_device_is_reported(call):
   import jax
 
   if jax.default_backend() != "cpu":

@@ -1,4 +1,4 @@
-"""report.py: one file, which needs nothing else."""
+"""`bamjax report`: one file that works offline."""
 
 from html.parser import HTMLParser
 
@@ -64,7 +64,7 @@ def test_lr_alone_has_neither_scores_nor_errors(finished_run, tmp_path):
   assert "&lt;one&gt;" in text and "<one>" not in text
 
 
-def test_no_two_networks_have_one_name():
+def test_networks_have_distinct_labels():
   module = create_model("imdn")
   sources = ["a/x.npz", "b/x.npz", "runs/y"]
   networks = [Network(s, "imdn", "cca", 2, module, {}) for s in sources]
@@ -98,7 +98,7 @@ def test_mistakes(finished_run, tmp_path, options, message):
   assert not list(tmp_path.iterdir())
 
 
-def test_the_page_is_written_over_nothing_that_it_shows(finished_run, tmp_path):
+def test_the_page_overwrites_nothing_that_it_shows(finished_run, tmp_path):
   image = tmp_path / "images" / "one.png"
   image.parent.mkdir()
   Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(image)
@@ -121,12 +121,12 @@ def test_the_page_is_written_over_nothing_that_it_shows(finished_run, tmp_path):
   assert "html" in run(tmp_path / "page", run_dir=[str(finished_run)])
 
 
-def test_a_folder_is_no_page(finished_run, tmp_path):
+def test_the_output_cannot_be_a_folder(finished_run, tmp_path):
   with pytest.raises(UserError, match="is a folder; use a file"):
     run(tmp_path, run_dir=[str(finished_run)])
 
 
-def test_the_script_tells_a_mistake_in_one_line(tmp_path):
+def test_a_mistake_is_one_line(tmp_path):
   done = scripts.call("report.py", "--run_dir=absent", cwd=tmp_path)
   assert done.code == 2
   (line,) = done.err.splitlines()

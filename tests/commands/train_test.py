@@ -1,4 +1,4 @@
-"""train.py and evaluate.py, end to end, as a user runs them."""
+"""train.py and evaluate.py, end to end, as users run them."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def start(kept_environment, tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(photographs, kept_environment, tmp_path_factory):
-  """A run that nothing disturbed, and what it wrote."""
+  """An uninterrupted run, and what it printed."""
   run_dir = tmp_path_factory.mktemp("finished")
   flags = tiny_run(photographs, run_dir, STEPS)
   code, out, err = scripts.call("train.py", *flags, **kept_environment)
@@ -89,11 +89,11 @@ def test_python_runs_the_script(finished, photographs, tmp_path):
   assert last["psnr_y"] > 20
 
 
-# Also where one of its two parts is told to have 64 bits for numbers.
+# Also if JAX_ENABLE_X64 is set for one of its two parts.
 @pytest.mark.parametrize(
   ("number", "wide"), [(signal.SIGKILL, (0, 1)), (signal.SIGTERM, (1, 0))]
 )
-def test_a_run_cut_off_and_resumed_is_the_run_that_was_not(
+def test_an_interrupted_and_resumed_run_is_bit_identical(
   finished, photographs, start, tmp_path, number, wide
 ):
   run_dir = tmp_path / "run"
@@ -165,8 +165,8 @@ def test_a_mistake_gets_one_line(start, photographs, tmp_path, flags, words):
   assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_div2k_out_of_reach_names_the_ways_out(start, tmp_path):
-  # A proxy that is not there: the same where there is a network.
+def test_unreachable_div2k_names_the_alternatives(start, tmp_path):
+  # A proxy that does not exist: the test works with and without a network.
   nowhere = "http://127.0.0.1:9"
   process = start(
     "--model=edsr",
@@ -192,7 +192,7 @@ def test_a_run_folder_of_another_model_is_left_alone(
   assert (finished[0] / "config.json").read_text() == before
 
 
-def test_bad_images_among_good_ones_are_warned_of(photographs, start, tmp_path):
+def test_bad_images_among_good_ones_are_skipped(photographs, start, tmp_path):
   folder = tmp_path / "mixed"
   shutil.copytree(photographs, folder)
   data = (folder / "coffee.png").read_bytes()
@@ -206,10 +206,10 @@ def test_bad_images_among_good_ones_are_warned_of(photographs, start, tmp_path):
   flags.append(f"--val_dir={photographs}")
   code, _, err = start(*flags).finish()
   assert code == 0, err
-  told = [line for line in err.splitlines() if "left out" in line]
-  assert len(told) == 3
+  warnings = [line for line in err.splitlines() if "left out" in line]
+  assert len(warnings) == 3
   for name in ("cut.png", "text.png", "small"):
-    assert sum(name in line for line in told) == 1, err
+    assert sum(name in line for line in warnings) == 1, err
   assert "gray" not in err and "rgba" not in err
 
 

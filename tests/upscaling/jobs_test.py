@@ -72,9 +72,9 @@ def test_results_among_the_inputs_are_not_overwritten(
   # The result of a result, as older runs may have left it.
   (folder / "rgb_x2_x2.png").write_text("old")
   assert upscale([folder], weights, folder, skip_existing=True) == 0
-  told = capsys.readouterr().out
-  assert "2 of 4 images are results of others: skipped" in told
-  assert "1 of 2 images have a result: skipped" in told
+  printed = capsys.readouterr().out
+  assert "2 of 4 images are results of others: skipped" in printed
+  assert "1 of 2 images have a result: skipped" in printed
   assert result.read_bytes() == before
   assert (folder / "rgb_x2_x2.png").read_text() == "old"
   assert size(folder / "new_x2.png") == (60, 42)

@@ -45,8 +45,8 @@ def test_a_folder_with_all_kinds_of_images(folder, weights, tmp_path, capsys):
   )
   want = bamjax.Upscaler(*network)(three).mean(-1)
   np.testing.assert_allclose(gray[..., 0], want, atol=1)
-  told = capsys.readouterr().out
-  assert told.count("30×21 → 60×42") == 5
+  printed = capsys.readouterr().out
+  assert printed.count("30×21 → 60×42") == 5
 
 
 def test_tiles_make_the_same_image(folder, weights, tmp_path):
