@@ -1,7 +1,7 @@
-"""The scripts as a user runs them, each call a process of its own.
+"""Runs scripts as users do, each in a process of its own.
 
-It is forked from one that has imported what they import, JAX, TensorFlow and
-Orbax, so that a call takes what it does, and not the seconds of its imports.
+The process is forked from one that has already imported JAX, TensorFlow and
+Orbax, to save the seconds that the imports take.
 """
 
 import atexit
@@ -19,12 +19,12 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 
 _context = multiprocessing.get_context("forkserver")
-# JAX's backends start in each process, so that XLA_FLAGS hold there.
+# JAX starts its backends in each process, with the XLA_FLAGS of that process.
 _context.set_forkserver_preload(["scripts_preload"])
 
 
 class Done(NamedTuple):
-  """What a script left: its exit status, −N of a signal, and what it wrote."""
+  """Exit status (−N for signal N), stdout and stderr of a script."""
 
   code: int
   out: str
@@ -35,11 +35,11 @@ class Script:
   """A running script.
 
   Attributes:
-    pid: of its process.
+    pid: its process's ID.
   """
 
   def __init__(self, name, *flags, cwd=None, **environment):
-    """Starts a script of the repository's root."""
+    """Starts a script, named by its path from the repository's root."""
     self._folder = tempfile.TemporaryDirectory()
     self._files = [Path(self._folder.name) / name for name in ("out", "err")]
     for file in self._files:
@@ -53,7 +53,7 @@ class Script:
     self.pid = self._process.pid
 
   def running(self) -> bool:
-    """Whether it has not ended."""
+    """Whether it has not ended yet."""
     return self._process.exitcode is None
 
   def send_signal(self, number: int) -> None:
@@ -61,7 +61,7 @@ class Script:
     os.kill(self.pid, number)
 
   def lines(self):
-    """Yields what it writes to stdout, line by line as it comes."""
+    """Yields the lines of stdout as they are written."""
     with self._files[0].open() as file:
       rest = ""
       while True:
@@ -74,7 +74,7 @@ class Script:
         time.sleep(0.002)
 
   def finish(self, timeout: float = 300) -> Done:
-    """Waits for it."""
+    """Waits for its end."""
     self._process.join(timeout)
     code = self._process.exitcode
     if code is None:
@@ -86,7 +86,7 @@ class Script:
 
 
 def call(name, *flags, cwd=None, **environment) -> Done:
-  """Runs a script to its end."""
+  """Runs a script to its end; see `Script`."""
   return Script(name, *flags, cwd=cwd, **environment).finish()
 
 
@@ -117,13 +117,13 @@ def tiny_run(photographs, run_dir, steps):
 
 
 def rows(run_dir):
-  """What a run has logged."""
+  """The rows of a run's metrics.jsonl."""
   lines = (run_dir / "metrics.jsonl").read_text().splitlines()
   return [json.loads(line) for line in lines]
 
 
 def _parsed(name, value):
-  """A setting of JAX, of the type that it has."""
+  """A value of a JAX setting, in the type of that setting."""
   import jax
 
   before = getattr(jax.config, name)
@@ -133,7 +133,7 @@ def _parsed(name, value):
 
 
 def _ensure_running():
-  """Starts the process to fork from, which would not find what it imports."""
+  """Starts the process to fork from, with our path, which it does not inherit."""
   before = os.environ.get("PYTHONPATH")
   os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
   try:
@@ -145,7 +145,7 @@ def _ensure_running():
 
 
 def newest(run_dir) -> int:
-  """The step of a run's newest checkpoint; 0 where there is none."""
+  """The step of a run's newest checkpoint; 0 if there is none."""
   found = (run_dir / "checkpoints").glob("[0-9]*")
   return max((int(p.name) for p in found if p.name.isdigit()), default=0)
 
@@ -167,5 +167,5 @@ def _main(argv, files, cwd, environment):
   try:
     runpy.run_path(argv[0], run_name="__main__")
   finally:
-    # Which a process that was forked leaves out.
+    # Forked processes do not run them by themselves.
     atexit._run_exitfuncs()
