@@ -133,7 +133,7 @@ def _parsed(name, value):
 
 
 def _ensure_running():
-  """Starts the process to fork from, with our path, which it does not inherit."""
+  """Starts the process to fork from; it does not inherit `sys.path`."""
   before = os.environ.get("PYTHONPATH")
   os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
   try:
