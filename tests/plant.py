@@ -120,9 +120,8 @@ def main() -> int:
       if not failed:
         undetected.append(fault["name"])
         print(output)
-  print(
-    f"{len(faults)} faults, {len(undetected)} undetected: {', '.join(undetected)}"
-  )
+  names = ", ".join(undetected)
+  print(f"{len(faults)} faults, {len(undetected)} undetected: {names}")
   return 1 if undetected else 0
 
 

@@ -232,7 +232,7 @@ def run_networks(
 
 def _with_files(
   entries: Iterable[AnyEntry], benchmark: ImageSet
-) -> tuple[Benchmark, list[str]]:
+) -> tuple[ImageSet, list[str]]:
   """The images that each folder of SR images has a file for; others' names."""
   absent: dict[Any, None] = {}
   for entry in entries:
