@@ -68,7 +68,8 @@ class CellQueue:
     self._slots = slots
     self._logs = logs
     self._show = show
-    self._running: list[tuple[Job, subprocess.Popen[str]]] = []
+    self._running: list[Job] = []
+    self._processes: list[subprocess.Popen[str]] = []
     self._signal = 0
     self._done: list[Job] = []
     self._lock = threading.RLock()
@@ -113,55 +114,70 @@ class CellQueue:
     sent = signal.SIGTERM if not self._signal else signal.SIGKILL
     with self._lock:
       self._signal = self._signal or number
-      for _, process in self._running:
+      for process in self._processes:
         process.send_signal(sent)
 
   def _work(self, slot: Mapping[str, str]) -> None:
-    while begun := self._begin(slot):
-      lines = self._follow(*begun)
-      self._finish(begun, lines)
+    while job := self._next():
+      try:
+        why = self._do(job, slot)
+      except OSError as error:  # no room for the log, no memory for a process
+        why = str(error)
+      self._finish(job, why)
 
-  def _begin(
-    self, slot: Mapping[str, str]
-  ) -> tuple[Job, subprocess.Popen[str]] | None:
+  def _next(self) -> Job | None:
     with self._lock:
       if not self._jobs or self._signal:
         return None
       job = self._jobs.popleft()
+      self._running.append(job)
       number = self._count - len(self._jobs)
       self._show(f"cell {number} of {self._count}: {job.name}")
-      process = self._workers.start(job.task, slot)
-      begun = job, process
-      self._running.append(begun)
-      return begun
+      return job
 
-  def _follow(self, job: Job, process: subprocess.Popen) -> deque[str]:
-    """Shows and logs what a worker writes; returns its last lines."""
-    tail: deque[str] = deque(maxlen=_TAIL)
-    self._logs.mkdir(parents=True, exist_ok=True)
-    path = self._logs / f"{job.name}.txt"
-    assert process.stdout is not None
-    with path.open("a", encoding="utf-8") as log, process.stdout as output:
-      for line in output:
-        log.write(line)
-        log.flush()
-        tail.append(line.rstrip())
-        self._show(f"{job.name}: {line.rstrip()}")
-    return tail
-
-  def _finish(
-    self, begun: tuple[Job, subprocess.Popen[str]], lines: Sequence[str]
-  ) -> None:
-    job, process = begun
-    status = process.wait()
+  def _do(self, job: Job, slot: Mapping[str, str]) -> str:
+    """Runs a worker to its end; returns why it failed, or ""."""
     with self._lock:
-      self._running.remove(begun)
+      if self._signal:
+        return ""
+      process = self._workers.start(job.task, slot)
+      self._processes.append(process)
+    tail: deque[str] = deque(maxlen=_TAIL)
+    try:
+      self._follow(job, process, tail)
+    except OSError:
+      process.terminate()
+      raise
+    finally:
+      status = process.wait()
+      with self._lock:
+        self._processes.remove(process)
+    return reason(tail, status) if status else ""
+
+  def _follow(
+    self, job: Job, process: subprocess.Popen[str], tail: deque[str]
+  ) -> None:
+    """Shows and logs what a worker writes, and keeps its last lines."""
+    assert process.stdout is not None
+    with process.stdout as output:
+      self._logs.mkdir(parents=True, exist_ok=True)
+      path = self._logs / f"{job.name}.txt"
+      with path.open("a", encoding="utf-8") as log:
+        for line in output:
+          log.write(line)
+          log.flush()
+          tail.append(line.rstrip())
+          self._show(f"{job.name}: {line.rstrip()}")
+
+  def _finish(self, job: Job, why: str) -> None:
+    with self._lock:
+      self._running.remove(job)
       if self._signal:
         return
       self._done.append(job)
-      if status:
-        self.failures[job.name] = reason(lines, status)
-        self._show(f"{job.name} failed: {self.failures[job.name]}")
+      if why:
+        self.failures[job.name] = why
+        self._show(f"{job.name} failed: {why}")
       self._show(
         f"{len(self._done)} of {self._count} cells done{self._time_left()}"
       )
@@ -169,7 +185,7 @@ class CellQueue:
   def _time_left(self) -> str:
     """By the cost of what is done and of what is not."""
     # A running cell counts as half done.
-    half = sum(job.cost for job, _ in self._running) / 2
+    half = sum(job.cost for job in self._running) / 2
     left = half + sum(job.cost for job in self._jobs)
     good = [job for job in self._done if job.name not in self.failures]
     done = half + sum(job.cost for job in good)

@@ -1,28 +1,41 @@
-"""Seconds that a training step takes, measured on random patches."""
+"""Seconds that training steps take, measured on random patches."""
 
+from collections.abc import Callable
+from collections.abc import Sequence
 import functools
-import time
 
 import jax
 import ml_collections
 import numpy as np
 
+from bamjax.benchmarking import timing
 from bamjax.layers import compile_for
 from bamjax.runs import config as config_lib
 from bamjax.training import parallel
 from bamjax.training import run_dir
 from bamjax.training.step import train_step
 
-_STEPS = 20  # timed, at most
-_SECONDS = 10.0  # after which no further step is timed
+_STEPS, _ROUNDS = 20, 5  # of each network
 
 
-def measure(config: ml_collections.ConfigDict) -> float:
-  """Times training steps of a configuration on this machine's devices.
+def measure(configs: Sequence[ml_collections.ConfigDict]) -> list[float]:
+  """Times training steps of configurations on this machine's devices.
+
+  The networks take turns, so that other work on the machine slows all of them.
 
   Returns:
-    The median of the seconds of a step, without its compilation.
+    For each, the median of the seconds of a step, without its compilation.
   """
+  with compile_for("many_runs"):
+    runs = {i: _make_run(config) for i, config in enumerate(configs)}
+    for run in runs.values():
+      run(0)  # compiles
+    seconds = timing.take_turns(runs, _STEPS, _ROUNDS, "training steps: ")
+  return [float(np.median(np.concatenate(seconds[i]))) for i in runs]
+
+
+def _make_run(config: ml_collections.ConfigDict) -> Callable[[int], None]:
+  """A function that trains one step and awaits it."""
   module = config_lib.build_model(config)
   step = parallel.parallelize(
     functools.partial(
@@ -43,11 +56,10 @@ def measure(config: ml_collections.ConfigDict) -> float:
       ("hr", config.data.patch * config.scale),
     )
   }
-  seconds: list[float] = []
-  with compile_for("many_runs"):
-    state = jax.block_until_ready(step(state, batch))  # compiles
-    while len(seconds) < _STEPS and sum(seconds) < _SECONDS:
-      start = time.perf_counter()
-      state = jax.block_until_ready(step(state, batch))
-      seconds.append(time.perf_counter() - start)
-  return float(np.median(seconds))
+
+  def run(number: int) -> None:
+    nonlocal state
+    del number
+    state = jax.block_until_ready(step(state, batch))
+
+  return run

@@ -5,7 +5,11 @@ python -m bamjax.commands.ablation_worker --mode=cell < TASK.json
 
 import dataclasses
 import json
+import os
+import signal
 import sys
+import threading
+import time
 from typing import Any
 
 from bamjax.commands import cli
@@ -38,9 +42,10 @@ def run(options: Options) -> None:
   if options.mode == "cell":
     from bamjax.ablation import cell_work
 
+    threading.Thread(target=_follow_parent, daemon=True).start()
     cell_work.run(cell_work.Task(**given))
   elif options.mode == "step_seconds":
-    print(json.dumps([_step_seconds(config) for config in given]))
+    print(json.dumps(_step_seconds(given)))
   else:
     import jax
 
@@ -51,12 +56,20 @@ def run(options: Options) -> None:
     )
 
 
-def _step_seconds(config: dict[str, Any]) -> float:
+def _follow_parent() -> None:
+  """Stops this process, after a checkpoint, if the one that started it dies."""
+  parent = os.getppid()
+  while os.getppid() == parent:
+    time.sleep(1)
+  os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _step_seconds(configs: list[dict[str, Any]]) -> list[float]:
   import ml_collections
 
   from bamjax.ablation import step_time
 
-  return step_time.measure(ml_collections.ConfigDict(config))
+  return step_time.measure([ml_collections.ConfigDict(c) for c in configs])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from bamjax.ablation import worker_process
 from bamjax.ablation.cell_queue import CellQueue
 from bamjax.ablation.cell_queue import Job
 from bamjax.ablation.cell_work import Task
@@ -82,6 +83,34 @@ def test_a_signal_is_passed_on(tmp_path):
   assert "cell-0: saved" in lines
   assert not any("cell-1" in line for line in lines)  # not begun
   assert not work.failures
+
+
+def test_a_log_that_cannot_be_written_is_a_failure(tmp_path):
+  (tmp_path / "cell-0.txt").mkdir()
+  work, lines = queue(tmp_path, ["slow", "good"])
+  work.run()
+  assert list(work.failures) == ["cell-0"]
+  assert "cell-0.txt" in work.failures["cell-0"]
+  assert lines[-1] == "2 of 2 cells done"
+
+
+@pytest.mark.parametrize(
+  "visible, found, expected",
+  [
+    (None, {"platform": "gpu", "count": 2}, ["0", "1"]),
+    ("3,7", {"platform": "gpu", "count": 2}, ["3", "7"]),
+    (None, {"platform": "gpu", "count": 1}, [None]),
+    (None, {"platform": "cpu", "count": 8}, [None]),
+  ],
+)
+def test_a_slot_per_gpu(monkeypatch, visible, found, expected):
+  monkeypatch.setattr(worker_process.shutil, "which", lambda _: "nvidia-smi")
+  monkeypatch.setattr(Workers, "_ask", lambda *_: found)
+  monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+  if visible:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+  slots = WORKERS.slots()
+  assert [slot.get("CUDA_VISIBLE_DEVICES") for slot in slots] == expected
 
 
 def test_why_a_worker_failed():
