@@ -1,11 +1,11 @@
-"""Layer names with numbers in them, read and written by one template.
+"""Names of layers with numbers in them, matched and written by templates.
 
-In a template, `{i}`, `{i+1}` and `{2*i}` stand for a number that follows from
-i: "body.{i}.conv{k+1}" fits "body.3.conv1" with i = 3 and k = 0, and gives that
-name back. Plain pattern pairs would not be simpler: names are translated in
-both directions (to find a layer's tensor, and to recognise a network by its
-tensors), so that each pair would be written twice, and the offsets and factors
-that differ between the two sides have no form in a regular expression.
+The placeholders `{i}`, `{i+1}` and `{2*i}` stand for a number computed from i:
+"body.{i}.conv{k+1}" matches "body.3.conv1" with i = 3 and k = 0, and writes
+that name from these numbers. Pairs of regular expressions would not be simpler.
+Names are translated in both directions (to find a layer's tensor, and to
+recognise a network by its tensors), which takes two expressions a row, and
+regular expressions can't compute the offsets and factors.
 """
 
 from collections.abc import Mapping
