@@ -1,9 +1,9 @@
 """Speed of networks, measured as in the BAM paper (eq. 7, figure 6).
 
-FPS = frames / total inference time, each frame awaited before the next begins.
-Compilation is reported apart and warm-up is not counted. All that is compared
-(control, BAM, and a rival's forms of both) takes turns, round by round, so that
-a machine that slows down slows them alike.
+FPS = frames / total inference time; each frame is finished before the next
+begins. Compilation is reported separately, and warm-up is not counted. Control,
+BAM and the same networks in a rival package are timed in interleaved rounds, so
+a machine that slows down affects all of them.
 """
 
 from bamjax.benchmarking.plan import default_plan

@@ -1,4 +1,4 @@
-"""Networks of ours, compiled for what a plan times."""
+"""Our networks, compiled for a benchmark."""
 
 from collections.abc import Callable
 import dataclasses
@@ -14,11 +14,11 @@ import numpy as np
 from bamjax import complexity
 from bamjax.benchmarking.plan import DTYPES
 from bamjax.benchmarking.plan import Plan
+from bamjax.benchmarking.timing import Run
 from bamjax.layers import compile_for
 from bamjax.models import registry
 
-# Frames that take turns, so that none finds its own result in a cache.
-POOL = 4
+POOL = 4  # number of different frames, so that none is still in a cache
 
 
 @dataclasses.dataclass
@@ -26,16 +26,16 @@ class Program:
   """A compiled network.
 
   Attributes:
-    run: runs the frame of a number and awaits it; returns its result: an
-      image, or for a training step the loss.
-    variables: the weights that it began with, {"params": …}.
-    compile_s: seconds of its compilation.
-    macs: multiply-accumulates of one image's forward pass.
-    memory: bytes that the program holds at once: its arguments, its results and
-      its temporary arrays, by XLA's count.
+    run: runs frame i, waits for it, and returns the image, or the loss of a
+      training step.
+    variables: the initial weights, {"params": …}.
+    compile_s: compilation time in seconds.
+    macs: multiply-accumulates of the forward pass of one image.
+    memory: bytes of the program's arguments, results and temporary arrays,
+      according to XLA; None if unknown.
   """
 
-  run: Callable[[int], Any]
+  run: Run
   variables: Any
   compile_s: float
   macs: int
@@ -43,18 +43,18 @@ class Program:
 
 
 def random_weights(shapes: Any) -> Any:
-  """Weights of a net's usual size, without compiling its initializers.
+  """Draws weights of realistic magnitude without compiling initializers.
 
   Args:
-    shapes: the tree of their shapes.
+    shapes: tree of `jax.ShapeDtypeStruct`.
 
   Returns:
-    The same weights at each call, as NumPy arrays.
+    Tree of NumPy arrays, equal at each call.
   """
   generator = np.random.default_rng(0)
 
-  def draw(leaf):
-    # Kernels are k×k×C_in×C_out; biases, slopes and scales are smaller.
+  def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+    # Kernels are k×k×C_in×C_out; other arrays are biases, slopes and scales.
     kernel = len(leaf.shape) == 4
     bound = 1 / math.sqrt(math.prod(leaf.shape[:3])) if kernel else 0.1
     return generator.uniform(-bound, bound, leaf.shape).astype(leaf.dtype)
@@ -63,25 +63,33 @@ def random_weights(shapes: Any) -> Any:
 
 
 def frames(plan: Plan, size: int) -> list[np.ndarray]:
-  """The LR frames: POOL arrays N×size×size×3, uint8."""
+  """Returns POOL random LR frames, N×size×size×3 uint8."""
   generator = np.random.default_rng(1)
   shape = (POOL, plan.batch_size, size, size, 3)
   return list(generator.integers(0, 256, shape, np.uint8))
 
 
 def targets(plan: Plan, size: int, scale: int) -> np.ndarray:
-  """The HR images of training steps, N×scale·size×scale·size×3, uint8."""
+  """Returns random HR images, N×(scale·size)×(scale·size)×3 uint8."""
   shape = (plan.batch_size, scale * size, scale * size, 3)
   return np.random.default_rng(2).integers(0, 256, shape, np.uint8)
 
 
 def as_float(image: np.ndarray) -> np.ndarray:
-  """uint8 to float32 in [0, 1]."""
+  """Converts uint8 to float32 in [0, 1]."""
   return image.astype(np.float32) / 255
 
 
 def build(plan: Plan, name: str, attn: str, scale: int, size: int) -> Program:
-  """Compiles a network with random weights for a plan's frames."""
+  """Compiles a network with random weights.
+
+  Args:
+    plan: gives dtype, batch size, and whether to train.
+    name: name of the backbone.
+    attn: kind of attention.
+    scale: upscaling factor.
+    size: side of the square input, in LR pixels.
+  """
   module = registry.create_model(name, attn, scale, dtype=DTYPES[plan.dtype])
   shape = (plan.batch_size, size, size, 3)
   frame = jax.ShapeDtypeStruct(shape, jnp.float32)
@@ -94,7 +102,7 @@ def build(plan: Plan, name: str, attn: str, scale: int, size: int) -> Program:
   return Program(run, variables, compile_s, macs, _memory(compiled))
 
 
-def _memory(compiled) -> int | None:
+def _memory(compiled: jax.stages.Compiled) -> int | None:
   stats = compiled.memory_analysis()
   if stats is None:
     return None
@@ -106,26 +114,37 @@ def _memory(compiled) -> int | None:
   )
 
 
-def _compile(function, *args, **options):
+def _compile(
+  function: Callable[..., Any], *args: Any, **options: Any
+) -> tuple[jax.stages.Compiled, float]:
+  """Returns the compiled function and the seconds that it took."""
   start = time.perf_counter()
   compiled = jax.jit(function, **options).lower(*args).compile()
   return compiled, time.perf_counter() - start
 
 
-def _inference(plan, module: nn.Module, variables, scale: int, size: int):
+# Compiled program, function that runs frame i, compilation time in seconds.
+_Timed = tuple[jax.stages.Compiled, Run, float]
+
+
+def _inference(
+  plan: Plan, module: nn.Module, variables: Any, scale: int, size: int
+) -> _Timed:
   del scale
   weights = jax.device_put(variables)
   pool = [jax.device_put(as_float(frame)) for frame in frames(plan, size)]
   compiled, compile_s = _compile(module.apply, weights, pool[0])
 
-  def run(i):
+  def run(i: int) -> jax.Array:
     return jax.block_until_ready(compiled(weights, pool[i % POOL]))
 
   return compiled, run, compile_s
 
 
-def _training(plan, module: nn.Module, variables, scale: int, size: int):
-  # Imported here: inference does without the optimizer.
+def _training(
+  plan: Plan, module: nn.Module, variables: Any, scale: int, size: int
+) -> _Timed:
+  # Imported here: inference does not need the optimizer.
   import optax
 
   from bamjax.training.state import TrainState
@@ -142,11 +161,11 @@ def _training(plan, module: nn.Module, variables, scale: int, size: int):
   pool = [
     {"lr": jax.device_put(frame), "hr": hr} for frame in frames(plan, size)
   ]
-  # As a training of many steps is compiled.
+  # Compiled as for training with many steps.
   with compile_for("many_runs"):
     compiled, compile_s = _compile(train_step, state, pool[0], donate_argnums=0)
 
-  def run(i):
+  def run(i: int) -> float:
     nonlocal state
     before = float(state.loss_sum)
     state = jax.block_until_ready(compiled(state, pool[i % POOL]))

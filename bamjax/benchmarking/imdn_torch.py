@@ -1,15 +1,19 @@
-"""IMDN in PyTorch (Hui et al., ACM MM 2019), which super-image has not.
+"""IMDN in PyTorch (Hui et al., ACM MM 2019), which super-image lacks.
 
-Written after the paper's figures 2 and 3; the tensors' names are those of the
-authors' release.
+Follows the paper's figures 2 and 3. Tensor names are those of the authors'
+release.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
+MakeBAM = Callable[[int], nn.Module]
+
 
 class CCA(nn.Module):
-  """Contrast-aware channel attention (IMDN, section 3.3). N×C×H×W."""
+  """Contrast-aware channel attention (IMDN, section 3.3), for N×C×H×W."""
 
   def __init__(self, channels: int, reduction: int = 16):
     super().__init__()
@@ -20,17 +24,17 @@ class CCA(nn.Module):
       nn.Sigmoid(),
     )
 
-  def forward(self, x):
-    """Attends to the channels of x."""
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
+    """Multiplies the channels of x, N×C×H×W, with their weights."""
     mean = x.mean((2, 3), keepdim=True)
     deviation = ((x - mean) ** 2).mean((2, 3), keepdim=True).sqrt()
     return self.conv_du(mean + deviation) * x
 
 
 class Block(nn.Module):
-  """Information multi-distillation block (IMDN, figure 3). N×C×H×W."""
+  """Information multi-distillation block (IMDN, figure 3), for N×C×H×W."""
 
-  def __init__(self, features: int, distilled: int, bam):
+  def __init__(self, features: int, distilled: int, bam: MakeBAM | None):
     super().__init__()
     rest = features - distilled
     self.split = [distilled, rest]
@@ -45,8 +49,8 @@ class Block(nn.Module):
     else:
       self.cca = CCA(4 * distilled)
 
-  def forward(self, x):
-    """Refines x."""
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
+    """Maps features N×C×H×W to features of the same shape."""
     a, rest = self.act(self.c1(x)).split(self.split, 1)
     b, rest = self.act(self.c2(rest)).split(self.split, 1)
     c, rest = self.act(self.c3(rest)).split(self.split, 1)
@@ -56,17 +60,24 @@ class Block(nn.Module):
 
 
 class IMDN(nn.Module):
-  """Maps RGB, N×3×H×W, to N×3×sH×sW.
+  """Maps RGB, N×3×H×W in [0, 1], to N×3×sH×sW.
 
   Args:
-    scale: upscaling factor.
-    bam: makes a BAM module for so many channels; None has CCA.
-    features: channels.
-    distilled: channels that each step of a block splits off.
-    blocks: blocks.
+    scale: upscaling factor s.
+    bam: makes a BAM module for a number of channels; None: CCA is used.
+    features: number of channels.
+    distilled: number of channels that each step of a block splits off.
+    blocks: number of blocks.
   """
 
-  def __init__(self, scale, bam=None, features=64, distilled=16, blocks=6):
+  def __init__(
+    self,
+    scale: int,
+    bam: MakeBAM | None = None,
+    features: int = 64,
+    distilled: int = 16,
+    blocks: int = 6,
+  ):
     super().__init__()
     self.fea_conv = nn.Conv2d(3, features, 3, padding=1)
     self.names = [f"IMDB{i + 1}" for i in range(blocks)]
@@ -81,8 +92,8 @@ class IMDN(nn.Module):
       nn.Conv2d(features, 3 * scale**2, 3, padding=1), nn.PixelShuffle(scale)
     )
 
-  def forward(self, x):
-    """Super-resolves x."""
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
+    """Super-resolves RGB, N×3×H×W."""
     head = x = self.fea_conv(x)
     outputs = []
     for name in self.names:

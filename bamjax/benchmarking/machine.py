@@ -1,5 +1,6 @@
-"""The device that a benchmark runs on, and its measured limits."""
+"""The device of a benchmark and its measured peak performance."""
 
+from collections.abc import Callable
 import platform
 import time
 from typing import Any
@@ -13,7 +14,7 @@ from bamjax.benchmarking.plan import DTYPES
 
 
 def environment() -> dict[str, Any]:
-  """The device and the versions that the figures belong to."""
+  """Describes the device, the versions, and the precision of JAX."""
   device = jax.devices()[0]
   return {
     "device": _processor() if device.platform == "cpu" else device.device_kind,
@@ -23,12 +24,17 @@ def environment() -> dict[str, Any]:
     "jax": jax.__version__,
     "jaxlib": jaxlib.__version__,
     "flax": flax.__version__,
-    "matmul_precision": jax.config.jax_default_matmul_precision or "default",
+    "matmul_precision": _matmul_precision() or "default",
   }
 
 
+def _matmul_precision() -> str | None:
+  # JAX adds this attribute at run time.
+  return jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+
+
 def _processor() -> str:
-  """Name of the processor, which JAX calls "cpu"."""
+  """Name of the processor and number of its cores; JAX only says "cpu"."""
   try:
     with open("/proc/cpuinfo", encoding="utf-8") as file:
       names = [x.partition(":")[2].strip() for x in file if "model name" in x]
@@ -37,8 +43,10 @@ def _processor() -> str:
     return platform.processor() or "cpu"
 
 
-def _best(function, *args, seconds: float) -> float:
-  """Seconds of the quickest of the calls that fit into some seconds."""
+def _best(
+  function: Callable[..., Any], *args: jax.Array, seconds: float
+) -> float:
+  """Calls a function repeatedly for some seconds; returns the shortest time."""
   jax.block_until_ready(function(*args))
   quickest, end = float("inf"), time.perf_counter() + seconds
   while time.perf_counter() < end:
@@ -49,22 +57,26 @@ def _best(function, *args, seconds: float) -> float:
 
 
 def precision(dtype: str = "float32") -> str:
-  """What products of a dtype are made in: "tensorfloat32", or the dtype.
+  """Returns the precision of products: "tensorfloat32", or the dtype.
 
-  TF32 has 11 bits of float32's 24; it is JAX's default on a GPU, and
+  TF32 keeps 11 of float32's 24 significant bits. It is JAX's default on GPUs;
   JAX_DEFAULT_MATMUL_PRECISION=highest turns it off.
   """
-  setting = jax.config.jax_default_matmul_precision
+  setting = _matmul_precision()
   short = setting in (None, "default", "fastest", "tensorfloat32")
   gpu = jax.default_backend() == "gpu"
   return "tensorfloat32" if gpu and short and dtype == "float32" else dtype
 
 
 def measure_peak(dtype: str = "float32") -> float:
-  """The device's matrix-product peak, in FLOP/s (two a multiply-accumulate).
+  """Measures the device's peak in matrix products, at JAX's current precision.
 
-  The best of square products of a few sizes, at JAX's current precision. Of
-  random values, as a GPU may be quicker with constants.
+  Args:
+    dtype: name of the dtype, of `plan.DTYPES`.
+
+  Returns:
+    FLOP/s, two per multiply-accumulate: the best of square products of a few
+    sizes. Values are random, because GPUs may be faster with constants.
   """
   cpu = jax.default_backend() == "cpu"
   best = 0.0
@@ -76,10 +88,13 @@ def measure_peak(dtype: str = "float32") -> float:
 
 
 def measure_bandwidth(size: int) -> float:
-  """Bytes per second that the device moves when it copies an array.
+  """Measures the memory bandwidth of the device by copying an array.
 
   Args:
-    size: bytes of the array, which are read and written: 2·size are moved.
+    size: size of the array, in bytes.
+
+  Returns:
+    Bytes read and written per second: 2·size per copy.
   """
   x = jnp.ones(size // 4)
   return 2 * size / _best(jax.jit(jnp.copy), x, seconds=0.5)

@@ -1,14 +1,18 @@
-"""A benchmark's table on the terminal, its JSON file and its figure."""
+"""The output of a benchmark: lines of a table, a JSON file and a figure."""
 
 import math
 from pathlib import Path
 from typing import Any
+from typing import TYPE_CHECKING
 
 from bamjax.errors import UserError
 from bamjax.files import check_writable
 from bamjax.files import replacing
 from bamjax.files import to_json
 from bamjax.files import write_atomically
+
+if TYPE_CHECKING:
+  from matplotlib.axes import Axes
 
 HEADER = (
   f"{'model':<14} {'attention':<10} {'scale':>5} {'input':>8} {'FPS':>9}"
@@ -18,7 +22,7 @@ HEADER = (
 
 
 def format_row(row: dict[str, Any]) -> str:
-  """The lines of the table under `HEADER` for a row: ours, and the rival's."""
+  """Formats a row, and the rival's results below it, for the `HEADER`."""
   memory = row["memory_bytes"]
   line = (
     f"{row['model']:<14} {row['attn']:<10} {'×' + str(row['scale']):>5}"
@@ -43,33 +47,38 @@ def format_row(row: dict[str, Any]) -> str:
 
 
 def geomean(values: list[float]) -> float:
-  """Geometric mean."""
+  """Returns the geometric mean."""
   return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def check_output(path: Path) -> None:
-  """Raises UserError for what cannot be written, or is the figure's name."""
+  """Raises UserError if the JSON file cannot be written.
+
+  Its name must not end in .png, the name of the figure.
+  """
   if path.is_dir():
-    raise UserError(f"{path} is a folder; give a file, {path}/benchmark.json")
+    raise UserError(f"{path} is a folder; use a file, {path}/benchmark.json")
   if path.suffix.lower() == ".png":
-    raise UserError(f"{path} is the figure's name; give that of the JSON file")
+    raise UserError(
+      f"{path} would be the figure; use the name of the JSON file"
+    )
   check_writable(path)
 
 
 def write_json(result: dict[str, Any], path: Path) -> None:
-  """Writes a file whole or not at all.
+  """Writes the results, replacing the file atomically.
 
   Raises:
-    UserError: it cannot be written.
+    UserError: the file cannot be written.
   """
   write_atomically(path, to_json(result, indent=2) + "\n")
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-  """Draws the paper's figure 6: FPS over input size, a panel a model and scale.
+  """Draws the paper's figure 6: FPS over input size for each model and scale.
 
   Args:
-    result: what the JSON file holds.
+    result: the content of the JSON file (`sweep.run`).
     path: the PNG file.
   """
   # Imported here: it takes half a second, and only the figure needs it.
@@ -104,8 +113,8 @@ def draw(result: dict[str, Any], path: Path) -> None:
     figure.savefig(temporary, dpi=120)
 
 
-def _panel(panel, rows) -> None:
-  """Lines of one model at one scale: an attention each, the rival's dashed."""
+def _panel(panel: "Axes", rows: list[dict[str, Any]]) -> None:
+  """Draws a line per attention; the rival's lines are dashed."""
   for k, attn in enumerate(dict.fromkeys(row["attn"] for row in rows)):
     own = [row for row in rows if row["attn"] == attn]
     sizes = [row["size"] for row in own]

@@ -1,4 +1,4 @@
-"""What a benchmark times."""
+"""What a speed benchmark times."""
 
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """What is timed: all combinations of the first four.
+  """What to time: all combinations of models, attentions, scales and sizes.
 
   Attributes:
     models: names of backbones.
-    attns: attentions; "native" is the paper's control.
+    attns: kinds of attention; "native" is the paper's control group.
     scales: upscaling factors.
     sizes: sides of the square inputs, in LR pixels.
-    frames: frames, or training steps, counted per configuration.
-    rounds: turns that the frames are split into.
-    dtype: dtype of the computation, by name.
-    batch_size: images of a frame or a training step.
-    train: time training steps (L1, Adam), not inference.
+    frames: frames, or training steps, to count per network.
+    rounds: number of turns that the frames are split into.
+    dtype: name of the dtype of the computation.
+    batch_size: images per frame or training step.
+    train: whether to time training steps (L1 loss, Adam) instead of inference.
   """
 
   models: Sequence[str]
@@ -41,14 +41,14 @@ class Plan:
   train: bool = False
 
   def check(self) -> None:
-    """Raises UserError if any combination can't be timed."""
+    """Raises UserError if the plan has an unknown or invalid value."""
     if self.dtype not in DTYPES:
       raise UserError(
         f"unknown dtype {self.dtype!r}; choose from {', '.join(DTYPES)}"
       )
     for name in ("models", "attns", "scales", "sizes"):
       if not getattr(self, name):
-        raise UserError(f"no {name} given")
+        raise UserError(f"no {name} to time")
     for name in ("frames", "rounds", "batch_size"):
       if getattr(self, name) < 1:
         raise UserError(f"{name} must be at least 1; got {getattr(self, name)}")
@@ -59,20 +59,22 @@ class Plan:
       registry.create_model(*args)
 
   def groups(self) -> Iterator[tuple[str, int, int]]:
-    """Model, scale and size of each comparison; what is named twice, once."""
+    """Yields model, scale and size of what is compared; repeats count once."""
     return itertools.product(
-      *map(dict.fromkeys, (self.models, self.scales, self.sizes))
+      dict.fromkeys(self.models),
+      dict.fromkeys(self.scales),
+      dict.fromkeys(self.sizes),
     )
 
 
 def default_plan(backend: str | None = None, train: bool = False) -> Plan:
-  """Figure 6 of the paper on an accelerator; a small part of it on a CPU.
+  """Returns the paper's figure 6; on a CPU, a small part of it.
 
-  Training steps are those of the paper's recipe: batch 16, 64×64 LR patches.
+  Training steps follow the paper's recipe: batches of 16 LR patches of 64×64.
 
   Args:
-    backend: JAX's name of the platform; None takes the default one.
-    train: the plan of training steps.
+    backend: JAX's name of the platform; None: the default platform.
+    train: whether to return the plan for training steps.
   """
   cpu = (backend or jax.default_backend()) == "cpu"
   if train:

@@ -1,10 +1,11 @@
-"""super-image (PyTorch) beside our networks, for `benchmark.py --rival`.
+"""super-image (PyTorch) as a rival, for `bamjax benchmark --rival`.
 
-It needs `pip install --no-deps super-image` and torch. Only super-image's
-networks are imported: what it imports for data sets and downloads (torchvision,
-h5py, huggingface_hub) need not be there.
+Needs torch and `pip install --no-deps super-image`. Only super-image's networks
+are imported; its dependencies for data sets and downloads (torchvision, h5py,
+huggingface_hub) are not needed.
 """
 
+from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 import functools
@@ -33,28 +34,31 @@ try:
   import torch
   from torch import nn
 except ImportError as error:
-  raise UserError("--rival needs PyTorch: pip install torch") from error
+  raise UserError(
+    "--rival: PyTorch is not installed; run pip install torch"
+  ) from error
 
 from bamjax.benchmarking.imdn_torch import IMDN
 
-# Imported by super-image, but not for its networks.
+# Imported by super-image, but not used by its networks.
 _UNUSED = (
   "h5py",
   "huggingface_hub",
   "torchvision",
   "torchvision.transforms",
 )
-# Packages of it whose __init__ would import all that it has.
+# Packages of super-image whose __init__ would import all of it.
 _BARE = ("super_image", "super_image.models", "super_image.data")
-# What is done with a network's function, by the first word of a form.
-_WAYS = {
+# What is done to a network, by the first word of a form's name.
+_WAYS: dict[str, Callable[[Any], Any]] = {
   "eager": lambda function: function,
   "compiled": functools.partial(torch.compile, dynamic=False),
   "graphed": functools.partial(
     torch.compile, dynamic=False, mode="reduce-overhead"
   ),
 }
-_KINDS = {
+# super-image's names of our backbones.
+_NAMES = {
   "carn": "carn",
   "pan": "pan",
   "edsr_baseline": "edsr",
@@ -63,7 +67,7 @@ _KINDS = {
   "rcan": "rcan",
   "drln": "drln",
 }
-# Graphed is compiled, and replayed as a CUDA graph.
+# "graphed" is compiled and replayed as a CUDA graph.
 FORMS = tuple(
   f"{way} {layout}"
   for layout in ("NCHW", "channels-last")
@@ -73,11 +77,12 @@ FORMS = tuple(
 
 @functools.cache
 def _prepare() -> None:
-  """Puts bare packages in the place of super-image's own."""
+  """Replaces super-image's packages by ones that import nothing."""
   spec = importlib.util.find_spec("super_image")
-  if spec is None:
+  if spec is None or spec.submodule_search_locations is None:
     raise UserError(
-      "--rival=super-image needs it: pip install --no-deps super-image"
+      "--rival=super-image: it is not installed; run"
+      " pip install --no-deps super-image"
     )
   for package in _BARE:
     folder = package.replace("super_image", "").replace(".", "/")
@@ -86,20 +91,20 @@ def _prepare() -> None:
 
 
 def _module(name: str) -> ModuleType:
-  """A module of super-image, without the rest of the package."""
+  """Imports a module of super-image without the rest of the package."""
   _prepare()
   unused = {key: mock.MagicMock() for key in _UNUSED if key not in sys.modules}
   sys.modules.update(unused)
   try:
     return importlib.import_module(f"super_image.{name}")
   finally:
-    # torch.compile looks modules up by name, so super-image's own stay.
+    # super-image's own modules stay: torch.compile looks them up by name.
     for key in unused:
       del sys.modules[key]
 
 
-def _super_image(kind: str, **options) -> nn.Module:
-  """A network of super-image."""
+def _super_image(kind: str, **options: Any) -> Any:
+  """Makes a network of super-image, which has no types."""
   module = _module(f"models.{kind}.modeling_{kind}")
   network = getattr(module, f"{kind.title()}Model")
   return network(network.config_class(**options))
@@ -110,20 +115,22 @@ def _bam(channels: int) -> nn.Module:
 
 
 class _EDSRWithBAM(nn.Module):
-  """super-image's EDSR with its BAM, where the paper puts it."""
+  """super-image's EDSR with its BAM at the place of the paper."""
 
-  def __init__(self, edsr: nn.Module):
+  def __init__(self, edsr: Any):
     super().__init__()
-    self.head, self.body, self.tail = edsr.head, edsr.body, edsr.tail
+    self.head: nn.Module = edsr.head
+    self.body: nn.Module = edsr.body
+    self.tail: nn.Module = edsr.tail
     self.attention = _bam(64)
 
-  def forward(self, x):
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
     x = self.head(x)
     return self.tail(self.attention(self.body(x)) + x)
 
 
 def _network(model: str, attn: str, scale: int) -> nn.Module | None:
-  """The rival's form of a network, fed [0, 1]; None where it has none."""
+  """Makes the rival's network for inputs in [0, 1]; None if it has none."""
   bam = attn == "bam"
   if attn not in (create_model(model).attention.kind, "bam"):
     return None
@@ -132,60 +139,78 @@ def _network(model: str, attn: str, scale: int) -> nn.Module | None:
   if model == "edsr_baseline":
     edsr = _super_image("edsr", scale=scale)
     return _EDSRWithBAM(edsr) if bam else edsr
-  if model not in _KINDS:
+  if model not in _NAMES:
     return None
-  network = _super_image(_KINDS[model], scale=scale, bam=bam)
+  network = _super_image(_NAMES[model], scale=scale, bam=bam)
   if model == "rcan":
-    # Made for [0, 255], where ours is fed [0, 1].
+    # They shift inputs in [0, 255]; ours are in [0, 1].
     network.sub_mean = network.add_mean = nn.Identity()
   if model == "awsrn" and not bam:
-    # As with BAM, whose forward pass leaves the mean as it is.
+    # As with BAM, whose forward pass does not subtract the mean.
     network.bam, network.attention = True, nn.Identity()
   return network
 
 
 def _export(
-  network: nn.Module, model: str, attn: str, variables: Any, values: dict
+  network: nn.Module,
+  model: str,
+  attn: str,
+  variables: Any,
+  values: dict[str, Any],
 ) -> None:
-  """Copies our weights into a network of PyTorch."""
+  """Copies our weights into a PyTorch network.
+
+  Args:
+    network: the rival's network.
+    model: name of our backbone.
+    attn: kind of its attention.
+    variables: our weights.
+    values: hyper-parameters that occur in names of tensors.
+  """
   ours = traverse_util.flatten_dict(variables["params"], sep="/")
   state = dict(network.state_dict())
   for naming in NAMINGS:
-    # The baseline is a narrower EDSR.
+    # edsr_baseline is a narrower EDSR with the same names.
     same = naming.model == model.removesuffix("_baseline")
     table = naming.table(attn) if same else ()
-    names = {
-      path: torch_name(
-        path, table, values, f"{path.rpartition('/')[0]}/gain" in ours
-      )
-      for path in ours
-    }
-    if all(name in state for name in names.values()):
+    names = {}
+    for path in ours:
+      weight_norm = f"{path.rpartition('/')[0]}/gain" in ours
+      name = torch_name(path, table, values, weight_norm)
+      if name in state:
+        names[path] = name
+    if len(names) == len(ours):
       break
   else:
-    raise UserError(f"the rival's {model} {attn} has other layers than ours")
+    raise UserError(f"the rival's {model} {attn} differs from ours in layers")
   for path, name in names.items():
     array = np.asarray(ours[path])
     if path.endswith("/kernel"):
       array = array.transpose(3, 2, 0, 1)
     tensor = torch.from_numpy(array.copy())
     state[name] = tensor.reshape(state[name].shape)
-  # super-image's own load_state_dict takes what it likes.
+  # super-image's own load_state_dict ignores errors.
   nn.Module.load_state_dict(network, state)
 
 
 class SuperImage:
-  """The rival of `bamjax.benchmarking.run`."""
+  """super-image, for `bamjax.benchmarking.run`."""
 
   name = "super-image"
 
   def __init__(self, forms: Sequence[str] | None = None):
-    """Takes the forms to time, of `FORMS`; None is all that the device has."""
+    """Makes a rival.
+
+    Args:
+      forms: which of `FORMS` to time; None: all that the device supports.
+    """
     self._gpu = jax.default_backend() == "gpu"
     if self._gpu and not torch.cuda.is_available():
-      raise UserError("--rival on a GPU needs PyTorch with CUDA")
+      raise UserError(
+        "--rival: JAX uses a GPU but PyTorch cannot; install PyTorch with CUDA"
+      )
     if not self._gpu and any(x.startswith("graphed") for x in forms or ()):
-      raise UserError("the rival's graphed forms are CUDA graphs: need a GPU")
+      raise UserError("--rival_forms: graphed forms need a GPU (CUDA graphs)")
     self._forms = forms or [
       form for form in FORMS if self._gpu or not form.startswith("graphed")
     ]
@@ -194,12 +219,12 @@ class SuperImage:
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = True
-    # A program for each shape, as ours.
+    # One program per shape, as in JAX.
     torch._dynamo.config.cache_size_limit = 1000
     logging.getLogger("torch").setLevel(logging.ERROR)
 
   def environment(self) -> dict[str, Any]:
-    """Its versions and settings."""
+    """Returns its versions and settings."""
     from importlib import metadata
 
     return {
@@ -217,36 +242,56 @@ class SuperImage:
     size: int,
     variables: Any,
   ) -> dict[str, Run]:
-    """Eager and compiled, in either layout, with our weights."""
-    if _network(model, attn, scale) is None:
-      return {}
+    """Returns functions that run a network with our weights, by form.
+
+    Args:
+      plan: dtype, batch size, and whether to train.
+      model: name of our backbone.
+      attn: kind of its attention.
+      scale: upscaling factor.
+      size: side of the square frames, in LR pixels.
+      variables: our weights.
+    """
     module = create_model(model, attn, scale)
     fields = {field.name for field in dataclasses.fields(module)}
-    values = {
+    values: dict[str, Any] = {
       f: getattr(module, f) for f in ("blocks", "groups") if f in fields
     }
     forms = {}
     for name in self._forms:
+      # Any: torch's stubs do not know the argument memory_format.
+      network: Any = _network(model, attn, scale)
+      if network is None:
+        return {}
       way, _, layout = name.partition(" ")
       last = layout == "channels-last"
-      layout = torch.channels_last if last else torch.contiguous_format
-      network = _network(model, attn, scale)
+      memory_format = torch.channels_last if last else torch.contiguous_format
       _export(network, model, attn, variables, values)
-      network = network.to(self._device, memory_format=layout)
+      network = network.to(self._device, memory_format=memory_format)
       make = self._training if plan.train else self._inference
-      forms[name] = make(plan, network, scale, size, layout, _WAYS[way])
+      forms[name] = make(plan, network, scale, size, memory_format, _WAYS[way])
     return forms
 
-  def _tensor(self, image: np.ndarray, memory_format) -> torch.Tensor:
-    """N×H×W×3 uint8 to N×3×H×W in [0, 1]."""
+  def _tensor(
+    self, image: np.ndarray, memory_format: torch.memory_format
+  ) -> torch.Tensor:
+    """Converts N×H×W×3 uint8 to N×3×H×W in [0, 1]."""
     tensor = torch.from_numpy(compiled.as_float(image)).permute(0, 3, 1, 2)
     return tensor.to(self._device).contiguous(memory_format=memory_format)
 
-  def _await(self):
+  def _await(self) -> None:
     if self._gpu:
       torch.cuda.synchronize()
 
-  def _inference(self, plan, network, scale, size, memory_format, way):
+  def _inference(
+    self,
+    plan: Plan,
+    network: Any,
+    scale: int,
+    size: int,
+    memory_format: torch.memory_format,
+    way: Callable[[Any], Any],
+  ) -> Run:
     del scale
     half = plan.dtype == "bfloat16"
     network.eval()
@@ -256,7 +301,7 @@ class SuperImage:
       pool = [x.to(torch.bfloat16) for x in pool]
     network = way(network)
 
-    def run(i):
+    def run(i: int) -> "_Image":
       with torch.inference_mode():
         sr = network(pool[i % compiled.POOL])
       self._await()
@@ -264,23 +309,31 @@ class SuperImage:
 
     return run
 
-  def _training(self, plan, network, scale, size, memory_format, way):
+  def _training(
+    self,
+    plan: Plan,
+    network: Any,
+    scale: int,
+    size: int,
+    memory_format: torch.memory_format,
+    way: Callable[[Any], Any],
+  ) -> Run:
     network.train()
     hr = self._tensor(compiled.targets(plan, size, scale), memory_format)
     pool = [self._tensor(x, memory_format) for x in compiled.frames(plan, size)]
     optimizer = torch.optim.Adam(network.parameters(), 1e-4, fused=True)
     half = plan.dtype == "bfloat16"
 
-    def loss_of(lr):
+    def loss_of(lr: torch.Tensor) -> torch.Tensor:
       with torch.autocast(self._device.type, torch.bfloat16, enabled=half):
         sr = network(lr)
       return nn.functional.l1_loss(sr.float(), hr)
 
-    loss_of = way(loss_of)
+    compute_loss = way(loss_of)
 
-    def run(i):
+    def run(i: int) -> float:
       optimizer.zero_grad(set_to_none=True)
-      loss = loss_of(pool[i % compiled.POOL])
+      loss = compute_loss(pool[i % compiled.POOL])
       loss.backward()
       optimizer.step()
       self._await()
@@ -290,30 +343,34 @@ class SuperImage:
 
 
 class _Image:
-  """N×3×H×W as N×H×W×3 where NumPy asks for it: outside of what is timed."""
+  """Converts N×3×H×W to N×H×W×3 when NumPy asks, which is not timed."""
 
   def __init__(self, tensor: torch.Tensor):
     self._tensor = tensor
 
-  def __array__(self, dtype=None, copy=None):
+  def __array__(
+    self, dtype: Any = None, copy: bool | None = None
+  ) -> np.ndarray:
     array = self._tensor.float().permute(0, 2, 3, 1).cpu().numpy()
     return array.astype(dtype or array.dtype)
 
 
 def make_rival(forms: Sequence[str] | None) -> SuperImage:
-  """The rival in some of its `FORMS`; None is all that the device has.
+  """Makes the rival for some of its `FORMS`.
 
-  "eager" alone stands for both layouts, and so do the other ways.
+  Args:
+    forms: names of forms, or their first words, which stand for both layouts;
+      None: all that the device supports.
 
   Raises:
-    UserError: a form is unknown.
+    UserError: a form is unknown, or cannot run here.
   """
   chosen = []
   for given in forms or ():
     found = [form for form in FORMS if given in (form, form.partition(" ")[0])]
     if not found:
       raise UserError(
-        f"unknown form of the rival {given!r}; choose from {', '.join(FORMS)}"
+        f"--rival_forms: unknown form {given!r}; choose from {', '.join(FORMS)}"
       )
     chosen += found
   return SuperImage(list(dict.fromkeys(chosen)) or None)

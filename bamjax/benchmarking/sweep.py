@@ -1,4 +1,4 @@
-"""Times all of a plan."""
+"""Times all networks of a plan."""
 
 from collections.abc import Callable
 import dataclasses
@@ -17,22 +17,23 @@ from bamjax.benchmarking.plan import Plan
 from bamjax.errors import UserError
 from bamjax.models import registry
 
-# Multiply-accumulates of a training step in those of its forward pass: the
-# forward pass, the gradient of the input and that of the weights.
-_STEP = 3
+# Multiply-accumulates of a training step, relative to its forward pass: forward
+# pass, gradient with respect to the inputs, gradient with respect to the
+# weights.
+_PASSES_OF_STEP = 3
 
-# A rival's result may differ from ours by so much, relative to the largest
-# value. Two orders of summation in bf16 part by about 1 %.
-_AGREE = {"float32": 1e-3, "tensorfloat32": 1e-2, "bfloat16": 5e-2}
+# Largest difference of a rival's result from ours, relative to the largest
+# value. In bf16, two orders of summation differ by about 1 %.
+_TOLERANCE = {"float32": 1e-3, "tensorfloat32": 1e-2, "bfloat16": 5e-2}
 
 
 class Rival(Protocol):
-  """Another package that runs the same networks."""
+  """Another package that implements the same networks."""
 
   name: str
 
   def environment(self) -> dict[str, Any]:
-    """Its versions and settings."""
+    """Returns its versions and settings."""
 
   def forms(
     self,
@@ -43,20 +44,21 @@ class Rival(Protocol):
     size: int,
     variables: Any,
   ) -> dict[str, timing.Run]:
-    """Ways to run a network with our weights, by name; none if it has none.
+    """Returns functions that run a network with our weights, by name.
 
-    Each runs the frame of a number as `programs.Program.run` does, and returns
-    its image, N×sH×sW×3, or a training step's loss, as what NumPy takes.
+    They run frame i as `compiled.Program.run` does, and return the image,
+    N×sH×sW×3, or the loss of a training step, as anything that NumPy converts.
+    The dict is empty if the package does not have the network.
     """
 
 
 def _difference(a: Any, b: Any) -> float:
-  """Largest difference of two results, relative to the largest value."""
+  """Returns max |a − b| / max |b|."""
   a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
   return float(np.abs(a - b).max() / np.abs(b).max())
 
 
-def compare(
+def time_backbone(
   plan: Plan,
   model: str,
   scale: int,
@@ -70,47 +72,49 @@ def compare(
     plan: what to time.
     model: name of the backbone.
     scale: upscaling factor.
-    size: side of the frames.
+    size: side of the square frames, in LR pixels.
     peak: FLOP/s that count as 100 %.
-    rival: what is timed beside.
+    rival: package to time in the same rounds.
 
   Returns:
-    A row for each attention.
+    A row for each attention (see the JSON file of `run`).
 
   Raises:
-    UserError: the rival computes something else.
+    UserError: the rival's results differ from ours.
   """
   runs: dict[tuple[str, str], timing.Run] = {}
-  built, differences = {}, {}
+  programs: dict[str, compiled.Program] = {}
+  differences: dict[str, float] = {}
   about = f"{model} ×{scale}, {size}×{size}: "
   attns = list(dict.fromkeys(plan.attns))
   for attn in progress.each(attns, "network", attns, f"{about}compiled "):
     program = compiled.build(plan, model, attn, scale, size)
-    built[attn] = program
+    programs[attn] = program
     runs[attn, ""] = program.run
-    forms = {}
-    if rival:
-      kind = _kind(model, attn)
-      forms = rival.forms(plan, model, kind, scale, size, program.variables)
+    if not rival:
+      continue
+    kind = _kind(model, attn)
     first = program.run(0)
-    for name, form in forms.items():
+    for name, form in rival.forms(
+      plan, model, kind, scale, size, program.variables
+    ).items():
       difference = _difference(form(0), first)
-      if not difference < _AGREE[machine.precision(plan.dtype)]:
+      if not difference < _TOLERANCE[machine.precision(plan.dtype)]:
         raise UserError(
-          f"{rival.name}'s {model} {attn} ×{scale} ({name}) is not ours: its"
-          f" result differs by {difference:.1e}"
+          f"{rival.name}'s {model} {attn} ×{scale} ({name}) is not the same"
+          f" network as ours: its result differs by {difference:.1e}"
         )
       differences[attn] = max(difference, differences.get(attn, 0.0))
       runs[attn, name] = form
   seconds = timing.take_turns(runs, plan.frames, plan.rounds, about)
-  # A step counts as one, whatever its batch.
+  # A training step counts as one, whatever its batch size.
   images = 1 if plan.train else plan.batch_size
-  told = {k: timing.summarize(v, images) for k, v in seconds.items()}
+  times = {key: timing.summarize(each, images) for key, each in seconds.items()}
   rows = []
-  for attn, program in built.items():
-    forms = {name: told[a, name] for a, name in told if a == attn and name}
-    row = _row(plan, model, attn, scale, size, program, told[attn, ""], peak)
-    if forms:
+  for attn, program in programs.items():
+    forms = {name: times[a, name] for a, name in times if a == attn and name}
+    row = _row(plan, model, attn, scale, size, program, times[attn, ""], peak)
+    if rival and forms:
       best = max(form["fps_median"] for form in forms.values())
       row["rival"] = {
         "name": rival.name,
@@ -123,11 +127,21 @@ def compare(
 
 
 def _kind(model: str, attn: str) -> str:
+  """The attention that "native" stands for."""
   return registry.backbone(model).native if attn == "native" else attn
 
 
-def _row(plan, model, attn, scale, size, program, told, peak):
-  passes = _STEP * plan.batch_size if plan.train else 1
+def _row(
+  plan: Plan,
+  model: str,
+  attn: str,
+  scale: int,
+  size: int,
+  program: compiled.Program,
+  times: dict[str, Any],
+  peak: float,
+) -> dict[str, Any]:
+  passes = _PASSES_OF_STEP * plan.batch_size if plan.train else 1
   return {
     "model": model,
     "attn": attn,
@@ -136,10 +150,10 @@ def _row(plan, model, attn, scale, size, program, told, peak):
     "size": size,
     "batch_size": plan.batch_size,
     "dtype": plan.dtype,
-    **told,
+    **times,
     "macs": program.macs,
-    "macs_per_s": passes * program.macs * told["fps_median"],
-    "peak_share": 2 * passes * program.macs * told["fps_median"] / peak,
+    "macs_per_s": passes * program.macs * times["fps_median"],
+    "peak_share": 2 * passes * program.macs * times["fps_median"] / peak,
     "memory_bytes": program.memory,
     "compile_s": program.compile_s,
   }
@@ -151,32 +165,35 @@ def run(
   show: Callable[[str], None] = print,
   rival: Rival | None = None,
 ) -> dict[str, Any]:
-  """Times all of a plan, shows a table as it grows, writes it and draws it.
+  """Times all networks of a plan; prints and writes the results.
 
   Args:
     plan: what to time.
-    output: the JSON file; the figure is written beside it, as PNG. None writes
-      neither.
-    show: takes each line of the table.
-    rival: what is timed beside.
+    output: JSON file to write; the figure gets the same name with .png. None:
+      no files.
+    show: receives each line of the table as soon as it is measured.
+    rival: package to time in the same rounds.
 
   Returns:
-    What the JSON file holds: `environment`, `flags` (the plan), `peak_flops`,
-    `rows`, and with a rival `rival_ratio_geomean`.
+    The content of the JSON file: `environment`, `flags` (the plan),
+    `peak_flops`, `rows`, and with a rival `rival_ratio_geomean`. A row has the
+    network, what `timing.summarize` returns, `macs`, `macs_per_s`,
+    `peak_share`, `memory_bytes` and `compile_s`; with a rival also `rival` and
+    `rival_ratio`, our median FPS over the rival's best.
 
   Raises:
-    UserError: the plan asks for something that does not exist, or the rival
-      computes something else.
+    UserError: the plan is invalid, or the rival's results differ from ours.
   """
   plan.check()
   if output:
     output_lib.check_output(output)
   peak = machine.measure_peak(plan.dtype)
-  result = {
+  rows: list[dict[str, Any]] = []
+  result: dict[str, Any] = {
     "environment": machine.environment(),
     "flags": dataclasses.asdict(plan),
     "peak_flops": peak,
-    "rows": [],
+    "rows": rows,
   }
   if rival:
     result["environment"]["rival"] = rival.environment()
@@ -184,15 +201,14 @@ def run(
   show(f"matrix products: {peak / 1e9:.0f} GFLOP/s in {precision}")
   show(output_lib.HEADER)
   for model, scale, size in plan.groups():
-    rows = compare(plan, model, scale, size, peak, rival)
-    for row in rows:
+    for row in time_backbone(plan, model, scale, size, peak, rival):
       show(output_lib.format_row(row))
-    result["rows"] += rows
-    ratios = [r["rival_ratio"] for r in result["rows"] if "rival_ratio" in r]
+      rows.append(row)
+    ratios = [row["rival_ratio"] for row in rows if "rival_ratio" in row]
     if ratios:
       result["rival_ratio_geomean"] = output_lib.geomean(ratios)
     if output:
-      # After each, so that a run that is cut off leaves what it measured.
+      # After each backbone: an interrupted run keeps what it has measured.
       output_lib.write_json(result, output)
   if "rival_ratio_geomean" in result:
     show(

@@ -1,4 +1,4 @@
-"""Timing in turns, and what is told of the times."""
+"""Interleaved timing, and statistics of the times."""
 
 from collections.abc import Callable
 from collections.abc import Hashable
@@ -13,12 +13,12 @@ import numpy as np
 from bamjax import progress
 
 Key = TypeVar("Key", bound=Hashable)
-# Runs the frame of a number, and returns when its result is there.
+# Runs frame i and returns its result when it is ready.
 Run = Callable[[int], Any]
 
 
 def split(total: int, parts: int) -> list[int]:
-  """Splits a count into at most `parts` nearly equal ones."""
+  """Splits a count into at most `parts` nearly equal parts."""
   parts = min(total, parts)
   return [total // parts + (i < total % parts) for i in range(parts)]
 
@@ -26,25 +26,25 @@ def split(total: int, parts: int) -> list[int]:
 def take_turns(
   runs: Mapping[Key, Run], frames: int, rounds: int, about: str = ""
 ) -> dict[Key, list[list[float]]]:
-  """Times all of `runs` in interleaved rounds.
+  """Times several functions in interleaved rounds.
 
-  Each turn begins with a frame that is not counted: what ran before it, perhaps
-  on another library's threads, has left the caches and the cores to others.
+  Each turn starts with an uncounted frame, because the previous function has
+  filled the caches and may have left its threads running.
 
   Args:
-    runs: what is timed, by name.
-    frames: frames counted for each.
-    rounds: turns of each.
-    about: what is timed, for the lines that say how far it is.
+    runs: the functions to time, by name.
+    frames: number of counted frames of each.
+    rounds: number of turns of each.
+    about: what is timed, for the progress bar.
 
   Returns:
-    Seconds of each frame, a list a round.
+    For each function, a list per round of the seconds of each frame.
   """
-  seconds = {key: [] for key in runs}
+  seconds: dict[Key, list[list[float]]] = {key: [] for key in runs}
   parts = progress.each(split(frames, rounds), "round", about=about)
   for i, count in enumerate(parts):
-    # Every other round backwards: none always runs right after another.
-    for key in runs if i % 2 == 0 else reversed(runs):
+    # Every other round runs backwards, so none always follows the same other.
+    for key in list(runs)[:: 1 if i % 2 == 0 else -1]:
       run = runs[key]
       run(0)
       times = []
@@ -56,17 +56,20 @@ def take_turns(
   return seconds
 
 
-def summarize(rounds: Sequence[Sequence[float]], images: int = 1) -> dict:
-  """The frame rate of eq. 7, its spread, and the distribution of the times.
+def summarize(
+  rounds: Sequence[Sequence[float]], images: int = 1
+) -> dict[str, Any]:
+  """Computes the frame rate of eq. 7, its spread, and quantiles of the times.
 
   Args:
-    rounds: seconds of each call, a list a round.
-    images: images of a call.
+    rounds: seconds of each call, a list per round.
+    images: images per call.
 
   Returns:
-    `frames` (calls), `total_s`, `fps` (images / total time), `fps_median` and
-    `fps_spread` over the rounds ((max − min) / median), `ms_median` of the
-    rounds' means, and `ms_p50` and `ms_p90` of the calls.
+    `frames` (number of calls), `total_s`, `fps` (images / total time),
+    `fps_median` and `fps_spread` ((max − min) / median) of the rounds,
+    `ms_median` of the rounds' mean times, and `ms_p50` and `ms_p90` of the
+    calls.
   """
   times = np.concatenate([np.asarray(times) for times in rounds])
   means = np.array([np.mean(times) for times in rounds])

@@ -40,7 +40,7 @@ def test_default_is_figure_6_on_cuda_and_small_on_a_cpu():
   "change, message",
   [
     ({"models": ("pna",)}, "unknown model 'pna'"),
-    ({"models": ()}, "no models given"),
+    ({"models": ()}, "no models to time"),
     ({"attns": ("bma",)}, "unknown attention 'bma'"),
     ({"scales": (7,)}, "unknown scale 7"),
     ({"sizes": (0,)}, "sizes must be at least 1"),
@@ -102,7 +102,7 @@ def test_rows_tell_what_the_readme_says_and_a_rivals_ratio(tmp_path):
 
 
 def test_a_rival_that_computes_something_else_is_an_error():
-  with pytest.raises(UserError, match="is not ours"):
+  with pytest.raises(UserError, match="is not the same network as ours"):
     benchmarking.run(plan(), show=lambda _: None, rival=Twin(1.01))
 
 

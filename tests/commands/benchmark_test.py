@@ -34,7 +34,7 @@ def test_script_writes_the_table_the_json_and_the_figure(tmp_path):
   [
     ("--models=pna", "unknown model 'pna'"),
     ("--sizes=big", "flag --sizes=big: expected whole numbers"),
-    ("--output=speed.png", "speed.png is the figure's name"),
+    ("--output=speed.png", "speed.png would be the figure"),
     ("--output=tests", "tests is a folder"),
     ("--frams=3", "Unknown command line flag 'frams'"),
     ("--rival=torch", "flag --rival=torch"),
