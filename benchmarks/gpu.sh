@@ -1,26 +1,26 @@
 #!/usr/bin/env bash
-# All speed figures of one NVIDIA GPU, in less than 20 minutes:
+# Measures all speed figures on one NVIDIA GPU in less than 20 minutes:
 #
 #   pip install -U "jax[cuda13]" torch && pip install --no-deps super-image
 #   bash benchmarks/gpu.sh results/h100
 #
-# The paper's figure 6 (of its ten sizes four) in float32 with TF32, as JAX has
-# it by default; parts of it without TF32 and in bf16; PyTorch beside; training
-# steps; attention layers. Every file holds shares of the peak that its own
-# precision reaches. Most of the time is compilation.
+# The paper's figure 6 (four of its ten sizes) in float32 with TF32, JAX's
+# default; parts of it without TF32 and in bf16; PyTorch for comparison; training
+# steps; attention layers. Shares of the peak refer to the peak at the precision
+# of each file. Most of the time is spent on compilation.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-results/gpu}
 mkdir -p "$out"
-# XLA would take three quarters of the memory, and PyTorch needs some.
+# By default, XLA reserves three quarters of the memory; PyTorch needs some.
 export XLA_PYTHON_CLIENT_PREALLOCATE=false
 
-bench() { # name, seconds at most, flags: a part that fails leaves the others
+bench() { # name, time limit in seconds, flags; failures do not stop the others
   local name=$1 limit=$2
   shift 2
   echo "== $name"
   timeout "$limit" python benchmark.py --output="$out/$name.json" "$@" ||
-    echo "== $name ended early; $out/$name.json holds what it measured"
+    echo "== $name ended early; $out/$name.json has what was measured"
 }
 
 part=(--sizes=60,240 --scales=2 --frames=100)

@@ -1,16 +1,20 @@
-"""What each difference between the protocols `matlab` and `bam` is worth.
+"""Measures the effect of each difference between protocols matlab and bam.
 
   python -m benchmarks.protocol_parts --weights imdn_x2.safetensors Set5
   python -m benchmarks.protocol_parts --weights carn.pth --scale 3 Set5
 
-Scores one network under `matlab`, under `matlab` with one of its steps replaced
-by that of `bam`, and under `bam`.
+Scores one network with `matlab`, with `matlab` after replacing one of its steps
+by that of `bam`, and with `bam`.
 """
 
 import argparse
+from collections.abc import Callable
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from bamjax.data.test_sets import find_benchmark
 from bamjax.evaluation import protocols
@@ -25,44 +29,54 @@ from bamjax.networks import load_network
 from bamjax.weights import Hints
 from benchmarks import running
 
+Pair = protocols.Pair
+MakePair = Callable[[np.ndarray, np.ndarray | None, int], Pair]
+
 MATLAB, BAM = protocols.find(["matlab", "bam"])
 
 
-def _pillow_lr(hr, lr, scale):
-  """HR cropped as in `matlab`, LR by Pillow as in `bam`."""
+def _pillow_lr(hr: np.ndarray, lr: np.ndarray | None, scale: int) -> Pair:
+  """HR cropped as in `matlab`, LR made by Pillow as in `bam`."""
   return BAM.degradation.pair(resize.mod_crop(hr, scale), lr, scale)
 
 
-def _resized_hr(hr, lr, scale):
-  """HR resized as in `bam`, LR by MATLAB's imresize as in `matlab`."""
+def _resized_hr(hr: np.ndarray, lr: np.ndarray | None, scale: int) -> Pair:
+  """HR resized as in `bam`, LR made by MATLAB's imresize as in `matlab`."""
   _, hr = BAM.degradation.pair(hr, lr, scale)
   return resize.downscale(hr, scale), hr
 
 
-def _changed(name, pair=None, **fields):
+def _changed(
+  name: str, make_pair: MakePair | None = None, **fields: Any
+) -> protocols.Protocol:
   """`matlab` with some of its steps replaced."""
-  if pair:
-    degradation = dataclasses.replace(MATLAB.degradation, name=name, pair=pair)
-    fields["degradation"] = degradation
+  if make_pair:
+    fields["degradation"] = dataclasses.replace(
+      MATLAB.degradation, name=name, pair=make_pair
+    )
   return dataclasses.replace(MATLAB, name=name, **fields)
 
 
 VARIANTS = (
   MATLAB,
-  _changed("matlab, HR resized", pair=_resized_hr),
-  _changed("matlab, LR by Pillow", pair=_pillow_lr),
+  _changed("matlab, HR resized", make_pair=_resized_hr),
+  _changed("matlab, LR by Pillow", make_pair=_pillow_lr),
   _changed("matlab, SR not rounded", rounded=False),
   _changed("matlab, Y of the BAM code", planes="bam"),
   BAM,
 )
 
 
-def main():
-  """Measures, prints a table and, with --output, writes JSON."""
+def main() -> None:
+  """Prints a table and, with --output, writes JSON."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("benchmark", help="folder of a benchmark")
-  parser.add_argument("--weights", required=True, help="file or run's folder")
-  parser.add_argument("--scale", type=int, help="where the weights don't tell")
+  parser.add_argument(
+    "--weights", required=True, help="file or folder of a run"
+  )
+  parser.add_argument(
+    "--scale", type=int, help="if it can't be inferred from the weights"
+  )
   parser.add_argument("--output", help="JSON file to write")
   args = parser.parse_args()
   if args.output:

@@ -1,4 +1,4 @@
-"""How a benchmark runs: a user's mistake is told in one line."""
+"""Runs a benchmark; user errors are printed in one line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ from bamjax.errors import UserError
 
 
 def run(main: Callable[[], None]) -> None:
-  """Runs `main`; a `UserError` ends the program with status 2."""
+  """Runs `main`; on a `UserError`, prints it and exits with status 2."""
   try:
     main()
   except UserError as error:

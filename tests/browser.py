@@ -1,6 +1,6 @@
-"""A headless Chromium, driven by its DevTools protocol over a pair of pipes.
+"""A headless Chromium, controlled by its DevTools protocol over two pipes.
 
-With pipes it needs no driver, no port and no library.
+Pipes need no driver, no port and no library.
 """
 
 import base64
@@ -50,8 +50,8 @@ class Page:
   """One page of a browser.
 
   Attributes:
-    complaints: what the page wrote to its console as warnings and errors,
-      exceptions, and requests for anything but itself.
+    complaints: the page's exceptions, console warnings and errors, and requests
+      for anything outside the page.
   """
 
   def __init__(self, read: int, write: int):
@@ -68,7 +68,7 @@ class Page:
       self._call(f"{domain}.enable")
 
   def open(self, path: Path, width=1280, height=900, dark=False):
-    """Opens a file and waits until it and its images are there."""
+    """Opens a file and waits until it and its images are loaded."""
     self._call(
       "Emulation.setDeviceMetricsOverride",
       width=width,
@@ -86,7 +86,7 @@ class Page:
     self.wait_for_images()
 
   def wait_for_images(self):
-    """Waits until the images that are compared are there."""
+    """Waits until the compared images are loaded."""
     self.wait(
       "[...document.querySelectorAll('.stage img, .lens img')].every("
       "i => i.complete && i.naturalWidth)"
@@ -100,7 +100,7 @@ class Page:
       time.sleep(0.05)
 
   def __call__(self, expression: str):
-    """The value of a JavaScript expression, which may be a promise."""
+    """Evaluates a JavaScript expression, which may be a promise."""
     found = self._call(
       "Runtime.evaluate",
       expression=expression,
@@ -111,7 +111,7 @@ class Page:
     return found["result"].get("value")
 
   def accessible(self) -> list[tuple[str, str]]:
-    """Role and name of everything that assistive technology is told of."""
+    """Returns role and name of all nodes of the accessibility tree."""
     nodes = self._call("Accessibility.getFullAXTree")["nodes"]
     return [
       (node["role"]["value"], node.get("name", {}).get("value", ""))
@@ -147,7 +147,7 @@ class Page:
       )
 
   def screenshot(self, path: Path, whole: bool = False):
-    """Writes what is seen, or the whole page, as PNG."""
+    """Writes the viewport, or the whole page, as PNG."""
     found = self._call("Page.captureScreenshot", captureBeyondViewport=whole)
     path.write_bytes(base64.b64decode(found["data"]))
 
@@ -169,7 +169,7 @@ class Page:
       ready, _, _ = select.select([self._read], [], [], 60)
       assert ready, "chromium does not answer"
       part = os.read(self._read, 1 << 20)
-      assert part, "chromium is gone"
+      assert part, "chromium has exited"
       self._buffer += part
     message, _, self._buffer = self._buffer.partition(b"\0")
     return json.loads(message)
@@ -191,9 +191,9 @@ class Page:
 
 @contextlib.contextmanager
 def page():
-  """Starts Chromium, gives a page of it, and ends it."""
+  """Starts Chromium, yields a page, and kills it afterwards."""
   ends = [*os.pipe(), *os.pipe()]
-  # Away from 3 and 4, which Chromium reads and writes.
+  # Moves the pipes away from 3 and 4, which Chromium uses.
   high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
   for end in ends:
     os.close(end)

@@ -1,4 +1,4 @@
-"""The sweep over a plan, its rows, and a rival beside it."""
+"""The sweep over a plan, its rows, and a rival."""
 
 import dataclasses
 import json
@@ -50,7 +50,7 @@ def test_default_is_figure_6_on_cuda_and_small_on_a_cpu():
     ({"dtype": "int8"}, "unknown dtype 'int8'"),
   ],
 )
-def test_mistakes_are_told_before_anything_is_timed(change, message):
+def test_invalid_plans_fail_before_anything_is_timed(change, message):
   with pytest.raises(UserError, match=message):
     benchmarking.run(plan(**change), show=lambda _: pytest.fail("timed"))
 
@@ -74,7 +74,7 @@ class Twin:
     return {"plain": lambda i: self.factor * apply(variables, pool[i % 4])}
 
 
-def test_rows_tell_what_the_readme_says_and_a_rivals_ratio(tmp_path):
+def test_rows_have_documented_fields_and_a_rivals_ratio(tmp_path):
   output = tmp_path / "new" / "speed.json"
   lines = []
   got = benchmarking.run(plan(), output, lines.append, Twin())
@@ -115,7 +115,7 @@ def test_a_rival_that_computes_something_else_is_an_error():
     ("cpu", None, "float32", "float32"),
   ],
 )
-def test_tf32_is_told_apart(backend, setting, dtype, expected, monkeypatch):
+def test_tf32_is_recognized(backend, setting, dtype, expected, monkeypatch):
   monkeypatch.setattr(jax, "default_backend", lambda: backend)
   with jax.default_matmul_precision(setting):
     assert machine.precision(dtype) == expected

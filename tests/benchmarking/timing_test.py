@@ -1,4 +1,4 @@
-"""Frames are timed in turns, and what is told of the times is the paper's."""
+"""Interleaved timing, and the statistics of the paper."""
 
 import pytest
 

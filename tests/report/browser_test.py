@@ -1,4 +1,4 @@
-"""The page in a real browser: it opens, divides, zooms, and hides nothing."""
+"""The page in a real browser: its controls, layout and accessibility."""
 
 import json
 
@@ -34,7 +34,7 @@ def entry(name, attn, colour):
   variables = small.draw(module, lr)
   network = Network(f"{name}.npz", name, attn, 2, module, variables)
   upscaler = Upscaler(module, variables, tile=0)
-  # A file may be called so.
+  # A file may have such a name.
   label = f"{network.title} · </script>.npz"
   return side_by_side.Entry(network, upscaler, label, colour)
 
@@ -117,7 +117,7 @@ def test_crops_zoom_and_move_together(page):
 
 
 def pixels(page, selector):
-  """What an image of the page holds, H×W×3."""
+  """The pixels of an image on the page, H×W×3."""
   width, height, values = page(
     "(() => {"
     f" const i = document.querySelector({json.dumps(selector)});"
