@@ -53,7 +53,7 @@ def test_differences_are_b_minus_a():
   assert "contains 0" in comparison.table(comparison.compare(A, A)).text()
 
 
-def test_equal_images_count_in_no_mean_of_psnr():
+def test_images_equal_to_hr_are_left_out_of_mean_psnr():
   a, b = (
     row(n, {"flat": (np.inf, 1.0), "baby": (38.0 + i, 0.9)})
     for i, n in enumerate("ab")
@@ -81,7 +81,7 @@ def test_rgb_protocols_compare_rgb():
   assert "psnr_y" not in found
 
 
-def test_the_interval_covers_the_mean_as_often_as_it_says():
+def test_the_interval_covers_the_mean_at_its_confidence_level():
   rng = np.random.default_rng(1)
   hits = 0
   for i in range(200):

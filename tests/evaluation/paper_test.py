@@ -1,4 +1,4 @@
-"""The paper's tables as data, against what is counted and the paper's text."""
+"""The data of the paper's tables, against our counts and the paper's text."""
 
 import functools
 import re
@@ -13,7 +13,7 @@ from shared import needs_shared
 from shared import SHARED
 from weights.goldens import Goldens
 
-# The paper's ×4 figures of these two are each other's.
+# The paper swaps the ×4 parameters of these two.
 SWAPPED = {(4, "msrn", "native"): "bam", (4, "msrn", "bam"): "native"}
 
 
@@ -31,7 +31,7 @@ def counted():
   return found
 
 
-def test_there_are_all_rows():
+def test_all_rows_exist():
   rows = paper.rows()
   assert [r.table for r in rows] == [1] * 60 + [2] * 15
   assert len({(r.table, r.scale, r.model, r.attn) for r in rows}) == 75
@@ -50,7 +50,7 @@ def test_parameters_are_those_of_the_networks(row):
   attn = SWAPPED.get((row.scale, row.model, row.attn), row.attn)
   kind = backbone(row.model).native if attn == "native" else attn
   want = counted()[row.scale, row.model, kind] / 1000
-  # The paper cuts off some and rounds others.
+  # The paper truncates some and rounds others.
   assert row.kilo_parameters == pytest.approx(want, abs=0.1)
 
 
@@ -82,7 +82,7 @@ def test_scores_are_as_printed(model, attn, scale, benchmark, want):
 
 
 @needs_shared
-def test_every_printed_score_stands_in_the_papers_columns():
+def test_every_score_is_printed_in_the_papers_columns():
   text = (SHARED / "paper.txt").read_text()
   printed = re.findall(r"\d\d\.\d\d/0\.\d{4}", text)
   compared = 0

@@ -31,7 +31,7 @@ def test_bam_resizes_hr_and_makes_lr_whatever_the_file():
   image = Image.fromarray(HR).resize((81, 60), Image.BICUBIC)
   np.testing.assert_array_equal(hr, image)
   np.testing.assert_array_equal(lr, image.resize((27, 20), Image.BICUBIC))
-  # Nothing to resize: nothing is resampled.
+  # A multiple of the scale is not resampled.
   whole = BAM.degradation.pair(HR[:60, :81], None, 3)[1]
   np.testing.assert_array_equal(whole, HR[:60, :81])
 
@@ -84,7 +84,7 @@ def test_ntire_is_rgb_with_a_border_of_six_more():
   assert found == metrics.image_scores(sr, HR, 8, "rgb")
 
 
-def test_too_small_an_image_is_the_users_mistake():
+def test_an_image_that_is_too_small_is_a_user_error():
   small = HR[:14, :30]
   with pytest.raises(UserError, match="too small to be scored: 30×14"):
     MATLAB.score(small, small, 2)

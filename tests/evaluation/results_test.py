@@ -45,7 +45,7 @@ def row(source="imdn.safetensors", protocol=MATLAB, values=None, **options):
   )
 
 
-def test_a_row_holds_what_was_measured_and_what_the_paper_prints():
+def test_a_row_contains_the_measured_and_the_printed_scores():
   found = row()
   assert (found["model"], found["attn"], found["scale"]) == ("imdn", "cca", 2)
   assert found["parameters"] == 694_404
@@ -58,7 +58,7 @@ def test_a_row_holds_what_was_measured_and_what_the_paper_prints():
   assert rgb["psnr_y"] is None and rgb["psnr_rgb"] == 38.0
 
 
-def test_the_title_tells_a_depth_that_is_not_the_published_one():
+def test_the_title_shows_a_depth_other_than_the_published_one():
   found = row(model="edsr", blocks=15, features=64)
   title = result_tables.table(found).title
   assert title == "edsr none ×2, 15 blocks on Set5, protocol matlab"
@@ -81,7 +81,7 @@ def test_the_table_names_protocols_and_never_mixes_them():
   assert "no HR" in unscored and "–" in unscored
 
 
-def test_files_hold_the_rows(tmp_path):
+def test_files_contain_the_rows(tmp_path):
   result_files.write(tmp_path, [row(), row(protocol=BAM)])
   rows = json.loads((tmp_path / "results.json").read_text())
   assert [r["protocol"] for r in rows] == ["matlab", "bam"]
@@ -119,7 +119,7 @@ def test_a_mean_is_over_what_the_method_itself_has():
 
 
 def test_rows_of_other_settings_stay(tmp_path):
-  """All that moves a score tells rows apart."""
+  """Every setting that affects a score identifies a row."""
   first = results.make_row(
     network(),
     "Set5",
@@ -168,14 +168,14 @@ def test_rows_stay_until_they_are_measured_again(tmp_path):
 @pytest.mark.parametrize(
   "text", ["{", "[1]", '{"a": 1}', '[{"a": 1}]', "3", "[" * 10**5]
 )
-def test_another_file_of_that_name_is_left_alone(tmp_path, text):
+def test_an_invalid_results_file_is_not_overwritten(tmp_path, text):
   (tmp_path / "results.json").write_text(text)
   with pytest.raises(UserError, match="does not contain results"):
     result_files.write(tmp_path, [row()])
   assert (tmp_path / "results.json").read_text() == text
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(UserError, match="cannot be written"):
     result_files.write(tmp_path / "file" / "below", [row()])
@@ -268,7 +268,7 @@ def test_tables_align_and_become_markdown():
   ]
 
 
-def test_rows_of_older_versions_have_their_names_of_today(tmp_path):
+def test_rows_of_older_versions_get_current_names(tmp_path):
   first = {**row(), "folder": "/Set5"}
   result_files.write(tmp_path, [first])
   (expected,) = result_files.read(tmp_path)

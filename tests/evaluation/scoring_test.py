@@ -71,7 +71,7 @@ def test_protocols_of_the_same_lr_share_a_pass_and_a_saved_image():
   }
 
 
-def test_the_lr_file_is_what_the_network_sees():
+def test_the_network_gets_the_lr_file():
   marked = np.full((32, 40, 3), 51, np.uint8)
   upscale = Nearest()
   scoring.evaluate(upscale, [image("chelsea", marked)], SCALE)
@@ -101,7 +101,7 @@ def test_images_without_hr_are_upscaled_and_not_scored():
   ]
 
 
-def test_bad_images_are_named_and_left_out(caplog):
+def test_unusable_images_are_skipped_with_a_warning(caplog):
   def broken():
     raise UserError("broken.png cannot be read")
 
@@ -116,7 +116,7 @@ def test_bad_images_are_named_and_left_out(caplog):
     scoring.evaluate(Nearest(), bad, SCALE)
 
 
-def test_a_flat_image_counts_in_no_mean_psnr():
+def test_infinite_psnr_is_left_out_of_the_mean():
   flat = ImagePair("flat", lambda: (None, np.full((64, 80, 3), 90, np.uint8)))
   found = scoring.evaluate(Nearest(), [flat, image("coffee")], SCALE)
   found = found["matlab"]
@@ -127,7 +127,7 @@ def test_a_flat_image_counts_in_no_mean_psnr():
   assert found["ssim_y"] == np.mean([flat["ssim_y"], coffee["ssim_y"]])
 
 
-def test_what_is_not_finite_is_no_image(caplog):
+def test_images_with_outputs_that_are_not_finite_are_skipped(caplog):
   def upscale(lr):
     return np.nan * Nearest()(lr)
 
@@ -149,7 +149,7 @@ def test_a_methods_mean_psnr_is_over_its_own_finite_ones():
   assert np.isnan(scoring.mean_gain([*pairs[:1], (None, None)]))
 
 
-def test_images_of_one_name_are_told_apart():
+def test_equal_names_get_numbers():
   names = ["a", "b", "a", "a #2", "a"]
   found = scoring.labels([ImagePair(name, None) for name in names])
   assert found == ["a", "b", "a #3", "a #2", "a #4"]

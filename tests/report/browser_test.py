@@ -161,7 +161,7 @@ def test_errors_and_other_methods_can_be_chosen(page):
   assert page("document.querySelector('.tag.left').textContent") == "HR"
 
 
-def test_attention_lies_over_the_image(page):
+def test_attention_is_drawn_over_the_image(page):
   page("document.querySelectorAll('details').forEach(d => d.open = true)")
   page("document.querySelector('.maps').scrollIntoView()")
   page.wait("[...document.querySelectorAll('.overlay img')].every(i => i.src)")

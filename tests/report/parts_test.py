@@ -71,7 +71,7 @@ def write(folder, *lines):
   return folder
 
 
-def test_logs_are_read_but_for_what_is_no_row(tmp_path):
+def test_invalid_lines_of_logs_are_skipped(tmp_path):
   rows = [{"step": 1, "loss": 0.5}, {"step": 2, "psnr_y": 30, "x": None}]
   lines = [json.dumps(row) for row in rows]
   found = curves.read(
@@ -117,7 +117,7 @@ def test_a_chart_is_a_deterministic_part_of_the_page():
 
 
 @pytest.mark.parametrize("values", [[7], [7, 7], [np.nan], [1e-9, 2e-9]])
-def test_charts_of_little_can_be_drawn(values):
+def test_short_and_constant_curves_can_be_drawn(values):
   chart = curves.draw("loss", [series("a", 0, values)])
   drawing = chart.partition("</title>")[2]
   assert "<path" in drawing and "nan" not in drawing.lower()

@@ -81,11 +81,11 @@ def test_lr_alone_has_no_scores():
   assert [o.shape for o in image.outputs] == [(40, 48, 3)] * 2
 
 
-def test_a_flat_image_differs_least_and_counts_in_no_mean_psnr():
+def test_a_flat_image_differs_least_and_is_left_out_of_mean_psnr():
   files = [File("flat", hr=np.full((48, 56, 3), 9, np.uint8))]
   files.append(File("noise", hr=noise(0)))
   one = entry()
-  # Whatever it is fed, the flat image.
+  # Returns the flat image for any input.
   exact = lambda lr: np.full((48, 56, 3), 9, np.uint8)  # noqa: E731
   one = dataclasses.replace(one, upscaler=exact)
   found = side_by_side.run_networks([one], Benchmark("B", files), 2)
