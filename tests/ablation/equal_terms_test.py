@@ -45,6 +45,15 @@ def test_a_backbone_has_the_same_options_in_all_cells(tmp_path):
     equal_terms.check(study.folder, make_cells(other)[1:2], "steps")
 
 
+def test_backbones_train_on_equal_terms_too(tmp_path):
+  study = studies.make(tmp_path, models=["pan", "imdn"])
+  cells = make_cells(study)
+  for cell in cells[2:4]:  # imdn's
+    cell.config.steps = 5
+  with pytest.raises(UserError, match="pan-native.*imdn-native.*steps"):
+    equal_terms.check(study.folder, cells[:4], "steps")
+
+
 def test_equal_seconds_allow_other_lengths(tmp_path):
   study = studies.make(tmp_path)
   control, bam, *_, second = make_cells(study)
