@@ -16,7 +16,7 @@ def page(summary: Summary) -> str:
   return document.TEMPLATES.get_template("ablation.html").render(
     title=f"Ablation of attentions, ×{study.scale}",
     recipe=(
-      f"{len(summary.finished)} trainings by one recipe: data"
+      f"{len(summary.finished)} trainings by one recipe: images from"
       f" {recipe.data.source}, patches {recipe.data.patch}×{recipe.data.patch},"
       f" batch {recipe.batch_size}, {recipe.steps:,} steps, learning rate"
       f" {recipe.optim.learning_rate:g} ({recipe.optim.schedule}),"

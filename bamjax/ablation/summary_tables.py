@@ -24,10 +24,10 @@ HEADER = (
   "PSNR dB",
   "difference dB",
   "95 % interval",
+  "PSNR is",
   "SSIM",
   "difference 1e-4",
   "95 % interval",
-  "PSNR is",
 )
 
 
@@ -60,8 +60,8 @@ def _cells(line: Line, control: str) -> list[str]:
     f"{line.steps:,}",
     str(len(line.psnr.per_seed)),
     *_score(line.psnr, "psnr"),
-    *_score(line.ssim, "ssim"),
     words,
+    *_score(line.ssim, "ssim"),
   ]
 
 
