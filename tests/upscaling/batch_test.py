@@ -106,7 +106,7 @@ def test_only_what_cannot_be_written_is_skipped(
   made = [n for n in sorted(os.listdir(out)) if (out / n).is_file()]
   assert made == [f"{'a' * 248}_x2.png", "rgb_x2.png"]
   assert caplog.text.count("File name too long") == 2
-  assert "wide_x2.webp would have 60×42 pixels" in caplog.text
+  assert "wide_x2.webp: WEBP allows at most 59 pixels per side" in caplog.text
   assert "photo_x2.JPG is not a file" in caplog.text
   assert "4 of 6 images left out" in capsys.readouterr().err
 
@@ -138,7 +138,7 @@ def test_a_network_that_overflows_writes_nothing(
   inputs = [folder / "rgb.png", folder / "gray.png"]
   assert upscale(inputs, str(path), tmp_path / "out") == 1
   for source in inputs:
-    assert f"left out: {source}: what the network returns is" in caplog.text
+    assert f"left out: {source}: the network's output is not" in caplog.text
   assert not list(tmp_path.glob("out/*"))
   assert not [w for w in recwarn if w.category is RuntimeWarning]
 
