@@ -110,12 +110,11 @@ class CellQueue:
 
   def _pass_on(self, number: int, frame: FrameType | None) -> None:
     del frame
-    # A second one does not wait for checkpoints.
-    sent = signal.SIGTERM if not self._signal else signal.SIGKILL
     with self._lock:
-      self._signal = self._signal or number
       for process in self._processes:
-        process.send_signal(sent)
+        # A second one does not wait for checkpoints.
+        process.kill() if self._signal else process.terminate()
+      self._signal = self._signal or number
 
   def _work(self, slot: Mapping[str, str]) -> None:
     while job := self._next():
