@@ -4,9 +4,10 @@
   bamjax upscale photos/ --weights=imdn_x4.safetensors -o large
   bamjax upscale 'scans/*.png' --run_dir=runs/pan-bam-x2-sample --ext=webp
 
-Without --weights and --run_dir, the shipped PAN-BAM of --scale is used. Inputs
-are never overwritten, earlier results are. Exit status: 0; 1 if an image was
-skipped, with a warning; 2 if a flag or an argument is invalid.
+Without --weights and --run_dir, the shipped PAN-BAM of --scale (2, 3 or 4; by
+default 2) is used. Inputs are never overwritten, earlier results are. Exit
+status: 0; 1 if an image was skipped, with a warning; 2 if a flag or an argument
+is invalid.
 """
 
 from collections.abc import Sequence
