@@ -177,4 +177,4 @@ def run(options: Options) -> None:
   summary = loop.train_and_evaluate(config, run_dir)
   if summary:
     print(result_tables.table(summary).text())
-    print(f"run written to {run_dir}, its scores to summary.json there")
+    print(f"written to {run_dir}; scores in summary.json")
