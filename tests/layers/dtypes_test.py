@@ -116,7 +116,7 @@ def test_pools_in_half_precision_are_computed_in_float32():
 
 
 def test_pools_of_integers_are_refused():
-  with pytest.raises(ValueError, match="of floats; got uint8"):
+  with pytest.raises(ValueError, match="must be floating; got uint8"):
     layers.Pool().apply({}, np.zeros(SHAPE, np.uint8))
 
 

@@ -26,7 +26,7 @@ WRONG = [
   ("drln", {"groups": (3, -1)}, r"groups must be a tuple .* got \(3, -1\)"),
   ("drln", {"groups": ()}, r"groups must be a tuple .* got \(\)"),
   ("imdn", {"features": 16}, "distills 16 of 16 channels"),
-  ("pan", {"features": 7}, "even features; got 7"),
+  ("pan", {"features": 7}, "even number of features; got 7"),
 ]
 
 
