@@ -18,6 +18,8 @@ from bamjax.evaluation import scoring
 from bamjax.evaluation import sr_images
 from bamjax.images import resize
 from bamjax.images import rgb
+from shared import needs_shared
+from shared import SHARED
 
 ALL = protocols.find(["matlab", "bam", "ntire"])
 SCALE = 4
@@ -111,6 +113,39 @@ def test_the_hr_that_images_were_made_from(
   same = {"cropped": "matlab", "resized": "bam"}[kind]
   assert "are not those of the network" in texts[other]
   assert "are not those of the network" not in texts[same]
+
+
+@needs_shared
+def test_the_authors_published_images():
+  folder = SHARED / "benchmarks"
+  ids = ["189080", "253027", "69015", "86000"]
+  want = {
+    # PSNR-Y against cropped and against resized HR.
+    "imdn_with_bam": (
+      [31.12, 22.18, 29.39, 25.06],
+      [35.99, 23.58, 31.48, 27.26],
+    ),
+    "imdn_without_bam": (
+      [35.06, 22.62, 30.76, 26.05],
+      [31.38, 23.08, 29.94, 26.13],
+    ),
+  }
+  for name, (cropped, resized) in want.items():
+    benchmark, sr_files = find_sr_files(
+      folder / "BAM_outputs" / name, folder / "BSD100", 4
+    )
+    found = sr_images.evaluate(sr_files, benchmark, ALL[:2])
+    images = {i["name"]: i for i in found["matlab"]["images"]}
+    assert [round(images[i]["psnr_y"], 2) for i in ids] == cropped
+    assert [round(images[i]["hr_cropped"], 2) for i in ids] == cropped
+    assert [round(images[i]["hr_resized"], 2) for i in ids] == resized
+    # Two images without BAM score higher against the HR they aren't made from.
+    made_from = "resized" if name == "imdn_with_bam" else "cropped"
+    assert {image["made_from"] for image in images.values()} == {made_from}
+    if name == "imdn_with_bam":
+      scores = {i["name"]: i["psnr_y"] for i in found["bam"]["images"]}
+      want_bam = [36.03, 23.62, 31.52, 27.30]
+      assert [round(scores[i], 2) for i in ids] == want_bam
 
 
 def test_sizes_that_are_multiples_leave_one_hr(tmp_path):
