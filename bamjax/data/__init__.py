@@ -1,1 +1,1 @@
-"""Images: sources, resizing, crops, sampling and the tf.data pipeline."""
+"""Training and test images: sources, caching, crops, sampling, batches."""

@@ -1,8 +1,8 @@
-"""Images decoded once: kept in memory, or in a file that is mapped into it.
+"""Decodes images once and keeps them in memory or in a memory-mapped file.
 
-The file holds the images' bytes one after the other, then an index, then its
-length and a mark. What is cut short lacks the mark and is made anew, and so is
-a file whose index does not account for each of the images that it is for.
+The file holds the images' pixels, an index, the index's length and a mark. A
+truncated file lacks the mark and is rebuilt, as is a file whose index does not
+list every image.
 """
 
 from collections.abc import Iterable
@@ -18,27 +18,28 @@ import mmap
 import os
 from pathlib import Path
 import struct
+from typing import TypeVar
 
 import numpy as np
 
 from bamjax.data.sources import ImagePair
+from bamjax.data.sources import Pair
 from bamjax.errors import UserError
 from bamjax.files import lock
 from bamjax.files import new_file
 from bamjax.memory import host_memory
 
-Pair = tuple[np.ndarray, np.ndarray]
-# An image's number, and its LR and HR with their digest, or why it can't be
-# read.
+_T = TypeVar("_T")
+# An image's number, and either its LR, HR and digest or the reading error.
 _Loaded = tuple[int, tuple[Pair, str] | UserError]
 
 _MARK = b"bamjax-2"
 _TAIL = struct.Struct("<Q8s")  # length of the index, mark
 _WORKERS = min(8, os.cpu_count() or 1)
-# Of the memory that is free, what decoded images may take.
+# The share of free memory that decoded images may use.
 _SHARE = 0.5
-# Patches cut before mapped pages are let go. A patch touches the pages of all
-# its rows, about a megabyte in DIV2K.
+# Mapped pages are released after this many patches. A patch touches the pages
+# of all its rows, about 1 MB in DIV2K.
 _RELEASE_EVERY = 256
 
 
@@ -46,10 +47,10 @@ class Decoded:
   """Decoded images.
 
   Attributes:
-    names: of the images.
-    pairs: LR h×w×3 and HR sh×sw×3, uint8, of each.
-    digests: of each, what `digest` finds.
-    left_out: why other images could not be read, a line each.
+    names: the images' names.
+    pairs: each image's LR, h×w×3, and HR, sh×sw×3, uint8.
+    digests: each image's `digest`.
+    left_out: one error message for each image that cannot be read.
   """
 
   def __init__(
@@ -69,18 +70,22 @@ class Decoded:
 
   @property
   def nbytes(self) -> int:
-    """Bytes of all images."""
+    """Size of all images in bytes."""
     return sum(lr.nbytes + hr.nbytes for lr, hr in self.pairs)
 
   @property
   def mapped(self) -> bool:
-    """Whether the images lie in a file, not in memory."""
+    """Whether the images are in a memory-mapped file."""
     return self._mapping is not None
 
   def count_cut(self, patches: int) -> None:
-    """Lets a mapped file's pages go now and then, after so many patches.
+    """Counts patches, and releases a mapped file's pages now and then.
 
-    They stay in the system's cache, but no longer count as this process's.
+    The pages stay in the system's cache but no longer count as memory of this
+    process.
+
+    Args:
+      patches: number of patches cut since the last call.
     """
     self._cut += patches
     if self._mapping is not None and self._cut >= _RELEASE_EVERY:
@@ -90,11 +95,15 @@ class Decoded:
 
 
 def digest(pair: Pair) -> str:
-  """16 hexadecimal digits that differ where the bytes of LR or HR do."""
-  found = hashlib.blake2b(digest_size=8)
+  """Returns a hash of the pixels of LR and HR, 16 hexadecimal digits."""
+  result = hashlib.blake2b(digest_size=8)
   for array in pair:
-    found.update(np.ascontiguousarray(array))
-  return found.hexdigest()
+    result.update(_bytes(array))
+  return result.hexdigest()
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+  return np.ascontiguousarray(array).reshape(-1).data
 
 
 def decode(
@@ -103,15 +112,17 @@ def decode(
   cache_dir: str | Path | None = None,
   spill_dir: str | Path | None = None,
 ) -> Decoded:
-  """Reads all images; those that cannot be read are left out.
+  """Decodes all images; skips those that cannot be read.
 
   Args:
-    images: to read.
-    cache_dir: a folder for the file of decoded images, which every run on the
-      same images shares; None keeps them in memory.
-    spill_dir: where the file goes if `cache_dir` is None and the images would
-      take more than half of the free memory; None keeps them in memory all the
-      same.
+    images: the images.
+    cache_dir: folder for a file of decoded images, which all runs on the same
+      images share; None keeps them in memory.
+    spill_dir: folder for that file if `cache_dir` is None and the images need
+      more than half of the free memory; None keeps them in memory anyway.
+
+  Returns:
+    The decoded images, in the same order.
 
   Raises:
     UserError: the file cannot be written.
@@ -121,37 +132,38 @@ def decode(
   if spill_dir is None:
     return _in_memory(images, _load(images))
   path = _path(images, Path(spill_dir))
-  if path.exists():  # they did not fit the last time
+  if path.exists():  # they did not fit in memory last time
     return _cached(images, Path(spill_dir), _load(images))
   budget = _SHARE * host_memory().available
-  loaded, found = _load(images), []
+  loaded = _load(images)
+  kept: list[_Loaded] = []
   for item in loaded:
-    found.append(item)
+    kept.append(item)
     if not isinstance(item[1], UserError):
       budget -= sum(array.nbytes for array in item[1][0])
     if budget < 0:
       logging.warning(
-        "the images take more than half of the free memory: they are kept in"
-        " %s",
+        "the decoded images need more than half of the free memory: storing"
+        " them in %s",
         path,
       )
       return _cached(
-        images, Path(spill_dir), itertools.chain(_drain(found), loaded)
+        images, Path(spill_dir), itertools.chain(_drain(kept), loaded)
       )
-  return _in_memory(images, found)
+  return _in_memory(images, kept)
 
 
-def _drain(items: list) -> Iterator:
-  """Yields the items, holding on to none."""
+def _drain(items: list[_T]) -> Iterator[_T]:
+  """Yields the items in order and removes them from the list."""
   items.reverse()
   while items:
     yield items.pop()
 
 
 def _load(images: Iterable[ImagePair]) -> Iterator[_Loaded]:
-  """Reads images in parallel, in order, a few ahead of their use."""
+  """Reads images in parallel and yields them in order."""
 
-  def read(numbered):
+  def read(numbered: tuple[int, ImagePair]) -> _Loaded:
     number, image = numbered
     try:
       pair = image.load()
@@ -172,19 +184,19 @@ def _load(images: Iterable[ImagePair]) -> Iterator[_Loaded]:
 def _in_memory(
   images: Sequence[ImagePair], loaded: Iterable[_Loaded]
 ) -> Decoded:
-  names, pairs, digests, left_out = [], [], [], []
-  for number, found in loaded:
-    if isinstance(found, UserError):
-      left_out.append(str(found))
+  decoded = Decoded([], [], [], [])
+  for number, result in loaded:
+    if isinstance(result, UserError):
+      decoded.left_out.append(str(result))
     else:
-      names.append(images[number].name)
-      pairs.append(found[0])
-      digests.append(found[1])
-  return Decoded(names, pairs, digests, left_out)
+      decoded.names.append(images[number].name)
+      decoded.pairs.append(result[0])
+      decoded.digests.append(result[1])
+  return decoded
 
 
 def _path(images: Sequence[ImagePair], folder: Path) -> Path:
-  """Where these images' file lies; other images have another."""
+  """The path of the file for these images, which contains their hash."""
   key = hashlib.sha256(_MARK)
   for image in images:
     key.update(f"{image.name}\0{image.stamp}\0".encode())
@@ -194,13 +206,13 @@ def _path(images: Sequence[ImagePair], folder: Path) -> Path:
 def _cached(
   images: Sequence[ImagePair], folder: Path, loaded: Iterable[_Loaded]
 ) -> Decoded:
-  """Opens the images' file, after making it where there is none."""
+  """Opens the images' file, and writes it first if necessary."""
   path = _path(images, folder)
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    # Another process that needs the same file waits, and then finds it.
+    # Another process that needs the same file waits until it is written.
     with path.with_suffix(".lock").open("w") as file:
-      with contextlib.suppress(OSError):  # a disk without locks
+      with contextlib.suppress(OSError):  # a file system without locks
         lock(file, wait=True)
       decoded = _open(path, images) if path.exists() else None
       if decoded is None:
@@ -208,27 +220,28 @@ def _cached(
         decoded = _open(path, images)
   except OSError as error:
     raise UserError(
-      f"decoded images cannot be kept in {folder}: {error.strerror}; free"
-      " some space, or give another --cache_dir"
+      f"cannot store decoded images in {folder}: {error.strerror}; free some"
+      " space, or use another --cache_dir"
     ) from error
   assert decoded is not None
   return decoded
 
 
 def _write(path: Path, loaded: Iterable[_Loaded]) -> None:
-  """Writes the file whole or not at all."""
-  rows, left_out, offset = [], [], 0
+  """Writes the file atomically."""
+  rows: list[list] = []
+  left_out, offset = [], 0
   part = new_file(path)
   try:
     with part.open("wb") as file:
-      for number, found in loaded:
-        if isinstance(found, UserError):
-          left_out.append([number, str(found)])
+      for number, result in loaded:
+        if isinstance(result, UserError):
+          left_out.append([number, str(result)])
           continue
-        shapes = [array.shape[:2] for array in found[0]]
-        rows.append([number, found[1], offset, *shapes])
-        for array in found[0]:
-          file.write(np.ascontiguousarray(array))
+        shapes = [array.shape[:2] for array in result[0]]
+        rows.append([number, result[1], offset, *shapes])
+        for array in result[0]:
+          file.write(_bytes(array))
           offset += array.nbytes
       index = json.dumps({"images": rows, "left_out": left_out}).encode()
       file.write(index + _TAIL.pack(len(index), _MARK))
@@ -240,7 +253,7 @@ def _write(path: Path, loaded: Iterable[_Loaded]) -> None:
 
 
 def _open(path: Path, images: Sequence[ImagePair]) -> Decoded | None:
-  """Maps the file into memory; None, and a warning, where it is damaged."""
+  """Maps the file into memory; warns and returns None if it is damaged."""
   try:
     with path.open("rb") as file:
       mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -250,8 +263,8 @@ def _open(path: Path, images: Sequence[ImagePair]) -> Decoded | None:
     numbers = sorted(row[0] for row in [*rows, *left_out])
     if mark != _MARK or numbers != list(range(len(images))):
       raise ValueError(mark)
-    names, pairs, digests = [], [], []
-    for number, found, offset, *shapes in rows:
+    decoded = Decoded([], [], [], [line for _, line in left_out], mapping)
+    for number, hashed, offset, *shapes in rows:
       pair = []
       for height, width in shapes:
         size = 3 * height * width
@@ -259,11 +272,10 @@ def _open(path: Path, images: Sequence[ImagePair]) -> Decoded | None:
         pair.append(flat.reshape(height, width, 3))
         offset += size
       lr, hr = pair
-      names.append(images[number].name)
-      pairs.append((lr, hr))
-      digests.append(found)
-    left_out = [line for _, line in left_out]
+      decoded.names.append(images[number].name)
+      decoded.pairs.append((lr, hr))
+      decoded.digests.append(hashed)
   except (ValueError, LookupError, TypeError, RecursionError, struct.error):
-    logging.warning("%s is damaged or cut short: it is made anew", path)
+    logging.warning("%s is damaged or truncated: rebuilding it", path)
     return None
-  return Decoded(names, pairs, digests, left_out, mapping)
+  return decoded

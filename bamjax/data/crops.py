@@ -8,21 +8,21 @@ import jax
 import numpy as np
 
 from bamjax.data.cache import Decoded
+from bamjax.data.sources import Pair
 from bamjax.errors import UserError
 
-Pair = tuple[np.ndarray, np.ndarray]
 # Top row, left column, height and width, in LR pixels.
 Place = tuple[int, int, int, int]
 
 
 def five_crops(height: int, width: int) -> list[Place]:
-  """Four corners and the centre, each of half the height and width.
-
-  Args:
-    height: of the LR image.
-    width: of the LR image.
+  """Returns crops of half the height and width: the corners and the center.
 
   Source: paper, "Implementation details".
+
+  Args:
+    height: height of the LR image in pixels.
+    width: width of the LR image in pixels.
   """
   h, w = height // 2, width // 2
   bottom, right = height - h, width - w
@@ -35,21 +35,21 @@ class CropStore:
 
   Attributes:
     decoded: the images.
-    places: (crops, 3) int32, each crop's image, top row and left column, in
-      LR pixels.
-    sizes: (crops, 2) int32, LR heights and widths.
+    places: (crops, 3) int32: each crop's image, and its top row and left
+      column in LR pixels.
+    sizes: (crops, 2) int32: each crop's height and width in LR pixels.
     scale: upscaling factor.
   """
 
   def __init__(self, decoded: Decoded, patch: int):
-    """Crops the images.
+    """Computes the crops.
 
-    An image whose half is smaller than a patch is taken whole. What could not
-    be read, or is smaller than a patch, is named in a warning and left out.
+    An image whose crops would be smaller than a patch becomes one crop. Images
+    that cannot be read or are smaller than a patch are skipped with a warning.
 
     Args:
       decoded: the images.
-      patch: side of the LR patches.
+      patch: side of the LR patches in pixels.
 
     Raises:
       UserError: no image is left.
@@ -69,12 +69,12 @@ class CropStore:
         crops = [(0, 0, height, width)]
       found += [(i, *place) for place in crops]
     for line in left_out:
-      logging.warning("left out: %s", line)
+      logging.warning("skipped: %s", line)
     if not found:
       raise UserError(
-        f"no image to train on is left: all {len(left_out)} cannot be read or"
-        f" are smaller than a patch of {patch}×{patch} LR pixels; see the"
-        " warnings above, or lower --config.data.patch"
+        f"no usable training image: all {len(left_out)} are unreadable or"
+        f" smaller than a patch of {patch}×{patch} LR pixels; see the warnings"
+        " above, or lower --config.data.patch"
       )
     table = np.array(found, np.int32)
     self.decoded = decoded
@@ -85,20 +85,20 @@ class CropStore:
 
   @functools.cached_property
   def sizes_on_cpu(self) -> jax.Array:
-    """`sizes`, for programs on the CPU: millions of rows are copied once."""
+    """`sizes` on the CPU device; copied once, as they can be millions."""
     return jax.device_put(self.sizes, jax.local_devices(backend="cpu")[0])
 
   def window(self, crop: int, y: int, x: int, patch: int) -> Pair:
-    """Views of one crop's LR and HR patch.
+    """Returns views of a patch.
 
     Args:
       crop: index of the crop.
       y: top row within the crop, in LR pixels.
-      x: left column within the crop.
-      patch: side of the LR patch p.
+      x: left column within the crop, in LR pixels.
+      patch: side p of the LR patch in pixels.
 
     Returns:
-      p×p×3 and sp×sp×3, uint8.
+      LR, p×p×3, and HR, sp×sp×3, uint8.
     """
     image, top, left = self.places[crop]
     lr, hr = self.decoded.pairs[image]
@@ -109,7 +109,10 @@ class CropStore:
     )
 
   def fingerprint(self) -> str:
-    """What the drawn samples depend on beside the seed: names and places."""
+    """Returns a SHA-256 hash of the images' names and the crops.
+
+    Together with the seed it determines the samples.
+    """
     names = "\n".join(self.decoded.names[i] for i in self.places[:, 0])
     data = names.encode() + self.places.tobytes() + self.sizes.tobytes()
     return hashlib.sha256(data).hexdigest()

@@ -1,14 +1,15 @@
-"""TensorFlow, imported where it is needed, quietly and off the GPUs."""
+"""Imports TensorFlow only when needed, quietly and without its GPUs."""
 
 import os
+from types import ModuleType
 
 from bamjax.errors import require
 
 
-def load():
-  """Imports TensorFlow, which reads data and leaves the devices to JAX."""
+def load() -> ModuleType:
+  """Imports TensorFlow and hides the GPUs from it, which JAX needs."""
   require("--data_mode=tfdata", "train", "tensorflow")
-  # It announces oneDNN at length; nothing is computed with it here.
+  # Avoids a long message about oneDNN, which is not used here.
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
   import tensorflow as tf
 
@@ -16,8 +17,8 @@ def load():
   return tf
 
 
-def load_datasets():
-  """Imports TensorFlow Datasets, likewise."""
+def load_datasets() -> ModuleType:
+  """Imports TensorFlow Datasets after TensorFlow; see `load`."""
   require("downloading DIV2K", "train", "tensorflow_datasets")
   load()
   import tensorflow_datasets as tfds

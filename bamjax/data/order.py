@@ -1,9 +1,9 @@
-"""The order of an epoch, of which any place is found without the others.
+"""A random order whose elements are computed independently of each other.
 
-A sort of all crops gives their order at once, and takes seconds where there are
-millions. This is a permutation that is computed for one index alone: a Feistel
-network on a rectangle of a little more than as many cells, and again on its own
-result where that lies beyond the last crop ("cycle walking").
+Sorting random numbers would compute the whole order at once, which takes
+seconds for millions of crops. This permutation is computed for a single index:
+a Feistel network on a rectangle with slightly more cells than elements, which
+is applied again while the result exceeds the last element ("cycle walking").
 
 Source: Black & Rogaway, "Ciphers with arbitrary finite domains", 2002.
 """
@@ -14,27 +14,29 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-# With as many, all orders of a few crops come equally often.
+# Enough that all orders of a few elements are equally frequent.
 _ROUNDS = 16
 
 
 def element(key: jax.Array, place: jax.Array, count: int) -> jax.Array:
-  """The element at a place of a random order of 0 to count − 1.
+  """Returns the element at one place of a random order of 0 … count − 1.
 
   Args:
-    key: of `jax.random`, which decides on the order.
+    key: a `jax.random` key, which determines the order.
     place: uint32 scalar, 0 to count − 1.
-    count: how many there are, less than 2³¹.
+    count: number of elements, less than 2³¹.
 
   Returns:
     uint32 scalar, a different one for each place.
   """
-  # Even, or else half of all orders, the odd permutations, would never come.
+  # An odd number of rows would exclude all odd permutations.
   rows = 2 * math.ceil(math.sqrt(count) / 2)
   columns = -(-count // rows)
   keys = jax.random.bits(key, (_ROUNDS,), jnp.uint32)
 
-  def two_rounds(i, cell):
+  def two_rounds(
+    i: jax.Array, cell: tuple[jax.Array, jax.Array]
+  ) -> tuple[jax.Array, jax.Array]:
     row, column = cell
     row = (row + _mix(column ^ keys[2 * i]) % rows) % rows
     return row, (column + _mix(row ^ keys[2 * i + 1]) % columns) % columns
@@ -45,13 +47,13 @@ def element(key: jax.Array, place: jax.Array, count: int) -> jax.Array:
     place = row * columns + column
     return place, place >= count
 
-  # From a place that is one of theirs the walk must come back to one.
+  # The walk ends: a cycle that contains a valid place returns to one.
   place, _ = lax.while_loop(lambda walk: walk[1], permute, (place, True))
   return place
 
 
 def _mix(x: jax.Array) -> jax.Array:
-  """Scrambles 32 bits: the last steps of MurmurHash3."""
+  """Mixes 32 bits, as the last steps of MurmurHash3 do."""
   x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
   x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
   return x ^ (x >> 16)
@@ -60,32 +62,35 @@ def _mix(x: jax.Array) -> jax.Array:
 def locate(
   step: jax.Array, index: jax.Array, batch_size: int, count: int
 ) -> tuple[jax.Array, jax.Array]:
-  """Where a sample stands in a run's endless sequence: divmod by `count`.
+  """Returns the epoch of a sample and its place in that epoch.
 
-  Exact for all steps, where step · batch_size would leave 32 bits.
+  This is divmod(step · batch_size + index, count), exact even if the product
+  exceeds 32 bits.
 
   Args:
     step: int32 or uint32 scalar.
-    index: int32 or uint32, of the sample in its batch.
-    batch_size: samples a step.
-    count: samples an epoch, less than 2³¹.
+    index: int32 or uint32, the sample's index in its batch.
+    batch_size: samples per step.
+    count: samples per epoch, less than 2³¹.
 
   Returns:
-    Epoch modulo 2³², and place in it, both uint32 of the shape of `index`.
+    The epoch modulo 2³² and the place, uint32 with the shape of `index`.
   """
   step, index = (jnp.asarray(x).astype(jnp.uint32) for x in (step, index))
-  count = jnp.uint32(count)
-  # step · batch_size by doubling: binary digits of batch_size, highest first.
+  total = jnp.uint32(count)
+  # step · batch_size by doubling, over the binary digits of batch_size.
   epoch = place = jnp.uint32(0)
-  whole, rest = step // count, step % count
+  whole, rest = step // total, step % total
   for digit in f"{batch_size:b}":
-    epoch, place = _carry(2 * epoch, 2 * place, count)
+    epoch, place = _carry(2 * epoch, 2 * place, total)
     if digit == "1":
-      epoch, place = _carry(epoch + whole, place + rest, count)
-  return _carry(epoch + index // count, place + index % count, count)
+      epoch, place = _carry(epoch + whole, place + rest, total)
+  return _carry(epoch + index // total, place + index % total, total)
 
 
-def _carry(epoch, place, count):
-  """A place below twice `count` as one below it, of the next epoch."""
+def _carry(
+  epoch: jax.Array, place: jax.Array, count: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Carries a place from `count` to 2 · `count` over to the next epoch."""
   over = place >= count
   return epoch + over.astype(jnp.uint32), place - over * count

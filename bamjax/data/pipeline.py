@@ -1,4 +1,4 @@
-"""Batches of patches through tf.data."""
+"""Batches of patches, produced by tf.data."""
 
 from collections.abc import Iterator
 
@@ -15,12 +15,12 @@ Batch = dict[str, np.ndarray]
 
 
 def cut(store: CropStore, samples: Plan, patch: int) -> Batch:
-  """Cuts and turns the patches of a plan.
+  """Cuts the patches of a plan out of the images, and flips and turns them.
 
   Args:
     store: the crops.
-    samples: N samples.
-    patch: side of the LR patches.
+    samples: the plan of N samples.
+    patch: side p of the LR patches in pixels.
 
   Returns:
     `lr` N×p×p×3 and `hr` N×sp×sp×3, uint8.
@@ -38,8 +38,10 @@ def cut(store: CropStore, samples: Plan, patch: int) -> Batch:
   return {"lr": lr, "hr": hr}
 
 
-def _turn(image: np.ndarray, flip_x, flip_y, turn) -> np.ndarray:
-  """A view of H×W×C, mirrored and turned as `Plan` says."""
+def _turn(
+  image: np.ndarray, flip_x: bool, flip_y: bool, turn: bool
+) -> np.ndarray:
+  """Returns a flipped and turned view of H×W×C; see `Plan`."""
   if flip_x:
     image = image[:, ::-1]
   if flip_y:
@@ -56,8 +58,20 @@ def sample_batch(
   patch: int,
   shard: tuple[int, int] = (0, 1),
 ) -> Batch:
-  """One batch without tf.data; see `train_batches`."""
-  # Planned on the CPU, wherever the network runs: a few numbers a step.
+  """Returns one batch without using tf.data.
+
+  Args:
+    store: the crops.
+    step: the training step, 0 for the first batch.
+    seed: determines the order, places, flips and turns.
+    batch_size: global batch size.
+    patch: side p of the LR patches in pixels.
+    shard: (index, count) of the processes that share the global batch.
+
+  Returns:
+    `lr` n×p×p×3 and `hr` n×sp×sp×3, uint8, with n = batch_size / count.
+  """
+  # Always planned on the CPU: it is only a few numbers.
   with jax.default_device(jax.local_devices(backend="cpu")[0]):
     samples = plan(
       np.int32(seed),
@@ -68,7 +82,8 @@ def sample_batch(
     )
   index, count = shard
   rows = slice(index * batch_size // count, (index + 1) * batch_size // count)
-  return cut(store, Plan(*(np.asarray(x)[rows] for x in samples)), patch)
+  share = jax.tree.map(lambda x: np.asarray(x)[rows], samples)
+  return cut(store, share, patch)
 
 
 def train_batches(
@@ -81,35 +96,35 @@ def train_batches(
   num_steps: int,
   shard: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
-  """Batches of steps `start_step` to `start_step + num_steps`.
+  """Yields the batches of steps `start_step` to `start_step + num_steps`.
 
-  tf.data makes them in parallel and ahead of time, in order. The patches are
-  views of decoded images, so that a batch costs little more than its copy.
+  tf.data prepares them in parallel and ahead of time, in order. Patches are
+  views of decoded images: a batch costs little more than copying it.
 
   Args:
     store: the crops.
-    seed: of order, places and turns.
-    batch_size: global batch.
-    patch: side of the LR patches.
-    start_step: 0 for a new run.
-    num_steps: batches to make.
+    seed: determines the order, places, flips and turns.
+    batch_size: global batch size.
+    patch: side p of the LR patches in pixels.
+    start_step: first step, 0 for a new run.
+    num_steps: number of batches.
     shard: (index, count) of the processes that share the global batch.
 
   Returns:
-    An iterator of `lr` n×p×p×3 and `hr` n×sp×sp×3, uint8, n = batch_size /
-    count.
+    An iterator of `lr` n×p×p×3 and `hr` n×sp×sp×3, uint8, with
+    n = batch_size / count.
 
   Raises:
-    UserError: the processes cannot share the batch evenly.
+    UserError: `batch_size` is not a multiple of the number of processes.
   """
   if batch_size % shard[1]:
     raise UserError(
-      f"a batch of {batch_size} cannot be shared by {shard[1]} processes; make"
-      " --batch_size a multiple of it"
+      f"a batch of {batch_size} cannot be split evenly over {shard[1]}"
+      f" processes; make --batch_size a multiple of {shard[1]}"
     )
   tf = lazy_tensorflow.load()
 
-  def fetch(step):
+  def fetch(step: np.int64) -> tuple[np.ndarray, np.ndarray]:
     batch = sample_batch(
       store,
       int(step),

@@ -1,6 +1,6 @@
-"""Images on the device, and patches cut there: the host does nothing.
+"""Images kept on the device, where patches are cut without the host.
 
-The samples are those of `bamjax.data.pipeline`, from the same plan.
+The samples are the same as those of `bamjax.data.pipeline`.
 """
 
 from typing import NamedTuple
@@ -16,21 +16,21 @@ from bamjax.errors import UserError
 from bamjax.memory import device_memory
 from bamjax.memory import host_memory
 
-# Of a device's free memory, what images may take; training needs the rest.
+# The share of a device's free memory for images; training needs the rest.
 _SHARE = 0.8
 
 
 class Resident(NamedTuple):
-  """All images side by side on two sheets, and where the crops lie there.
+  """All images arranged on two sheets, and the places of the crops on them.
 
-  A sheet's columns and channels share an axis, which suits every device's
-  memory layout.
+  Columns and channels of a sheet share an axis: no device's memory layout adds
+  padding then.
 
   Attributes:
-    lr: H×3W uint8.
-    hr: sH×3sW uint8; all stands there at s times its place on `lr`.
-    places: (crops, 2) int32, top row and left column on `lr`.
-    sizes: (crops, 2) int32, LR heights and widths.
+    lr: the LR sheet, H×3W uint8.
+    hr: the HR sheet, sH×3sW uint8, arranged like `lr` at s times the size.
+    places: (crops, 2) int32: each crop's top row and left column on `lr`.
+    sizes: (crops, 2) int32: each crop's height and width in LR pixels.
   """
 
   lr: jax.Array | np.ndarray
@@ -45,15 +45,18 @@ class Resident(NamedTuple):
 
 
 def _arrange(sizes: list[tuple[int, int]]) -> tuple[np.ndarray, int, int]:
-  """Places rectangles on a sheet as wide as the widest, shelf by shelf.
+  """Arranges rectangles in rows on a sheet as wide as the widest of them.
+
+  Args:
+    sizes: heights and widths of n rectangles.
 
   Returns:
-    (n, 2) top rows and left columns, and the sheet's height and width.
+    (n, 2) int32, their top rows and left columns; the sheet's height and width.
   """
   width = max(w for _, w in sizes)
   places = np.zeros((len(sizes), 2), np.int32)
   top = shelf = left = 0
-  # Tallest first, so that a shelf's images are about as high as it is.
+  # Tallest first: rectangles in a row then have similar heights.
   for i in sorted(range(len(sizes)), key=lambda i: sizes[i], reverse=True):
     height = sizes[i][0]
     if left + sizes[i][1] > width or not shelf:
@@ -64,13 +67,13 @@ def _arrange(sizes: list[tuple[int, int]]) -> tuple[np.ndarray, int, int]:
 
 
 def pack(store: CropStore) -> Resident:
-  """Lays the images out in main memory, for `jax.device_put`.
+  """Arranges the images in main memory, ready for `jax.device_put`.
 
   Raises:
-    UserError: they do not fit on a device.
+    UserError: they do not fit in a device's memory.
   """
   pairs = store.decoded.pairs
-  origins, height, width = _arrange([lr.shape[:2] for lr, _ in pairs])
+  origins, height, width = _arrange([(len(lr), lr.shape[1]) for lr, _ in pairs])
   _check_fits(3 * height * width * (1 + store.scale**2))
   sheets = []
   for which, factor in enumerate((1, store.scale)):
@@ -81,22 +84,23 @@ def pack(store: CropStore) -> Resident:
       sheet[y : y + h, x : x + w] = pair[which]
     sheets.append(sheet.reshape(len(sheet), -1))
   places = origins[store.places[:, 0]] + store.places[:, 1:]
-  return Resident(*sheets, places.astype(np.int32), store.sizes)
+  lr, hr = sheets
+  return Resident(lr, hr, places.astype(np.int32), store.sizes)
 
 
 def _check_fits(needed: int) -> None:
-  """Raises UserError unless each local device has that many bytes to spare."""
+  """Raises UserError unless each local device has `needed` bytes to spare."""
   device = jax.local_devices()[0]
   memory = device_memory()
-  if memory is None:  # a CPU: main memory, which all of its devices share
+  if memory is None:  # CPU devices share main memory
     memory = host_memory()
     needed *= jax.local_device_count()
   free = memory.available
   if needed > _SHARE * free:
     raise UserError(
-      f"the images take {needed / 1e9:.1f} GB, too much for a device"
-      f" ({device.device_kind}) with {free / 1e9:.1f} GB free, of which"
-      " training needs some; --data_mode=tfdata keeps them on the host"
+      f"the images need {needed / 1e9:.1f} GB, too much for a device"
+      f" ({device.device_kind}) with {free / 1e9:.1f} GB free, since training"
+      " needs memory too; --data_mode=tfdata keeps them on the host"
     )
 
 
@@ -109,18 +113,18 @@ def sample_batch(
   patch: int,
   shard: tuple[jax.Array | int, int] = (0, 1),
 ) -> dict[str, jax.Array]:
-  """Cuts and turns one batch; may be traced.
+  """Cuts, flips and turns the patches of one batch. Can be traced by JAX.
 
   Args:
     data: the images.
-    seed: int32 scalar, of order, places and turns.
+    seed: int32 scalar that determines the order, places, flips and turns.
     step: int32 scalar, 0 for the first batch.
-    batch_size: global batch.
-    patch: side of the LR patches p.
+    batch_size: global batch size.
+    patch: side p of the LR patches in pixels.
     shard: (index, count) of the devices that share the global batch.
 
   Returns:
-    `lr` n×p×p×3 and `hr` n×sp×sp×3, uint8, n = batch_size / count.
+    `lr` n×p×p×3 and `hr` n×sp×sp×3, uint8, with n = batch_size / count.
   """
   samples = plan(seed, step, data.sizes, batch_size=batch_size, patch=patch)
   index, count = shard
@@ -130,10 +134,12 @@ def sample_batch(
   )
   corners = data.places[samples.crop] + jnp.stack([samples.y, samples.x], 1)
 
-  def cut(sheet, factor):
+  def cut(sheet: jax.Array | np.ndarray, factor: int) -> jax.Array:
     side = factor * patch
 
-    def one(corner, flip_x, flip_y, turn):
+    def one(
+      corner: jax.Array, flip_x: jax.Array, flip_y: jax.Array, turn: jax.Array
+    ) -> jax.Array:
       y, x = factor * corner[0], 3 * factor * corner[1]
       window = lax.dynamic_slice(sheet, (y, x), (side, 3 * side))
       window = window.reshape(side, side, 3)

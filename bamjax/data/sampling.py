@@ -1,7 +1,7 @@
-"""Which patch, where and how turned: from (seed, step, index) alone.
+"""Draws training samples as a function of (seed, step, index in the batch).
 
-No state is kept, so a run that is cut off and resumed draws the samples of the
-run that was not, whatever the number of workers or hosts.
+There is no state: a resumed run draws the same samples as an uninterrupted one,
+whatever the number of workers or hosts.
 """
 
 import functools
@@ -14,15 +14,15 @@ from bamjax.data import order
 
 
 class Plan(NamedTuple):
-  """What the samples of a global batch of N are, arrays of shape (N,).
+  """The samples of a global batch of N, as arrays of shape (N,).
 
   Attributes:
     crop: int32, index of the crop.
-    y: int32, top row of the LR patch.
-    x: int32, left column of the LR patch.
-    flip_x: bool, whether it is mirrored left to right …
-    flip_y: bool, … then top to bottom …
-    turn: bool, … then turned by 90° counterclockwise.
+    y: int32, top row of the LR patch within the crop.
+    x: int32, left column of the LR patch within the crop.
+    flip_x: bool, whether to flip the patch horizontally first.
+    flip_y: bool, whether to flip it vertically then.
+    turn: bool, whether to rotate it by 90° counterclockwise last.
   """
 
   crop: jax.Array
@@ -42,22 +42,22 @@ def plan(
   batch_size: int,
   patch: int,
 ) -> Plan:
-  """Draws one global batch.
+  """Draws the samples of one global batch.
 
-  Each epoch visits every crop once, in an order of its own; the patch's place
-  is uniform, and each flip and turn has probability ½ (paper, "Implementation
-  details").
+  Each epoch visits every crop once, in a different order. A patch's place is
+  uniformly distributed; flips and turns each have probability ½ (paper,
+  "Implementation details").
 
   Args:
     seed: int32 scalar.
     step: int32 scalar, 0 for the first batch.
-    sizes: (crops, 2) int32, LR heights and widths, each at least `patch`.
-    batch_size: N.
-    patch: side of the LR patch.
+    sizes: (crops, 2) int32, heights and widths in LR pixels, at least `patch`.
+    batch_size: number N of samples.
+    patch: side of the LR patches in pixels.
   """
   crops = sizes.shape[0]
-  # Widths and generator are named, so that no setting of JAX's, as those of x64
-  # and of its default generator, changes a run's order.
+  # The bit widths and the generator are explicit: JAX's settings for x64 and
+  # the default generator must not change a run's samples.
   seed, step = (jnp.asarray(n).astype(jnp.int32) for n in (seed, step))
   key = jax.random.key(seed, impl="threefry2x32")
   order_key, sample_key = jax.random.split(key)
@@ -71,7 +71,7 @@ def plan(
   keys = jax.vmap(lambda i: jax.random.fold_in(step_key, i))(index)
   draws = jax.vmap(lambda k: jax.random.uniform(k, (5,), jnp.float32))(keys)
   room = sizes[crop] - patch + 1
-  # uniform < 1, yet its product may round up to `room` itself.
+  # uniform < 1, but the product may be rounded up to `room`.
   corner = jnp.minimum((draws[:, :2] * room).astype(jnp.int32), room - 1)
   turns = draws[:, 2:] < 0.5
   return Plan(

@@ -1,4 +1,4 @@
-"""Where images come from: LR-HR pairs to train and to validate on."""
+"""Sources of LR-HR image pairs for training and validation."""
 
 from collections.abc import Callable
 import contextlib
@@ -7,6 +7,7 @@ import importlib.resources
 import logging
 from pathlib import Path
 import threading
+from typing import TYPE_CHECKING
 import urllib.request
 
 import numpy as np
@@ -18,12 +19,16 @@ from bamjax.files import readable
 from bamjax.images import resize
 from bamjax.images import rgb
 
+if TYPE_CHECKING:
+  import tensorflow_datasets as tfds
+
+# LR, h×w×3, and HR, sh×sw×3, uint8.
 Pair = tuple[np.ndarray, np.ndarray]
 
 KINDS = ("sample", "folder", "div2k")
 
-# Photographs in scikit-image's wheel, by split. Its other images are gray,
-# drawings, or textures.
+# Photographs in scikit-image's wheel; its other images are gray, drawings or
+# textures.
 _SAMPLE_TRAIN = (
   "coffee.png",
   "hubble_deep_field.jpg",
@@ -40,13 +45,13 @@ _DIV2K_SCALES = (2, 3, 4, 8)  # of TensorFlow Datasets' bicubic configurations
 
 @dataclasses.dataclass(frozen=True)
 class ImagePair:
-  """An image that is read when asked for.
+  """An image that is read on demand.
 
   Attributes:
-    name: for tables and messages.
-    load: returns LR h×w×3 and HR sh×sw×3, uint8; raises UserError where a file
+    name: the image's name in tables and messages.
+    load: returns LR, h×w×3, and HR, sh×sw×3, uint8; raises UserError if a file
       cannot be read.
-    stamp: differs where the content may: a cache is made anew then.
+    stamp: changes whenever the content may have changed, to invalidate caches.
   """
 
   name: str
@@ -56,7 +61,7 @@ class ImagePair:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """Images to train on and to validate on."""
+  """Images for training and for validation."""
 
   name: str
   train: list[ImagePair]
@@ -71,19 +76,19 @@ def make_source(
   val_dir: str | None = None,
   manual_dir: str | None = None,
 ) -> Source:
-  """Finds the images of a source; reads none yet.
+  """Finds the images of a source without reading them.
 
   Args:
     kind: "sample", "folder" or "div2k".
     scale: upscaling factor.
-    data_dir: folder: of HR images; div2k: of DIV2K's own layout, or where
-      TensorFlow Datasets keeps its data.
-    val_dir: folder only: of HR images to validate on. Without it, every 20th
-      image of `data_dir` (at least one) is held out.
-    manual_dir: div2k only: a folder of zips already downloaded.
+    data_dir: for "folder", a folder of HR images; for "div2k", a folder with
+      DIV2K's own layout, or the one where TensorFlow Datasets keeps its data.
+    val_dir: for "folder" only, a folder of HR images to validate on. Without
+      it, every 20th image of `data_dir` (at least one) is held out.
+    manual_dir: for "div2k" only, a folder with the downloaded zip files.
 
   Raises:
-    UserError: the kind is unknown, or its images are not to be had.
+    UserError: the kind is unknown, or its images are not available.
   """
   if kind == "sample":
     return _sample(scale)
@@ -95,7 +100,7 @@ def make_source(
 
 
 def _stamp(scale: int, *paths: Path) -> str:
-  """A scale, and each file's place, size and time of its last change."""
+  """The scale, and each file's path, size and time of modification."""
   parts = [f"x{scale}"]
   for path in paths:
     try:
@@ -107,7 +112,7 @@ def _stamp(scale: int, *paths: Path) -> str:
 
 
 def _from_hr(path: Path, scale: int) -> ImagePair:
-  """An image whose LR is made by MATLAB-compatible bicubic."""
+  """An image with LR made by MATLAB-compatible bicubic downscaling."""
 
   def load() -> Pair:
     hr = resize.mod_crop(rgb.read_rgb(path), scale)
@@ -147,7 +152,7 @@ def _folder(scale: int, data_dir: str | None, val_dir: str | None) -> Source:
   else:
     if len(paths) == 1:
       raise UserError(
-        f"{data_dir} holds one image only; add more, or give --val_dir=DIR"
+        f"{data_dir} has only one image; add more, or use --val_dir=DIR"
       )
     held_out = paths[::20]
     paths = [p for p in paths if p not in held_out]
@@ -158,10 +163,10 @@ def _folder(scale: int, data_dir: str | None, val_dir: str | None) -> Source:
 
 
 def _readable(images: list[ImagePair]) -> list[ImagePair]:
-  """Leaves out, with a warning, images that cannot be read.
+  """Returns the images that can be read, and warns of the others.
 
   Raises:
-    UserError: none can be read.
+    UserError: no image can be read.
   """
   found = []
   for image in images:
@@ -169,11 +174,11 @@ def _readable(images: list[ImagePair]) -> list[ImagePair]:
       image.load()
       found.append(image)
     except UserError as error:
-      logging.warning("left out: %s", error)
+      logging.warning("skipped: %s", error)
   if not found:
     raise UserError(
       "none of the validation images can be read; see the warnings above, or"
-      " give --val_dir=DIR"
+      " use --val_dir=DIR"
     )
   return found
 
@@ -188,13 +193,13 @@ def _div2k(scale: int, data_dir: str | None, manual_dir: str | None) -> Source:
   count = _count(data_dir)
   if count:
     raise UserError(
-      f"{data_dir} holds {count} images, but no folder DIV2K_train_HR; to"
-      " train on images of your own, add --data=folder"
+      f"{data_dir} has {count} images but no folder DIV2K_train_HR; to train"
+      " on your own images, add --data=folder"
     )
   if scale not in _DIV2K_SCALES:
     raise UserError(
       f"DIV2K is published at {', '.join(f'×{s}' for s in _DIV2K_SCALES)}, not"
-      f" at ×{scale}; take its HR images with --data=folder --data_dir=DIR"
+      f" at ×{scale}; use its HR images with --data=folder --data_dir=DIR"
     )
   tfds = lazy_tensorflow.load_datasets()
   builder = tfds.builder(f"div2k/bicubic_x{scale}", data_dir=data_dir)
@@ -202,18 +207,18 @@ def _div2k(scale: int, data_dir: str | None, manual_dir: str | None) -> Source:
 
 
 def _count(folder: str | None) -> int:
-  """How many images lie in a folder; none where there is none."""
+  """The number of images in a folder, 0 if there is no such folder."""
   with contextlib.suppress(UserError):
     return len(rgb.list_images(folder)) if folder else 0
   return 0
 
 
 def _div2k_split(root: Path, split: str, scale: int) -> list[ImagePair]:
-  """One split of DIV2K's own layout; LR files where there are any."""
+  """One split in DIV2K's own layout, with its LR files if they exist."""
   paths = rgb.list_images(root / f"DIV2K_{split}_HR")
   lr_dir = root / f"DIV2K_{split}_LR_bicubic" / f"X{scale}"
   if not lr_dir.is_dir():
-    logging.warning("%s is absent: LR is made by bicubic", lr_dir)
+    logging.warning("no folder %s: making LR by bicubic downscaling", lr_dir)
     return [_from_hr(path, scale) for path in paths]
 
   def pair(path: Path) -> ImagePair:
@@ -228,8 +233,10 @@ def _div2k_split(root: Path, split: str, scale: int) -> list[ImagePair]:
   return [pair(path) for path in paths]
 
 
-def _check_pair(name, lr: np.ndarray, hr: np.ndarray, scale: int) -> Pair:
-  # DIV2K's LR is made from HR cropped to a multiple of the scale.
+def _check_pair(
+  name: str | Path, lr: np.ndarray, hr: np.ndarray, scale: int
+) -> Pair:
+  # DIV2K's LR was made from HR cropped to a multiple of the scale.
   hr = resize.mod_crop(hr, scale)
   if hr.shape != (lr.shape[0] * scale, lr.shape[1] * scale, 3):
     raise UserError(
@@ -239,16 +246,19 @@ def _check_pair(name, lr: np.ndarray, hr: np.ndarray, scale: int) -> Pair:
   return lr, hr
 
 
-def from_builder(builder, manual_dir: str | None = None) -> Source:
-  """The images of a TensorFlow Datasets builder like `div2k/bicubic_x2`.
+def from_builder(
+  builder: "tfds.core.DatasetBuilder", manual_dir: str | None = None
+) -> Source:
+  """Returns the images of a TensorFlow Datasets builder.
 
   Args:
-    builder: with features `lr` and `hr`, splits `train` and `validation`.
-    manual_dir: folder of archives already downloaded, which are used in place.
+    builder: one like `div2k/bicubic_x2`, with features `lr` and `hr` and splits
+      `train` and `validation`.
+    manual_dir: folder with the downloaded archives, which are used in place.
 
   Raises:
-    UserError: the data is neither prepared, nor in `manual_dir`, nor within
-      reach.
+    UserError: the data is neither prepared nor in `manual_dir`, and cannot be
+      downloaded.
   """
   scale = int(builder.builder_config.name.rpartition("x")[2])
   if not builder.is_prepared():
@@ -262,8 +272,10 @@ def from_builder(builder, manual_dir: str | None = None) -> Source:
   return Source("div2k", splits["train"], splits["validation"])
 
 
-def _from_split(builder, split: str, index: int, scale: int) -> ImagePair:
-  """One example; read by its index, so that images stay independent."""
+def _from_split(
+  builder: "tfds.core.DatasetBuilder", split: str, index: int, scale: int
+) -> ImagePair:
+  """One example, read by its index, independently of the others."""
   name = f"{split} {index}"
 
   def load() -> Pair:
@@ -278,9 +290,11 @@ def _from_split(builder, split: str, index: int, scale: int) -> ImagePair:
   return ImagePair(name, load, stamp)
 
 
-def _prepare(builder, manual_dir: str | None) -> None:
+def _prepare(
+  builder: "tfds.core.DatasetBuilder", manual_dir: str | None
+) -> None:
   tfds = lazy_tensorflow.load_datasets()
-  # A name of the library's inside: it has no public one for this error.
+  # TensorFlow Datasets has no public name for this error.
   from tensorflow_datasets.core.download import download_manager
 
   missing = [
@@ -291,9 +305,9 @@ def _prepare(builder, manual_dir: str | None) -> None:
   ]
   if missing and not _reachable(missing[0]):
     raise UserError(
-      "DIV2K is neither on disk nor within reach of the network; give"
-      " --data_dir=DIR (a folder with DIV2K_train_HR/ …), train on your own"
-      " images with --data=folder --data_dir=DIR, or on the embedded sample"
+      "DIV2K is not on disk and cannot be downloaded; use --data_dir=DIR (a"
+      " folder with DIV2K_train_HR/ …), train on your own images with"
+      " --data=folder --data_dir=DIR, or on the built-in sample"
       " with --config=configs/quickstart.py"
     )
   config = tfds.download.DownloadConfig(manual_dir=manual_dir)
@@ -301,14 +315,14 @@ def _prepare(builder, manual_dir: str | None) -> None:
     builder.download_and_prepare(download_config=config)
   except (OSError, download_manager.NonMatchingChecksumError) as error:
     raise UserError(
-      f"DIV2K could not be prepared ({' '.join(str(error).split())}); mend or"
-      " remove the archive named, or give --data_dir=DIR (a folder with"
+      f"cannot prepare DIV2K ({' '.join(str(error).split())}); replace or"
+      " remove that archive, or use --data_dir=DIR (a folder with"
       " DIV2K_train_HR/ …)"
     ) from error
 
 
-def _archives(builder) -> list[str]:
-  """Addresses of the archives that one configuration of DIV2K needs."""
+def _archives(builder: "tfds.core.DatasetBuilder") -> list[str]:
+  """The URLs of the archives that one configuration of DIV2K needs."""
   wanted = ("train_HR", "valid_HR", builder.builder_config.name.lower())
   urls = [str(url) for url in builder.url_infos]
   # "bicubic_x8" is published as "LR_x8".
@@ -317,18 +331,18 @@ def _archives(builder) -> list[str]:
 
 
 def _reachable(url: str, seconds: float = 3) -> bool:
-  """Whether a server answers in time."""
+  """Whether a server answers within a few seconds."""
   answered = threading.Event()
 
-  def ask():
+  def ask() -> None:
     request = urllib.request.Request(url, method="HEAD")
-    # Whatever goes wrong here, there is no answer.
+    # Any error means that there is no answer.
     with contextlib.suppress(Exception):
       with urllib.request.urlopen(request, timeout=seconds):
         answered.set()
 
-  # urlopen's timeout does not cover the look-up of the host's name, which can
-  # take a minute where there is no network; a thread can be left behind.
+  # urlopen's timeout does not cover resolving the host's name, which can take a
+  # minute without a network. A daemon thread can be abandoned.
   thread = threading.Thread(target=ask, daemon=True)
   thread.start()
   thread.join(seconds)

@@ -1,14 +1,14 @@
-"""Benchmarks on disk: Set5, Set14, BSD100, Urban100, Manga109, realSR7, ….
+"""Finds test sets on disk: Set5, Set14, BSD100, Urban100, Manga109, realSR7, …
 
-People keep them in many ways. An image's role (HR or LR), its scale and the
-name that pairs the two are told by its own name and by those of its folders:
+Many layouts are in use. An image's role (HR or LR), its scale and the name that
+links LR to HR are inferred from its file name and the names of its folders:
 
     Set5/HR/baby.png            Set5/LR_bicubic/X2/babyx2.png
     Set5/HR/x2/baby_HR_x2.png   Set5/LRBI/x2/baby_LRBI_x2.png
     Set5/GTmod12/baby.png       Set5/LRbicx2/baby.png
     Set5/image_SRF_2/img_001_SRF_2_HR.png            …/img_001_SRF_2_LR.png
     RealSR/Canon_001_HR.png     RealSR/Canon_001_LR2.png
-    Set5/baby.bmp               LR is then made
+    Set5/baby.bmp               HR only: LR is made by bicubic downscaling
     RealSet/LR/photo.jpg        LR only: upscaled, not scored
 """
 
@@ -29,7 +29,7 @@ from bamjax.files import readable
 from bamjax.images import resize
 from bamjax.images import rgb
 
-_DEPTH = 4  # folders between a benchmark and its images, at most
+_DEPTH = 4  # maximum depth of images below a test set's folder
 
 _SRF = re.compile(r"(?P<key>.+)_SRF_(?P<scale>\d)_(?P<role>\w+)")
 _SUFFIX = re.compile(
@@ -46,13 +46,13 @@ _HR_FOLDER = re.compile(
 _LR_FOLDER = re.compile(
   r"(?:^|[_-])lr(?=$|[_-]|bi|x)|^x\d$|bicubic", re.IGNORECASE
 )
-# Other degradations, and other methods' results beside the images.
+# Other degradations, and results of other methods.
 _OTHER_FOLDER = re.compile(
   r"(?:^|[_-])(?:lr_?(?:bd|dn|unknown)|sr|results?)(?=$|[_-]|x)", re.IGNORECASE
 )
 _FOLDER_SCALE = re.compile(r"(?:x|SRF_)(\d)$", re.IGNORECASE)
 
-# What the folder may be called, for the paper's names.
+# The paper's names of test sets, by lower-case names of folders.
 _NAMES = {
   "set5": "Set5",
   "set14": "Set14",
@@ -67,13 +67,13 @@ _NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkImage:
-  """An image of a benchmark, read when asked for.
+  """An image of a test set, read on demand.
 
   Attributes:
-    name: what HR and LR share.
-    hr: file of the HR image; None where there is LR only.
-    lr: file of the LR image; None where it is to be made.
-    scale: what LR is smaller by.
+    name: the part of the file names that HR and LR share.
+    hr: the HR file; None if there is only LR.
+    lr: the LR file; None if LR must be made.
+    scale: upscaling factor.
   """
 
   name: str
@@ -82,14 +82,20 @@ class BenchmarkImage:
   scale: int
 
   def load(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Reads LR and HR, H×W×3 uint8, HR uncropped; None as the files are.
+    """Reads LR and HR.
 
-    Grayscale is repeated in three channels, as the field's codes do.
+    Grayscale images are repeated in three channels, as is usual in the field.
+
+    Returns:
+      LR, h×w×3, and uncropped HR, H×W×3, uint8; None for a missing file.
 
     Raises:
-      UserError: a file cannot be read, or LR and HR do not fit.
+      UserError: a file cannot be read, or the sizes of LR and HR do not fit.
     """
-    hr, lr = (path and rgb.read_rgb(path) for path in (self.hr, self.lr))
+    hr, lr = (
+      None if path is None else rgb.read_rgb(path)
+      for path in (self.hr, self.lr)
+    )
     if hr is not None and min(hr.shape[:2]) < self.scale:
       raise UserError(f"{self.hr} is smaller than {self.scale} pixels")
     if hr is not None and lr is not None:
@@ -130,12 +136,12 @@ class ImageSet:
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark(ImageSet):
-  """Images of a folder at one scale.
+  """A test set in a folder, at one scale.
 
   Attributes:
-    name: of the benchmark.
+    name: its name.
     images: its images.
-    folder: where they are: others may share the name.
+    folder: its folder, which distinguishes test sets with the same name.
   """
 
   images: list[BenchmarkImage]
@@ -143,24 +149,24 @@ class Benchmark(ImageSet):
 
 @dataclasses.dataclass(frozen=True)
 class _File:
-  """An image file, as its names tell it."""
+  """An image file, and what its name and folders say about it."""
 
   path: Path
   key: str
-  role: str | None  # "hr", "lr", "other", or None where no name tells
+  role: str | None  # "hr", "lr", "other", or None if unknown
   scale: int | None
 
 
 def find_benchmark(folder: str | Path, scale: int) -> Benchmark:
-  """Finds a benchmark's images at one scale; reads none yet.
+  """Finds a test set's images at one scale without reading them.
 
   Args:
-    folder: in one of the layouts that this file describes.
-    scale: upscaling factor. LR files of other scales are passed over; where
-      there is none of this scale, LR is to be made.
+    folder: the test set, in one of the layouts described above.
+    scale: upscaling factor. LR files of other scales are ignored; if there are
+      none of this scale, LR must be made.
 
   Raises:
-    UserError: there is no such folder, or no image in it at this scale.
+    UserError: the folder does not exist or has no image at this scale.
   """
   folder = Path(folder)
   if not folder.is_dir():
@@ -168,14 +174,14 @@ def find_benchmark(folder: str | Path, scale: int) -> Benchmark:
   hr, lr = _split([_classify(folder, p) for p in _images(folder)], scale)
   if hr and lr and not hr.keys() & lr.keys():
     raise UserError(
-      f"{folder}, ×{scale}: no LR file fits an HR file by name"
+      f"{folder}, ×{scale}: no LR file matches an HR file by name"
       f" ({min(lr.values())}, {min(hr.values())}); rename them, or move the LR"
-      " files away to have LR made by bicubic"
+      " files away to make LR by bicubic downscaling"
     )
-  keys = hr.keys() or lr.keys()  # LR alone is upscaled, and not scored
+  keys = hr.keys() or lr.keys()  # without HR, LR is upscaled but not scored
   for text, names in (
-    ("is made by bicubic", hr.keys() - lr.keys()),
-    ("has no HR and is left out", lr.keys() - hr.keys()),
+    ("is made by bicubic downscaling", hr.keys() - lr.keys()),
+    ("has no HR and is skipped", lr.keys() - hr.keys()),
   ):
     if hr and lr and names:
       logging.warning(
@@ -183,7 +189,7 @@ def find_benchmark(folder: str | Path, scale: int) -> Benchmark:
       )
   if not keys:
     raise UserError(
-      f"the folder {folder} holds no image for ×{scale}"
+      f"the folder {folder} has no image for ×{scale}"
       f" ({', '.join(rgb.EXTENSIONS)})"
     )
   images = [
@@ -194,15 +200,16 @@ def find_benchmark(folder: str | Path, scale: int) -> Benchmark:
 
 
 def benchmark_name(folder: str | Path) -> str:
-  """The paper's name of a benchmark by that of its folder, or the latter."""
+  """Returns the paper's name of a test set, or else its folder's name."""
   path = Path(folder).resolve()
   name = path.parent.name if _HR_FOLDER.fullmatch(path.name) else path.name
   return _NAMES.get(name.lower(), readable(name))
 
 
 def _images(folder: Path) -> list[Path]:
-  """Image files, links that lead nowhere among them; counts what else is."""
-  found, others = [], []
+  """Image files, dangling links included; warns of other files and folders."""
+  found: list[Path] = []
+  others: list[Path] = []
   for root, folders, names in os.walk(folder, followlinks=True):
     here = Path(root)
     deepest = len(here.relative_to(folder).parts) == _DEPTH - 1
@@ -214,17 +221,17 @@ def _images(folder: Path) -> list[Path]:
     others += [path for path in inner if path not in entered]
     folders[:] = [path.name for path in entered]
   if others:
-    warn_once(f"{folder}: passed over {rgb.count_kinds(others)}")
+    warn_once(f"{folder}: ignored {rgb.count_kinds(others)}")
   return sorted(found)
 
 
 def _loops(folder: Path) -> bool:
-  """Whether it is a link to a folder that it lies in."""
+  """Whether a folder is a link to one of its own parents."""
   return folder.resolve() in (folder.parent.resolve() / "_").parents
 
 
 def _classify(folder: Path, path: Path) -> _File:
-  """What a file's name and its folders' names tell."""
+  """Infers a file's role, scale and key from its name and its folders."""
   role = scale = None
   for part in path.relative_to(folder).parts[:-1]:
     if _OTHER_FOLDER.search(part):
@@ -250,7 +257,7 @@ def _classify(folder: Path, path: Path) -> _File:
 
 
 def _unlike(file: _File, first: Path) -> bool:
-  """Whether a.png beside a.jpg is an image of its own: no name tells more."""
+  """Whether a.png next to a.jpg is another image: neither says HR or LR."""
   return (
     file.role is None
     and file.path.parent == first.parent
@@ -261,8 +268,13 @@ def _unlike(file: _File, first: Path) -> bool:
 def _split(
   files: Iterable[_File], scale: int
 ) -> tuple[dict[str, Path], dict[str, Path]]:
-  """HR and LR files of a scale, by key."""
-  found = {"hr": {}, "lr": {}, "other": {}, None: {}}
+  """Returns the HR and the LR files of a scale by key."""
+  found: dict[str | None, dict[str, Path]] = {
+    "hr": {},
+    "lr": {},
+    "other": {},
+    None: {},
+  }
   twins = []
   for file in files:
     if file.scale in (None, scale) or file.role is None:
@@ -270,21 +282,21 @@ def _split(
       if first != file.path and _unlike(file, first):
         found[None][file.path.name] = file.path
       elif first != file.path and file.role != "other":
-        twins.append(f"{file.path} (beside {first})")
+        twins.append(f"{file.path} (next to {first})")
   if twins:
     more = f" and {len(twins) - 1} more" if len(twins) > 1 else ""
-    logging.warning("left out, twins by name: %s%s", twins[0], more)
+    logging.warning("skipped duplicate names: %s%s", twins[0], more)
   hr, lr = found["hr"], found["lr"]
-  if hr:  # the benchmark names its HR: other images are none of it
+  if hr:  # HR files are named as such: other images are not part of the set
     if strangers := sorted(found[None].values()):
-      made = "" if lr else ", and LR is made by bicubic"
+      made = "" if lr else ", and LR is made by bicubic downscaling"
       warn_once(
-        f"{strangers[0].parent}: passed over {len(strangers)} whose names tell"
-        f" neither HR nor LR ({strangers[0].name}, …){made}"
+        f"{strangers[0].parent}: ignored {len(strangers)} images whose names"
+        f" say neither HR nor LR ({strangers[0].name}, …){made}"
       )
     return hr, lr
   for key, path in found[None].items():
-    # "babyx2" beside "baby" is its LR; without it, an image of that name.
+    # "babyx2" is the LR of "baby", or another image if there is no "baby".
     match = _SUFFIX.fullmatch(key)
     if not match or match["key"] not in found[None]:
       hr[key] = path

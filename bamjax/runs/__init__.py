@@ -1,1 +1,1 @@
-"""The folder of a run, as everything that reads one sees it."""
+"""A run's folder: its configuration, checkpoints and other files."""

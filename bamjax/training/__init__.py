@@ -1,1 +1,1 @@
-"""Training: state, schedule, step, devices, checkpoints and the loop."""
+"""Training: state, schedule, step, devices, logs and the loop."""

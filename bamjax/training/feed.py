@@ -1,6 +1,6 @@
-"""How batches reach the training step: through tf.data, or on the device."""
+"""Feeds batches to the training step: from tf.data or on the device."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 import functools
 
 import jax
@@ -10,28 +10,29 @@ from bamjax.data import crops
 from bamjax.data import pipeline
 from bamjax.data import resident
 from bamjax.training import parallel
+from bamjax.training.state import TrainState
 from bamjax.training.step import train_step
 
-# Steps of a dispatch off the CPU: enough that the host is not in the way.
+# Default number of steps per call on accelerators, enough to hide the host.
 _STEPS_PER_DISPATCH = 50
 
 
 def make_advance(
   config: ml_collections.ConfigDict, store: crops.CropStore, start: int
 ) -> tuple[parallel.Advance, int]:
-  """Compiles training.
+  """Creates the function that trains.
 
   Args:
-    config: of the run.
+    config: the run's configuration.
     store: the crops to train on.
-    start: step that training begins after.
+    start: number of steps already done.
 
   Returns:
-    A function of the state and of a number of steps, which trains as many, and
-    the most steps that one call should be asked for.
+    A function that maps the state and a number of steps to the state after
+    them; and the maximum number of steps for one call.
 
   Raises:
-    UserError: the images do not fit on the device.
+    UserError: the images do not fit in a device's memory.
   """
   step = functools.partial(
     train_step,
@@ -62,8 +63,10 @@ def make_advance(
   return _each(parallel.parallelize(step, config.parallel), batches), 1
 
 
-def _each(step: Callable, batches) -> parallel.Advance:
-  def advance(state, count):
+def _each(
+  step: parallel.Step, batches: Iterator[pipeline.Batch]
+) -> parallel.Advance:
+  def advance(state: TrainState, count: int) -> TrainState:
     for _ in range(count):
       state = step(state, next(batches))
     return state
@@ -72,15 +75,16 @@ def _each(step: Callable, batches) -> parallel.Advance:
 
 
 def next_stop(step: int, config: ml_collections.ConfigDict, most: int) -> int:
-  """Where a call of training ends that begins after a step.
+  """Returns the step at which the next call of training must end.
 
-  At the latest after `most` steps, counted from the last log, validation or
-  checkpoint, so that a resumed run is cut into the very same calls.
+  It ends at a log, validation or checkpoint, or after `most` steps. The latter
+  are counted from the last log, validation or checkpoint, so that a resumed run
+  is split into the same calls.
 
   Args:
-    step: steps done.
-    config: of the run.
-    most: steps that a call should be asked for.
+    step: steps already done.
+    config: the run's configuration.
+    most: maximum number of steps for one call.
   """
   everies = (config.log_every, config.eval_every, config.checkpoint_every)
   before = max(step // every * every for every in everies)

@@ -1,10 +1,15 @@
 """The training loop."""
 
+from collections.abc import Callable
 import contextlib
 import functools
 import json
 from pathlib import Path
+from typing import Any
+from typing import ParamSpec
+from typing import TypeVar
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -13,6 +18,7 @@ import numpy as np
 from bamjax import complexity
 from bamjax.data import cache
 from bamjax.data import crops
+from bamjax.data.sources import ImagePair
 from bamjax.errors import UserError
 from bamjax.evaluation import result_tables
 from bamjax.evaluation import results
@@ -41,15 +47,21 @@ from bamjax.training.state import TrainState
 from bamjax.training.state import with_params
 from bamjax.training.validation import Validation
 
-# Steps from which on a longer compilation pays.
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+# Number of steps from which a longer compilation pays off.
 _MANY = 1000
 
 
-def _in_32_bits(function):
-  """Whatever JAX_ENABLE_X64 says: it would give other numbers for one seed."""
+def _in_32_bits(function: Callable[_P, _T]) -> Callable[_P, _T]:
+  """Decorates a function to ignore JAX_ENABLE_X64.
+
+  With 64 bits, the same seed would give other numbers.
+  """
 
   @functools.wraps(function)
-  def call(*args, **kwargs):
+  def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
     with jax.enable_x64(False):
       return function(*args, **kwargs)
 
@@ -60,41 +72,46 @@ def _in_32_bits(function):
 def train_and_evaluate(
   config: ml_collections.ConfigDict, run_dir: str | Path
 ) -> dict | None:
-  """Trains, or goes on training, and scores the best checkpoint.
+  """Trains a network, or resumes training it, and scores the best checkpoint.
+
+  If the folder already holds the run, training resumes at its newest
+  checkpoint; the result is bit-identical to an uninterrupted run. If one of
+  several processes is lost, the others exit (see `watch`).
 
   Args:
-    config: as configs/default.py returns it.
-    run_dir: the run's folder. It gets config.json, data.json, checkpoints/,
-      tensorboard/, metrics.jsonl and, at the end, summary.json.
+    config: the run's configuration, with the fields of `runs.defaults`.
+    run_dir: the run's folder, where config.json, data.json, checkpoints/,
+      tensorboard/, metrics.jsonl and, at the end, summary.json are written.
 
   Returns:
-    What summary.json holds: a row of results (`bamjax.evaluation.results`) of
-    the best checkpoint on the validation images, with the run's `steps`. None
-    on all processes but the first. Of a run that had finished before, what it
-    wrote then.
+    The content of summary.json: a row of results (`bamjax.evaluation.results`)
+    for the best checkpoint on the validation images, and the run's `steps`. If
+    the run had already finished, its existing summary. None on all processes
+    but the first.
 
   Raises:
-    UserError: the configuration, the data or the folder is at fault, the run
-      has validated on other images, or the loss stopped being finite.
-    SystemExit: a signal ended the run, after a checkpoint: 128 + its number.
-
-  Where one of several processes is lost, the others exit (`watch`).
+    UserError: the configuration, the data or the folder is invalid, the
+      validation images have changed, or the loss is no longer finite.
+    SystemExit: a signal stopped the run after a checkpoint; the status is 128 +
+      the signal's number.
   """
-  run_dir = Path(run_dir)
+  path = Path(run_dir)
 
-  def resume():
-    steps = steps_on_disk(run_dir)
+  def resume() -> str:
+    steps = steps_on_disk(path)
     return f"step {steps[-1]}" if steps else "the beginning"
 
   with watch.watched(resume):
-    return _train_and_evaluate(config, run_dir)
+    return _train_and_evaluate(config, path)
 
 
-def _train_and_evaluate(config, run_dir: Path) -> dict | None:
+def _train_and_evaluate(
+  config: ml_collections.ConfigDict, run_dir: Path
+) -> results.Row | None:
   config_lib.check(config)
   parallel.check(config.parallel, config.batch_size, config.optim.accumulate)
   module = config_lib.build_model(config)
-  # First what may be at fault, then what takes a while.
+  # What may raise a UserError comes before what takes a while.
   source = config_lib.make_source(config)
   state = run_dir_lib.init_state(config, module)
   with run_dir_lib.opened(run_dir, config):
@@ -118,7 +135,7 @@ def _train_and_evaluate(config, run_dir: Path) -> dict | None:
       else:
         distributed.on_primary(lambda: run_dir_lib.check_resumable(run_dir))
         if distributed.is_primary():
-          print(f"{run_dir}: goes on from step {start} of {config.steps}")
+          print(f"{run_dir}: resuming from step {start} of {config.steps}")
       if not start and config.init_from:
         params = warm_start.take_weights(state.params, module, config)
         state = with_params(
@@ -141,13 +158,13 @@ def _train_and_evaluate(config, run_dir: Path) -> dict | None:
       tree, best = checkpoints.restore_best(state.to_tree())
       params = parallel.local(state.from_tree(tree).averaged())
 
-    def finish():
+    def finish() -> results.Row:
       try:
         scores = _score(config, module, params, best, validation.all())
       except UserError as error:
         raise UserError(
-          f"training is complete, the best checkpoint is that of step {best} in"
-          f" {run_dir}, but it was not scored: {error}"
+          f"training is complete, but the best checkpoint (step {best} in"
+          f" {run_dir}) cannot be scored: {error}"
         ) from error
       summary = {**scores, "steps": config.steps}
       write_atomically(
@@ -158,14 +175,20 @@ def _train_and_evaluate(config, run_dir: Path) -> dict | None:
     return distributed.on_primary(finish)
 
 
-def _finished(run_dir: Path, config) -> tuple[bool, dict | None]:
-  """Whether a run that has done its steps has its summary; it, on process 0.
+def _finished(
+  run_dir: Path, config: ml_collections.ConfigDict
+) -> tuple[bool, results.Row | None]:
+  """Reads the summary of a run that has done all its steps.
 
-  That stays as it is: what validates now may not be what chose the best.
+  It is not computed again: the validation images may have changed since.
+
+  Returns:
+    Whether there is a valid summary, on all processes; the summary, on process
+    0.
   """
 
-  def read():
-    # Damaged, or an older version's: then it is made anew.
+  def read() -> results.Row | None:
+    # If it is damaged, or from an older version, it is written again.
     damaged = ValueError, LookupError, TypeError, RecursionError
     with contextlib.suppress(OSError, *damaged):
       text = (run_dir / folder.SUMMARY).read_text()
@@ -173,9 +196,10 @@ def _finished(run_dir: Path, config) -> tuple[bool, dict | None]:
       result_tables.table(summary)  # needs what a summary has
       if summary["steps"] == config.steps:
         print(
-          f"{run_dir} has finished its {config.steps} steps, with these scores;"
-          f" python evaluate.py --run_dir={run_dir} --benchmarks=DIR scores it"
-          f" on others, --init_from={run_dir} starts another run from it"
+          f"{run_dir} has finished its {config.steps} steps, with these scores."
+          f" To score it on other images, run evaluate.py --run_dir={run_dir}"
+          " --benchmarks=DIR; to start another run from it, use"
+          f" --init_from={run_dir}"
         )
         return summary
     return None
@@ -185,8 +209,14 @@ def _finished(run_dir: Path, config) -> tuple[bool, dict | None]:
   return bool(there), summary
 
 
-def _score(config, module, params, step, images) -> results.Row:
-  """The row of one checkpoint, apart from where the run lies."""
+def _score(
+  config: ml_collections.ConfigDict,
+  module: nn.Module,
+  params: Any,
+  step: int,
+  images: list[ImagePair],
+) -> results.Row:
+  """The row of results of one checkpoint, without the run's path."""
   variables = {"params": params}
   found = scoring.evaluate(
     Upscaler(module, variables, shared=True), images, config.scale
@@ -205,9 +235,17 @@ def _score(config, module, params, step, images) -> results.Row:
 
 
 class _Run:
-  """What does not change while a run trains."""
+  """A run's training: everything except its state, which changes."""
 
-  def __init__(self, config, run_dir, module, images, validation, checkpoints):
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    run_dir: Path,
+    module: nn.Module,
+    images: list[ImagePair],
+    validation: Validation,
+    checkpoints: Checkpoints,
+  ):
     self._config = config
     self._run_dir = run_dir
     self._module = module
@@ -223,7 +261,7 @@ class _Run:
     self._logs: run_dir_lib.Logs | None = None  # on process 0 only
 
   def train(self, state: TrainState, start: int) -> TrainState:
-    """Trains from step `start` to the last."""
+    """Trains from step `start` to the last step."""
     config = self._config
     if distributed.is_primary():
       run_data.note(self._run_dir, self._store, self._validation)
@@ -249,12 +287,12 @@ class _Run:
         state = self._look_after(state, step, stop, progress)
         if stop:
           self._checkpoints.wait()
-          progress.tell(step, "stopped; the same command goes on from there")
+          progress.tell(step, "stopped; run the same command again to resume")
           raise SystemExit(128 + stop)
     return state
 
   def _described(self, state: TrainState) -> str:
-    """What trains on what, in a line."""
+    """Describes the devices, the network and the images in one line."""
     config, decoded = self._config, self._store.decoded
     names = self._validation.names
     kept = config.data.source != "folder" or config.data.val_dir
@@ -275,12 +313,12 @@ class _Run:
     stop: int | None,
     progress: Progress,
   ) -> TrainState:
-    """Logs, validates and saves where it is time to."""
+    """Logs, validates and saves if it is time to."""
     config = self._config
     last = step == config.steps
     logging_step = step % config.log_every == 0 or last
     evaluating = step % config.eval_every == 0 or last
-    saving = step % config.checkpoint_every == 0 or evaluating or stop
+    saving = bool(step % config.checkpoint_every == 0 or evaluating or stop)
     if logging_step or saving:
       self._check_finite(state, step, saving)
       self._check_folder(step)
@@ -304,23 +342,23 @@ class _Run:
         tree = parallel.shared(state).to_tree()
         self._checkpoints.save(step, tree, metrics)
       except UserError:
-        self._check_folder(step)  # a better reason than that a file is absent
+        self._check_folder(step)  # explains why a file is missing
         raise
     return state
 
-  def _check_finite(self, state: TrainState, step: int, saving) -> None:
+  def _check_finite(self, state: TrainState, step: int, saving: bool) -> None:
     good = int(state.finite_steps)
     if saving and good == step:
-      # The last update's are in no loss yet.
+      # No loss has been computed from the last update's weights yet.
       params = jax.tree.leaves(parallel.local(state.params))
       good -= not all(np.isfinite(x).all() for x in params)
     if good < step:
-      kept = self._checkpoints.latest()
-      kept = "there is no" if kept is None else f"that of step {kept} is the"
+      latest = self._checkpoints.latest()
+      kept = "none" if latest is None else f"step {latest}"
       raise UserError(
         f"the loss or a weight is not finite at step {good + 1}, learning rate"
-        f" {float(self._schedule(good)):g}; {kept} last good checkpoint: try a"
-        " lower --config.optim.learning_rate, or --config.optim.clip_norm, in"
+        f" {float(self._schedule(good)):g} (last good checkpoint: {kept}); try"
+        " a lower --config.optim.learning_rate, or --config.optim.clip_norm, in"
         " another --run_dir"
       )
 
@@ -331,12 +369,12 @@ class _Run:
     ):
       if not path.exists():
         raise UserError(
-          f"{self._run_dir}: the run's {what} removed while it trained; it ends"
-          f" at step {step}. Start it anew, in another --run_dir"
+          f"{self._run_dir}: the run's {what} removed during training, at step"
+          f" {step}; start again in another --run_dir"
         )
 
   def _validate(self, state: TrainState, step: int) -> dict[str, float]:
-    """Mean PSNR-Y and SSIM-Y, of the weights and of their average."""
+    """Returns mean PSNR-Y and SSIM-Y of the weights and of their average."""
     metrics = {}
     for prefix, params in (("", state.params), ("ema_", state.ema)):
       if params is None:

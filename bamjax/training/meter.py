@@ -1,4 +1,4 @@
-"""How a run tells how far it is."""
+"""A run's progress: a bar, or lines of text."""
 
 import datetime
 import sys
@@ -8,10 +8,16 @@ from tqdm import tqdm
 
 
 class Progress:
-  """A bar with rate and time left on a terminal, plain lines elsewhere."""
+  """A bar with rate and remaining time on a terminal, plain lines elsewhere."""
 
   def __init__(self, start: int, steps: int, silent: bool = False):
-    """Begins at step `start` of `steps`; `silent` tells nothing."""
+    """Starts the bar.
+
+    Args:
+      start: steps already done.
+      steps: length of the run.
+      silent: shows nothing.
+    """
     self._steps = steps
     self._silent = silent
     self._since: tuple[int, float] | None = None
@@ -25,14 +31,20 @@ class Progress:
     )
 
   def advance(self, steps: int) -> None:
-    """Moves the bar."""
+    """Advances the bar by a number of steps."""
     self._bar.update(steps)
     self._step += steps
-    if self._since is None:  # not the first, which was compiled before
+    if self._since is None:  # the first call included compilation
       self._since = self._step, time.monotonic()
 
   def tell(self, step: int, text: str, *, rate: bool = False) -> None:
-    """Writes a line about a step; off a terminal with `rate` and time left."""
+    """Writes a line about a step.
+
+    Args:
+      step: the step.
+      text: the line's text.
+      rate: appends steps/s and the remaining time if there is no bar.
+    """
     line = f"step {step}/{self._steps}  {text}"
     if not self._bar.disable:
       self._bar.write(line)
@@ -40,7 +52,7 @@ class Progress:
       print(line + (self._rate(step) if rate else ""), flush=True)
 
   def _rate(self, step: int) -> str:
-    """Since the last line that had it; nothing where no step was timed."""
+    """The rate since the last line with one; "" if no step was timed."""
     (then, start), now = self._since or (step, 0.0), time.monotonic()
     if step <= then:
       return ""
@@ -50,5 +62,5 @@ class Progress:
     return f"  {rate:.3g} steps/s, {left} left"
 
   def close(self) -> None:
-    """Ends the bar."""
+    """Closes the bar."""
     self._bar.close()

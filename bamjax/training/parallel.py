@@ -1,7 +1,8 @@
-"""Spreads training over devices. `pmap` lives here and nowhere else."""
+"""Runs training on several devices. Only this file uses `pmap`."""
 
 from collections.abc import Callable
 import functools
+from typing import TypeVar
 
 import jax
 from jax import lax
@@ -12,18 +13,28 @@ import numpy as np
 from bamjax.data import resident
 from bamjax.errors import UserError
 from bamjax.training.state import TrainState
-from bamjax.training.step import Batch
 
 _AXIS = "batch"
 KINDS = ("pmap", "jit")
 
+_T = TypeVar("_T")
+
 Step = Callable[[TrainState, dict[str, np.ndarray]], TrainState]
-# Runs a number of steps.
+# Trains for a number of steps.
 Advance = Callable[[TrainState, int], TrainState]
 
 
 def check(kind: str, batch_size: int, accumulate: int = 1) -> None:
-  """Raises UserError unless the devices can share the global batch evenly."""
+  """Checks that the global batch can be split evenly over the devices.
+
+  Args:
+    kind: the configuration's `parallel`.
+    batch_size: global batch size.
+    accumulate: number of parts of each device's share.
+
+  Raises:
+    UserError: it cannot, or `kind` is unknown.
+  """
   if kind not in KINDS:
     raise UserError(
       f"unknown parallel {kind!r}; choose from {', '.join(KINDS)}"
@@ -32,13 +43,13 @@ def check(kind: str, batch_size: int, accumulate: int = 1) -> None:
   if batch_size < 1 or batch_size % (devices * accumulate):
     parts = f" in {accumulate} parts each" if accumulate > 1 else ""
     raise UserError(
-      f"batch_size={batch_size} cannot be shared by {devices} devices{parts};"
-      f" choose a multiple of {devices * accumulate}"
+      f"batch_size={batch_size} cannot be split evenly over {devices}"
+      f" devices{parts}; choose a multiple of {devices * accumulate}"
     )
 
 
-def replicate(tree):
-  """Puts a copy of a tree of arrays, equal in all processes, on each device."""
+def replicate(tree: _T) -> _T:
+  """Copies a tree of arrays, equal in all processes, to every device."""
   sharding = NamedSharding(_mesh(), P())
   return jax.tree.map(
     lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)),
@@ -46,15 +57,16 @@ def replicate(tree):
   )
 
 
-def local(tree):
-  """This process's own copy of a replicated tree."""
+def local(tree: _T) -> _T:
+  """Returns this process's copy of a replicated tree."""
   return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
-def shared(tree):
-  """A replicated tree as all processes' together, as checkpoints need it.
+def shared(tree: _T) -> _T:
+  """Returns a replicated tree as arrays on the devices of all processes.
 
-  `pmap` returns arrays of this process's devices only.
+  Checkpoints need that, while `pmap` returns arrays on this process's devices
+  only.
   """
   one_process = jax.process_count() == 1
   return tree if one_process else replicate(local(tree))
@@ -65,17 +77,17 @@ def parallelize(step: Callable[..., TrainState], kind: str = "pmap") -> Step:
 
   Args:
     step: maps (state, batch, axis_name=…) to the next state.
-    kind: "pmap", or "jit" over a batch that is sharded by `NamedSharding`, to
-      which JAX itself is moving (`pmap` is in maintenance mode).
+    kind: "pmap", or "jit" over a batch sharded by `NamedSharding`, which JAX
+      recommends (`pmap` is in maintenance mode).
 
   Returns:
-    A function of the state, which is replicated and donated, and of this
-    process's share of the global batch, N/processes×….
+    A function that maps the state, which is replicated and donated, and this
+    process's share of the global batch, N/processes×…, to the next state.
   """
   return _with_pmap(step) if kind == "pmap" else _with_jit(step)
 
 
-def _with_pmap(step):
+def _with_pmap(step: Callable[..., TrainState]) -> Step:
   mapped = jax.pmap(
     functools.partial(step, axis_name=_AXIS),
     axis_name=_AXIS,
@@ -85,7 +97,7 @@ def _with_pmap(step):
   )
   devices = jax.local_device_count()
 
-  def run(state: TrainState, batch: Batch) -> TrainState:
+  def run(state: TrainState, batch: dict[str, np.ndarray]) -> TrainState:
     return mapped(
       state,
       {k: v.reshape(devices, -1, *v.shape[1:]) for k, v in batch.items()},
@@ -94,13 +106,13 @@ def _with_pmap(step):
   return run
 
 
-def _mesh():
+def _mesh() -> jax.sharding.Mesh:
   return jax.make_mesh(
     (jax.device_count(),), (_AXIS,), axis_types=(jax.sharding.AxisType.Auto,)
   )
 
 
-def _with_jit(step):
+def _with_jit(step: Callable[..., TrainState]) -> Step:
   mesh = _mesh()
   sharded, replicated = NamedSharding(mesh, P(_AXIS)), NamedSharding(mesh, P())
   compiled = jax.jit(
@@ -110,7 +122,7 @@ def _with_jit(step):
     donate_argnums=0,
   )
 
-  def run(state: TrainState, batch: Batch) -> TrainState:
+  def run(state: TrainState, batch: dict[str, np.ndarray]) -> TrainState:
     arrays = {
       k: jax.make_array_from_process_local_data(sharded, v)
       for k, v in batch.items()
@@ -129,20 +141,20 @@ def parallelize_resident(
   batch_size: int,
   patch: int,
 ) -> Advance:
-  """Compiles steps that cut their own batches from images on the device.
+  """Compiles steps that cut their batches from images on the device.
 
   Args:
     step: maps (state, batch, axis_name=…) to the next state.
-    data: the images, which every device gets a copy of.
-    kind: as in `parallelize`. Several processes have "jit" whatever it says,
-      since `pmap` would copy the images at every call there.
-    seed: of order, places and turns.
-    batch_size: global batch.
-    patch: side of the LR patches.
+    data: the images; every device gets a copy.
+    kind: see `parallelize`. Several processes always use "jit", since `pmap`
+      would copy the images in every call.
+    seed: determines the order, places, flips and turns of the samples.
+    batch_size: global batch size.
+    patch: side of the LR patches in pixels.
 
   Returns:
-    A function of the state, which is replicated and donated, and of a number of
-    steps, which one call runs all of.
+    A function that maps the state, which is replicated and donated, and a
+    number of steps to the state after them, in one call.
   """
   devices = jax.device_count()
   data = replicate(data)
@@ -156,12 +168,12 @@ def parallelize_resident(
       )
       return step(state, batch, axis_name=_AXIS), None
 
-    if count == 1:  # XLA on the CPU runs convolutions in loops slowly
+    if count == 1:  # convolutions in a loop are slow on the CPU
       return one(state, None)[0]
     return lax.scan(one, state, length=count)[0]
 
   if kind == "pmap" and jax.process_count() == 1:
-    # Something must be mapped: the devices' numbers are.
+    # pmap needs a mapped argument: the indices of the devices.
     mapped = jax.pmap(
       lambda state, data, _, count: advance(state, data, count),
       axis_name=_AXIS,

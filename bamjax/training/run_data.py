@@ -1,4 +1,4 @@
-"""data.json: what a run trains and validates on, and whether that changed."""
+"""data.json: which images a run trains and validates on, to detect changes."""
 
 import contextlib
 import hashlib
@@ -19,13 +19,16 @@ from bamjax.training.validation import Validation
 
 
 def check_validation(path: Path, validation: Validation) -> None:
-  """Raises UserError where a run has validated on other images.
+  """Checks that a resumed run validates on the same images as before.
 
-  The best checkpoint would be one of scores that cannot be compared.
+  Otherwise scores of checkpoints could not be compared to choose the best.
 
   Args:
-    path: of a run that has checkpoints.
-    validation: what it is to validate on now.
+    path: the folder of a run with checkpoints.
+    validation: the images that it would validate on now.
+
+  Raises:
+    UserError: the images differ, or data.json is missing or damaged.
   """
   if not isinstance(_read(path).get("validation"), dict):
     raise UserError(
@@ -36,8 +39,8 @@ def check_validation(path: Path, validation: Validation) -> None:
   counts = _changed(path, validation)
   if counts:
     raise UserError(
-      f"the validation images are not those that {path} began with"
-      f" ({counts}): give those, or start another run from its weights, with"
+      f"the validation images are not those that {path} started with"
+      f" ({counts}): use those, or start a new run from its weights with"
       f" --init_from={path} and another --run_dir"
     )
 
@@ -45,25 +48,36 @@ def check_validation(path: Path, validation: Validation) -> None:
 def warn_of_other_images(
   path: Path, config: ml_collections.ConfigDict, source: Source
 ) -> None:
-  """Warns where a run has validated on other images than a source has now."""
+  """Warns if a source's validation images are not those of a run.
+
+  Args:
+    path: the run's folder.
+    config: its configuration.
+    source: the images.
+  """
   limit = config.data.max_val_images
-  with contextlib.suppress(UserError):  # of images that are told elsewhere
+  with contextlib.suppress(UserError):  # reported when they are scored
     validation = Validation(source.val, config.scale, limit, logging.DEBUG)
     counts = _changed(path, validation)
     if counts:
       logging.warning(
         "the validation images are not those that %s was trained with (%s):"
-        " the scores are those of other images",
+        " scores are not comparable",
         path,
         counts,
       )
 
 
 def note(path: Path, store: CropStore, validation: Validation) -> None:
-  """Notes what a run trains and validates on.
+  """Writes data.json.
 
-  Warns where it trains on other images than it began with, and where it
-  validates on images that it trains on.
+  Warns if the training images have changed since the run started, and if
+  validation images are also training images.
+
+  Args:
+    path: the run's folder.
+    store: the crops to train on.
+    validation: the images to validate on.
   """
   decoded = store.decoded
   now = {
@@ -76,19 +90,19 @@ def note(path: Path, store: CropStore, validation: Validation) -> None:
   then = _read(path)
   if any(then.get(k, now[k]) != now[k] for k in ("sha256", "content")):
     logging.warning(
-      "the training images are not those that the run began with (%s"
-      " images then, %d now, or others by content): it goes on with these,"
-      " and is no longer the run that was not cut off",
+      "the training images have changed since the run started (%s images then,"
+      " %d now, or other content): continuing with the new ones; the result"
+      " will differ from an uninterrupted run",
       then.get("images"),
       now["images"],
     )
   trained = set(decoded.digests)
   pairs = zip(validation.digests, validation.names, strict=True)
-  both = [name for found, name in pairs if found in trained]
+  both = [name for digest, name in pairs if digest in trained]
   if both:
     logging.warning(
-      "%d of the %d validation images are also trained on (%s): the scores"
-      " do not tell how the network does on images that it has not seen",
+      "%d of the %d validation images are also training images (%s): scores do"
+      " not measure quality on unseen images",
       len(both),
       len(validation.names),
       abbreviate(both),
@@ -97,20 +111,20 @@ def note(path: Path, store: CropStore, validation: Validation) -> None:
 
 
 def abbreviate(names: list[str], most: int = 5) -> str:
-  """The first few names, and how many more there are."""
+  """Returns the first few names and the number of the others."""
   more = len(names) - most
   return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _changed(path: Path, validation: Validation) -> str:
-  """How validation images differ from those noted; "" where they do not."""
+  """How validation images differ from those in data.json, "" if they don't."""
   then, now = _read(path).get("validation"), _validation(validation)
   if not isinstance(then, dict) or then == now:
     return ""
-  found = then.get("images")
-  if found == now["images"]:
-    return f"{found}, others by name or content"
-  return f"{found} then, {now['images']} now"
+  count = then.get("images")
+  if count == now["images"]:
+    return f"{count} with other names or content"
+  return f"{count} then, {now['images']} now"
 
 
 def _validation(validation: Validation) -> dict[str, Any]:
@@ -120,17 +134,17 @@ def _validation(validation: Validation) -> dict[str, Any]:
   }
 
 
-def _today(found: dict[str, Any]) -> dict[str, Any]:
-  """An object of data.json by its names of today."""
+def _renamed(found: dict[str, Any]) -> dict[str, Any]:
+  """Renames the fields of an older version's data.json."""
   if "pictures" in found:
     found["images"] = found.pop("pictures")
   return found
 
 
 def _read(path: Path) -> dict[str, Any]:
-  """What data.json holds; nothing where it is absent or damaged."""
+  """The content of data.json, {} if it is missing or damaged."""
   with contextlib.suppress(OSError, ValueError, RecursionError):
-    found = json.loads((path / folder.DATA).read_text(), object_hook=_today)
+    found = json.loads((path / folder.DATA).read_text(), object_hook=_renamed)
     if isinstance(found, dict):
       return found
   return {}

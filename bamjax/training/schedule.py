@@ -1,4 +1,4 @@
-"""Learning rates over steps."""
+"""Learning rate schedules."""
 
 import ml_collections
 import optax
@@ -9,23 +9,23 @@ from bamjax.errors import UserError
 def make_schedule(
   optim: ml_collections.ConfigDict, steps: int
 ) -> optax.Schedule:
-  """Learning rate by step.
+  """Creates the learning rate schedule of a run.
 
   Args:
-    optim: `config.optim` of configs/default.py.
+    optim: the configuration's `optim` group.
     steps: length of the run.
 
   Returns:
-    A function of the step (0 for the first update). "step" is the paper's:
-    `learning_rate · decay_factor^(step // decay_every)`; "cosine" falls to 0 at
-    `steps`. Both may start with a linear warm-up from 0.
+    The learning rate as a function of the step (0 for the first update). "step"
+    is the paper's, `learning_rate · decay_factor^(step // decay_every)`;
+    "cosine" decays to 0 at `steps`. Both can start with a linear warm-up.
 
   Raises:
     UserError: the schedule is unknown.
   """
   peak, warmup = optim.learning_rate, optim.warmup_steps
   if optim.schedule == "step":
-    # Staircase over the step itself, so that a warm-up moves no boundary.
+    # Decays at multiples of decay_every, also with a warm-up.
     body = optax.exponential_decay(
       peak, optim.decay_every, optim.decay_factor, staircase=True
     )

@@ -1,4 +1,4 @@
-"""The state of a run: everything that a checkpoint holds."""
+"""The training state, which checkpoints store."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,17 +15,17 @@ from bamjax.errors import UserError
 
 
 class TrainState(train_state.TrainState):
-  """Parameters, Adam's moments, the step, and what the next log needs.
+  """Parameters, Adam's moments, the step, and the loss for the next log.
 
-  The loss is summed on the device and saved with the rest, so that a resumed
-  run logs the very rows that an uninterrupted one logs, and no step waits for
-  the host.
+  The loss is summed on the device, so that no step waits for the host, and
+  saved in checkpoints, so that a resumed run logs the same rows as an
+  uninterrupted one.
 
   Attributes:
     loss_sum: float32 scalar, sum of the losses since the last log.
-    finite_steps: int32 scalar, the steps before the first loss that was not
-      finite; equals `step` as long as all are.
-    ema: moving average of the parameters; None where none is kept.
+    finite_steps: int32 scalar, number of steps before the first loss that was
+      not finite; equals `step` as long as all losses are finite.
+    ema: moving average of the parameters; None if the run keeps none.
   """
 
   loss_sum: jax.Array
@@ -63,36 +63,37 @@ def create_state(
   clip_norm: float = 0.0,
   ema: bool = False,
 ) -> TrainState:
-  """Initializes a run.
+  """Initializes the state of a run.
 
   Args:
-    module: the backbone.
-    schedule: learning rate by step.
-    seed: of the parameters.
-    patch: side of the LR patches.
-    clip_norm: largest global norm of the gradient; 0 does not clip.
-    ema: whether a moving average of the parameters is kept.
+    module: the network.
+    schedule: learning rate as a function of the step.
+    seed: determines the initial parameters.
+    patch: side of the LR patches in pixels.
+    clip_norm: maximum global norm of the gradient; 0 disables clipping.
+    ema: whether to keep a moving average of the parameters.
 
   Returns:
-    The state at step 0, parameters in float32.
+    The state at step 0, with float32 parameters.
 
   Raises:
-    UserError: the backbone's hyper-parameters do not fit together.
+    UserError: the network's hyper-parameters do not fit together.
   """
-  # Parameters do not depend on the image's size; a small one is cheap.
+  # Parameters do not depend on the image's size: a small image suffices.
   side = min(patch, 16)
   example = jnp.zeros((1, side, side, 3), jnp.float32)
-  # A network's many random draws would take XLA's full optimisation tens of
-  # seconds to compile, to run once.
+  # With full optimization, XLA would take tens of seconds to compile the many
+  # random draws, which run only once.
   init = jax.jit(
     module.init, compiler_options={"xla_backend_optimization_level": 0}
   )
-  # Generator and width named, so that no setting of JAX's makes other numbers.
+  # The generator and the width are explicit: JAX's settings must not change the
+  # numbers.
   key = jax.random.key(np.uint32(seed % 2**32), impl="threefry2x32")
   try:
     params = init(key, example)["params"]
-  except ValueError as error:  # of a layer, to which its sizes do not fit
-    raise UserError(f"there is no such network: {error}") from error
+  except ValueError as error:  # raised by a layer with invalid sizes
+    raise UserError(f"this network cannot be built: {error}") from error
   return state_of(module, params, schedule, clip_norm=clip_norm, ema=ema)
 
 
@@ -104,9 +105,14 @@ def state_of(
   clip_norm: float = 0.0,
   ema: bool = False,
 ) -> TrainState:
-  """The state at step 0 of given parameters; arguments as `create_state` has.
+  """Returns the state at step 0 for existing parameters. Can be traced by JAX.
 
-  May be traced, as by `jax.eval_shape`.
+  Args:
+    module: the network.
+    params: its parameters.
+    schedule: learning rate as a function of the step.
+    clip_norm: maximum global norm of the gradient; 0 disables clipping.
+    ema: whether to keep a moving average of the parameters.
   """
   tx = optax.adam(schedule)
   if clip_norm:
@@ -118,13 +124,19 @@ def state_of(
     loss_sum=jnp.zeros((), jnp.float32),
     finite_steps=jnp.zeros((), jnp.int32),
   )
-  # A strong type, as a restored one has: one program serves both.
+  # A strongly typed step, like a restored one: both use the same program.
   state = state.replace(step=jnp.zeros((), jnp.int32))
   return with_params(state, params, ema=ema)
 
 
-def with_params(state: TrainState, params, *, ema: bool) -> TrainState:
-  """A state of new parameters, from which their average starts, if any."""
-  # Copies, since a step donates both.
+def with_params(state: TrainState, params: Any, *, ema: bool) -> TrainState:
+  """Returns a state with new parameters.
+
+  Args:
+    state: the state.
+    params: the new parameters.
+    ema: whether to start a moving average from them.
+  """
+  # A copy, since the training step donates both.
   average = jax.tree.map(jnp.copy, params) if ema else None
   return state.replace(params=params, ema=average)

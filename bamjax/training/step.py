@@ -1,4 +1,6 @@
-"""One step of training."""
+"""The training step."""
+
+from typing import Any
 
 import jax
 from jax import lax
@@ -18,25 +20,26 @@ def train_step(
   accumulate: int = 1,
   ema_decay: float = 0.0,
 ) -> TrainState:
-  """One Adam step on the L1 loss (paper, "Implementation details").
+  """Performs one Adam step on the L1 loss (paper, "Implementation details").
 
   Args:
     state: the run's state.
     batch: `lr` N×p×p×3 and `hr` N×sp×sp×3, uint8.
-    axis_name: mapped axis over which the gradients are averaged; None where
-      the batch is whole.
-    accumulate: parts that the batch is done in, one after the other, to save
-      memory; a divisor of N. The step is that of the whole batch.
-    ema_decay: what the moving average of the parameters keeps of itself, where
+    axis_name: mapped axis over which gradients are averaged; None if the batch
+      is not split over devices.
+    accumulate: number of parts, a divisor of N, in which the batch is processed
+      one after the other to save memory. The step equals that of the whole
+      batch.
+    ema_decay: decay of the moving average of the parameters, 0 ≤ decay < 1, if
       the state has one.
 
   Returns:
     The state after the step.
   """
 
-  def loss_fn(params, part):
-    # Images travel as bytes, a quarter of float32's traffic, and become
-    # [0, 1] on the device.
+  def loss_fn(params: Any, part: Batch) -> jax.Array:
+    # Images are transferred as bytes, a quarter of float32's size, and scaled
+    # to [0, 1] on the device.
     lr, hr = (part[k].astype(jnp.float32) / 255 for k in ("lr", "hr"))
     sr = state.apply_fn({"params": params}, lr)
     return jnp.mean(jnp.abs(sr - hr))
@@ -50,7 +53,7 @@ def train_step(
     )
     zero = jax.tree.map(jnp.zeros_like, (state.loss_sum, state.params))
 
-    def add(total, part):
+    def add(total: Any, part: Batch) -> tuple[Any, None]:
       return jax.tree.map(jnp.add, total, gradient(state.params, part)), None
 
     total, _ = lax.scan(add, zero, parts)

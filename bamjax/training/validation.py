@@ -1,4 +1,4 @@
-"""The images that a run validates on: read once, then kept in memory."""
+"""Validation images, read once and kept in memory."""
 
 from collections.abc import Sequence
 import hashlib
@@ -18,34 +18,35 @@ from bamjax.training import distributed
 
 
 class Kept(NamedTuple):
-  """An image in memory; LR h×w×3 and HR sh×sw×3, uint8."""
+  """An image in memory: LR, h×w×3, and HR, sh×sw×3, uint8."""
 
   name: str
   lr: np.ndarray
   hr: np.ndarray
 
   def load(self) -> Pair:
-    """LR and HR."""
+    """Returns LR and HR."""
     return self.lr, self.hr
 
   def counts(self, key: str) -> bool:
-    """Whether a score counts in its mean: not the PSNR of a flat image.
+    """Whether a score counts in its mean.
 
-    Which is infinite at one step and finite at the next.
+    The PSNR of an image of one color does not: it may be infinite at one step
+    and finite at the next.
     """
     return not key.startswith("psnr") or self.hr.min() != self.hr.max()
 
 
 class Validation:
-  """The first few of a source's validation images.
+  """The first few validation images of a source.
 
-  Each process reads its share. What cannot be read, or is too small to be
-  scored, is named in a warning and left out.
+  Each process reads its share. Images that cannot be read or are too small to
+  be scored are skipped with a warning.
 
   Attributes:
     share: this process's images.
-    digests: `cache.digest` of all processes' images.
-    names: of all processes' images.
+    digests: `cache.digest` of the images of all processes.
+    names: names of the images of all processes.
   """
 
   def __init__(
@@ -55,53 +56,53 @@ class Validation:
     limit: int = 0,
     level: int = logging.WARNING,
   ):
-    """Reads them.
+    """Reads the images.
 
     Args:
-      images: of a source, to validate on.
+      images: a source's validation images.
       scale: upscaling factor.
-      limit: how many of the first are taken; 0 is all.
-      level: of logging, for what is left out.
+      limit: number of images to use; 0 uses all.
+      level: logging level of messages about skipped images.
 
     Raises:
-      UserError: none can be used.
+      UserError: no image can be used.
     """
     limit = min(limit or len(images), len(images))
     digests = np.zeros((limit, 8), np.uint8)
     self._all: list[ImagePair | None] = list(images)
-    self.share = []
+    self.share: list[Kept] = []
     for i in range(jax.process_index(), limit, jax.process_count()):
       kept = _read(images[i], scale, level)
       self._all[i] = kept and ImagePair(kept.name, kept.load)
       if kept:
         self.share.append(kept)
-        found = bytes.fromhex(cache.digest(kept.load()))
-        digests[i] = np.frombuffer(found, np.uint8)
+        content = bytes.fromhex(cache.digest(kept.load()))
+        digests[i] = np.frombuffer(content, np.uint8)
     rows = distributed.gather(digests).sum(axis=0, dtype=np.uint8)
-    used = np.flatnonzero(rows.any(axis=1))
+    used = np.flatnonzero(rows.any(axis=1)).tolist()
     self.digests = [rows[i].tobytes().hex() for i in used]
     self.names = [images[i].name for i in used]
     self._unread = [image.name for image in images[limit:]]
     if not self.names:
       raise UserError(
         "none of the validation images can be used; see the warnings above,"
-        " or give --val_dir=DIR"
+        " or use --val_dir=DIR"
       )
 
   def fingerprint(self) -> str:
-    """What the scores depend on beside the network: names and contents."""
+    """Returns a SHA-256 hash of the images' names and contents."""
     rows = [*self.digests, *self.names, *self._unread]
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
   def mean(self, key: str, rows: Sequence[dict[str, float]]) -> float:
-    """A mean score over all processes' images, but for infinite ones.
+    """Returns the mean of the finite scores of all processes' images.
 
     Args:
       key: "psnr_y" or "ssim_y".
-      rows: scores of `share`.
+      rows: the scores of each image of `share`.
 
     Returns:
-      The mean; infinite where no image counts.
+      The mean (PSNR in dB); infinite if no image counts.
     """
     values = [
       row[key]
@@ -113,7 +114,7 @@ class Validation:
     return float(total / count) if count else math.inf
 
   def all(self) -> list[ImagePair]:
-    """All of the source's that can be used; from memory, what was read."""
+    """Returns all usable images of the source, also those beyond `limit`."""
     return [image for image in self._all if image]
 
 
@@ -122,9 +123,11 @@ def _read(image: ImagePair, scale: int, level: int) -> Kept | None:
     lr, hr = image.load()
     MATLAB.check_size(hr.shape, scale)
   except UserError as error:
-    logging.log(level, "left out: %s: %s", image.name, error)
+    logging.log(level, "skipped: %s: %s", image.name, error)
     return None
   kept = Kept(image.name, lr, hr)
   if not kept.counts("psnr_y"):
-    logging.warning("%s is flat: it counts in no mean PSNR", image.name)
+    logging.warning(
+      "%s has a single color: excluded from the mean PSNR", image.name
+    )
   return kept

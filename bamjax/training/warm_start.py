@@ -1,7 +1,9 @@
-"""A run that starts from the weights of another network."""
+"""Initializes a run from the weights of another network."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from flax import linen as nn
 from flax import traverse_util
 import ml_collections
 
@@ -12,34 +14,38 @@ from bamjax.weights.scales import AmbiguousScale
 
 
 def take_weights(
-  params: dict[str, Any], module, config: ml_collections.ConfigDict
+  params: Mapping[str, Any],
+  module: nn.Module,
+  config: ml_collections.ConfigDict,
 ) -> dict[str, Any]:
-  """Takes what fits of `config.init_from`, and tells what does not.
+  """Copies every array of `config.init_from` whose name and shape match.
 
-  The literature starts ×3 and ×4 from ×2, whose upsampler differs; an attention
-  can be added to a network that was trained without.
+  Prints which arrays keep their initial values. In the literature, ×3 and ×4
+  start from ×2, with another upsampler; attention can be added to a network
+  that was trained without it.
 
   Args:
-    params: fresh parameters.
+    params: initial parameters.
     module: their network.
-    config: names the weights: a file of published weights, or a run's folder.
+    config: the run's configuration, whose `init_from` names a file of weights,
+      shipped weights or a run's folder.
 
   Returns:
-    The parameters, those of the same place and shape taken over.
+    The parameters, with the matching arrays replaced.
 
   Raises:
-    UserError: the weights can't be read, are of another backbone or of another
-      input convention, or none fits.
+    UserError: the weights cannot be read, belong to another backbone or another
+      normalization, or no array matches.
   """
   source = config.init_from
   try:
     network = load_network(source, Hints(config.model))
-  except AmbiguousScale as error:  # whose tensors are the same at any of them
+  except AmbiguousScale as error:  # the tensors are the same at any scale
     network = load_network(source, Hints(config.model, scale=error.scales[0]))
   if network.module.normalization != module.normalization:
     raise UserError(
-      f"init_from={source} is fed otherwise than this run; give the"
-      " --config.normalization that its network has"
+      f"init_from={source} normalizes its input differently; use"
+      f" --config.normalization={network.module.normalization}"
     )
   fresh = traverse_util.flatten_dict(params, sep="/")
   given = traverse_util.flatten_dict(network.variables["params"], sep="/")
@@ -49,10 +55,13 @@ def take_weights(
     if name in given and given[name].shape == value.shape
   }
   if not taken:
-    raise UserError(f"init_from={source}: none of its weights fits")
+    raise UserError(
+      f"init_from={source}: no array matches this run's network in name and"
+      " shape"
+    )
   rest = sorted({name.rpartition("/")[0] for name in fresh.keys() - taken})
   print(
-    f"{source}: {len(taken)} of {len(fresh)} arrays taken"
-    + (f"; fresh: {', '.join(rest)}" if rest else "")
+    f"{source}: copied {len(taken)} of {len(fresh)} arrays"
+    + (f"; newly initialized: {', '.join(rest)}" if rest else "")
   )
   return traverse_util.unflatten_dict({**fresh, **taken}, sep="/")

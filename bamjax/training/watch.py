@@ -1,7 +1,7 @@
-"""Notices that a process of several is lost, and ends this one in one line.
+"""Detects that one of several processes is lost, and ends this one cleanly.
 
-Without it, one that waits for the lost one waits for JAX's service, which then
-aborts it with the traces of its threads.
+Otherwise this process would wait for the lost one until JAX's coordination
+service aborts it with stack traces of all threads.
 """
 
 from collections.abc import Callable
@@ -15,46 +15,55 @@ import signal
 import sys
 import threading
 import time
+from typing import Any
 from typing import NoReturn
 
 import jax
 
 from bamjax.errors import UserError
 
-# Above 128, as after SIGTERM: the same command resumes. Schedulers that tell
-# failures apart (Kubeflow's ExitCode) start a job again at such a status.
+# The exit status, as after SIGTERM: the same command resumes. Some schedulers
+# (Kubeflow's restart policy ExitCode) restart jobs with a status above 128.
 LOST = 128 + signal.SIGTERM
 
 _EVERY = 2.0  # seconds between two signs of life
-# Seconds without one, after which a process counts as lost: as a rule, and when
-# something has failed. JAX's service gives up after about a minute.
+# A process is lost after this many seconds without a sign of life: usually, and
+# after an error. JAX's service waits about a minute.
 _SILENT, _SOON = 40.0, 8.0
-_LINGER = 2 * _EVERY  # so that the others see the same before process 0 goes
+_LINGER = 2 * _EVERY  # process 0 waits until the others detect the loss too
 _KEY = "bamjax/alive/"
 
 
 class Beats:
-  """When processes were last heard of.
+  """Records when other processes last showed a sign of life.
 
   Args:
-    others: their numbers.
-    now: seconds on some clock.
+    others: their process numbers.
+    now: seconds of a monotonic clock.
   """
 
   def __init__(self, others: list[int], now: float):
-    self._seen = dict.fromkeys(others, (None, now))
+    self._seen: dict[int, tuple[str | None, float]] = dict.fromkeys(
+      others, (None, now)
+    )
 
   def hear(self, signs: dict[int, str], now: float) -> None:
-    """Notes each process's latest sign of life, where it is a new one."""
+    """Records the processes whose sign of life has changed.
+
+    Args:
+      signs: the latest sign of life by process number.
+      now: seconds of the same clock.
+    """
     for process in self._seen:
       sign = signs.get(process)
       if sign is not None and sign != self._seen[process][0]:
         self._seen[process] = sign, now
 
   def lost(self, now: float, limit: float) -> list[int]:
-    """Processes silent for longer than `limit`.
+    """Returns the processes that have been silent longer than `limit` seconds.
 
-    Those that fell silent later only ended because of the first.
+    Processes that fell silent later are not included: they ended because of the
+    first one.
     """
     silent = {process: now - at for process, (_, at) in self._seen.items()}
     longest = max(silent.values(), default=0)
@@ -65,14 +74,15 @@ class Beats:
 
 @contextlib.contextmanager
 def watched(resume: Callable[[], str]) -> Iterator[None]:
-  """Ends this process with one line if another one is lost meanwhile.
+  """Ends this process if another one is lost while the context is open.
+
+  It prints one line and exits immediately with status `LOST`, without waiting
+  for the lost process.
 
   Args:
-    resume: tells where the same command resumes from, "step 40".
-
-  Exits with status `LOST`, at once: nothing waits for the lost process.
+    resume: returns where the same command resumes, e.g. "step 40".
   """
-  # JAX has no public name for its own table of keys and values.
+  # JAX has no public API for its key-value store.
   from jax._src import distributed
 
   client = distributed.global_state.client
@@ -86,7 +96,7 @@ def watched(resume: Callable[[], str]) -> Iterator[None]:
     except UserError:
       raise
     except Exception:
-      # Perhaps because a process is lost: then this does not return.
+      # If a lost process is the cause, wait() does not return.
       watch.wait()
       raise
     finally:
@@ -94,30 +104,30 @@ def watched(resume: Callable[[], str]) -> Iterator[None]:
 
 
 class _Watch:
-  """Threads that show that this process lives, and look for the others."""
+  """Threads that send signs of life and check those of other processes."""
 
-  def __init__(self, client, resume: Callable[[], str]):
+  def __init__(self, client: Any, resume: Callable[[], str]):
     self._client = client
     self._resume = resume
     self._me = jax.process_index()
     others = [i for i in range(jax.process_count()) if i != self._me]
     self._beats = Beats(others, time.monotonic())
-    self._failed = False  # something has
-    self.over = False  # losing a process no longer matters
-    self._reached = time.monotonic()  # process 0's table
+    self._failed = False  # an error occurred
+    self.over = False  # a lost process no longer matters
+    self._reached = time.monotonic()  # last access to process 0's store
     for task in (self._beat, self._judge):
       threading.Thread(target=task, daemon=True).start()
 
   def wait(self) -> None:
-    """Waits until a lost process would be known, which ends this one."""
+    """Waits long enough to detect a lost process, which ends this one."""
     self._failed = True
     time.sleep(_SOON + 3 * _EVERY + _LINGER)
 
   @contextlib.contextmanager
   def catches_abort(self) -> Iterator[None]:
-    """Has JAX's service wait too before it aborts this process.
+    """Makes JAX's service wait, too, before it aborts this process.
 
-    It does so where process 0, which it is part of, is lost.
+    It aborts if process 0, where the service runs, is lost.
     """
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _: self.wait())
     set_handler = ctypes.CDLL(None).signal
@@ -132,9 +142,9 @@ class _Watch:
       set_handler(signal.SIGABRT, before)
 
   def _beat(self) -> None:
-    """Shows signs of life and hears the others', as long as there is a way."""
+    """Sends signs of life and receives those of the others, forever."""
     for count in itertools.count():
-      # Where process 0, which holds the table, is lost, this waits or fails.
+      # Blocks or fails if process 0, which holds the store, is lost.
       with contextlib.suppress(Exception):
         self._client.key_value_set(
           f"{_KEY}{self._me}", str(count), allow_overwrite=True
@@ -143,7 +153,7 @@ class _Watch:
         signs = {int(key.rpartition("/")[2]): value for key, value in found}
         self._beats.hear(signs, time.monotonic())
         self._reached = time.monotonic()
-      # Goes on when all is over, in JAX's own farewell: others still look.
+      # Continues while JAX shuts down, since other processes still check.
       time.sleep(_EVERY)
 
   def _judge(self) -> None:
@@ -160,10 +170,10 @@ class _Watch:
     names = ", ".join(map(str, lost))
     line = (
       f"{Path(sys.argv[0]).name}: error: process {names} of the"
-      f" {jax.process_count()} is lost; the same command, of as many processes"
-      f" or fewer, resumes from {self._resume()}\n"
+      f" {jax.process_count()} is lost; the same command, with as many or fewer"
+      f" processes, resumes from {self._resume()}\n"
     )
-    # Not through Python's stderr, which another thread may hold.
+    # Not to sys.stderr, which another thread may have locked.
     with contextlib.suppress(OSError):
       os.write(2, line.encode(errors="replace"))
     if self._me == 0:

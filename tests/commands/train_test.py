@@ -111,7 +111,7 @@ def test_an_interrupted_and_resumed_run_is_bit_identical(
   assert not (run_dir / "summary.json").exists()
   code, out, err = start(*flags, JAX_ENABLE_X64=str(wide[1])).finish()
   assert code == 0, err
-  assert "goes on from step" in out or number == signal.SIGKILL
+  assert "resuming from step" in out or number == signal.SIGKILL
   assert rows(run_dir) == rows(finished[0])
   ours, theirs = (
     json.loads((d / "summary.json").read_text()) for d in (run_dir, finished[0])
@@ -206,7 +206,7 @@ def test_bad_images_among_good_ones_are_skipped(photographs, start, tmp_path):
   flags.append(f"--val_dir={photographs}")
   code, _, err = start(*flags).finish()
   assert code == 0, err
-  warnings = [line for line in err.splitlines() if "left out" in line]
+  warnings = [line for line in err.splitlines() if "skipped" in line]
   assert len(warnings) == 3
   for name in ("cut.png", "text.png", "small"):
     assert sum(name in line for line in warnings) == 1, err
@@ -219,4 +219,4 @@ def test_a_folder_of_bad_images_only_is_an_error(start, photographs, tmp_path):
   (folder / "text.png").write_text("no image")
   flags = tiny_run(folder, tmp_path / "run", 8)
   flags.append(f"--val_dir={photographs}")
-  refused(start(*flags), "no image to train on is left")
+  refused(start(*flags), "no usable training image")

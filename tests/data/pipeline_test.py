@@ -64,7 +64,7 @@ def test_bad_images_are_named_and_left_out(caplog):
   assert len(store.places) == 5
   assert "broken.png" in caplog.text
   assert "tiny" in caplog.text
-  with pytest.raises(UserError, match="no image to train on is left"):
+  with pytest.raises(UserError, match="no usable training image"):
     crops.CropStore(cache.decode(bad), PATCH)
 
 

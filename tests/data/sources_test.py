@@ -134,7 +134,7 @@ def test_folder_needs_images(tmp_path):
   with pytest.raises(UserError, match="--data_dir"):
     sources.make_source("folder", SCALE)
   Image.fromarray(image(0)).save(tmp_path / "only.png")
-  with pytest.raises(UserError, match="one image only"):
+  with pytest.raises(UserError, match="only one image"):
     sources.make_source("folder", SCALE, data_dir=str(tmp_path))
 
 
@@ -166,7 +166,7 @@ def test_kinds_and_folders_that_do_not_exist(tmp_path):
 
 def test_images_of_ones_own_are_no_div2k(tmp_path):
   Image.fromarray(image(0)).save(tmp_path / "a.png")
-  with pytest.raises(UserError, match="holds 1 images.*add --data=folder"):
+  with pytest.raises(UserError, match="has 1 images.*add --data=folder"):
     sources.make_source("div2k", SCALE, data_dir=str(tmp_path))
 
 

@@ -124,7 +124,7 @@ def test_files_of_one_name_and_two_kinds_are_two_images(tmp_path, caplog):
     "a.png": ("a.png", None),
     "b": ("b.png", "bx2.jpg"),
   }
-  assert "bx2.png (beside" in caplog.text
+  assert "bx2.png (next to" in caplog.text
 
 
 def test_lr_that_fits_no_hr_is_told(tmp_path, caplog):
@@ -133,12 +133,12 @@ def test_lr_that_fits_no_hr_is_told(tmp_path, caplog):
   )
   assert found(folder, 2) == {"a": ("a_HR.png", "a_LR2.png")}
   assert found(folder, 3) == {"a": ("a_HR.png", "a_LR3.png")}
-  assert "passed over 1 whose names tell neither HR nor LR" in caplog.text
+  assert "ignored 1 images whose names say neither HR nor LR" in caplog.text
   assert "made by bicubic" not in caplog.text
   assert found(folder, 4) == {"a": ("a_HR.png", None)}
   assert "LR (a_crop.png, …), and LR is made by bicubic" in caplog.text
   lay(tmp_path / "none", "HR/a.png", "LR/X2/img_a.png")
-  with pytest.raises(UserError, match="no LR file fits an HR file by name"):
+  with pytest.raises(UserError, match="no LR file matches an HR file by name"):
     find_benchmark(tmp_path / "none", 2)
 
 
@@ -159,7 +159,7 @@ def test_links_are_followed_and_the_rest_is_counted(tmp_path, caplog):
 def test_twins_are_told(tmp_path, caplog):
   folder = lay(tmp_path, "GT/a.png", "HR/a.png", "GT/b.png", "HR/b.png")
   assert found(folder, 2)["a"] == ("GT/a.png", None)
-  assert "HR/a.png (beside" in caplog.text and "1 more" in caplog.text
+  assert "HR/a.png (next to" in caplog.text and "1 more" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_images_that_do_not_fit_are_named(tmp_path):
 def test_folders_without_images_are_refused(tmp_path):
   with pytest.raises(UserError, match="there is no folder"):
     find_benchmark(tmp_path / "absent", 2)
-  with pytest.raises(UserError, match="holds no image"):
+  with pytest.raises(UserError, match="has no image"):
     find_benchmark(tmp_path, 2)
 
 

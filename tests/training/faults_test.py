@@ -73,7 +73,7 @@ def test_killed_ten_times_a_run_is_the_run_that_was_not(start, tmp_path, mode):
   assert while_saving >= 3
   code, out, err = start(run_dir, steps, flag).finish()
   assert code == 0, err
-  assert "goes on from step" in out
+  assert "resuming from step" in out
   assert rows(run_dir) == rows(tmp_path / "whole")
   names = ("summary.json", "data.json")
   for name in names:
@@ -106,7 +106,7 @@ def test_a_full_disk_loses_nothing(start, tmp_path):
     subprocess.run(larger, check=True)
     code, out, err = start(disk / "run", *flags).finish()
     assert code == 0, err
-    assert "goes on from step" in out
+    assert "resuming from step" in out
     code, _, err = start(tmp_path / "whole", *flags).finish()
     assert rows(disk / "run") == rows(tmp_path / "whole")
   finally:
@@ -172,7 +172,7 @@ def test_two_processes_stop_together_and_go_on(start, tmp_path):
   for process in together(start, run_dir, 300):
     code, out, err = process.finish()
     assert code == 0, err
-    if "goes on" in out:
+    if "resuming" in out:
       assert f"from step {stopped} of 300" in out
   ours, theirs = rows(run_dir), rows(tmp_path / "one")
   assert [r["step"] for r in ours] == [r["step"] for r in theirs]

@@ -129,7 +129,7 @@ def test_a_run_starts_from_another(config, tmp_path, capsys):
       started["params"][layer]["kernel"], given[layer]["kernel"]
     )
   told = capsys.readouterr().out
-  assert "fresh:" in told and "up" in told and "head" not in told
+  assert "newly initialized:" in told and "up" in told and "head" not in told
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_validation_images_that_vanish_are_scored_from_memory(
   summary = loop.train_and_evaluate(config, tmp_path / "again")
   expected = json.loads((finished_run / "summary.json").read_text())
   assert summary == expected
-  assert "left out: small: too small to be scored" in caplog.text
+  assert "skipped: small: too small to be scored" in caplog.text
   told = capsys.readouterr().out
   assert "trains on 2 images (10 crops), validates on 2: a, b" in told
   assert f"{expected['parameters']:,} parameters" in told
@@ -354,7 +354,7 @@ def test_joining_processes_needs_all_three_flags():
 def test_a_network_that_cannot_be_is_told(config, tmp_path):
   config.attn = "bam"  # with a reduction of 8
   config.model_options.up_features = 4
-  with pytest.raises(UserError, match="no such network: attention with reduc"):
+  with pytest.raises(UserError, match="cannot be built: attention with reduc"):
     loop.train_and_evaluate(config, tmp_path / "run")
   assert not (tmp_path / "run").exists()
 
