@@ -35,7 +35,7 @@ def test_a_file_is_loaded_as_its_network(file):
 def test_mistakes_are_reported(file, tmp_path):
   with pytest.raises(UserError, match="no such file"):
     load_network(tmp_path / "absent")
-  with pytest.raises(UserError, match="is no run folder"):
+  with pytest.raises(UserError, match="is not a run.s folder"):
     load_network(tmp_path)
   with pytest.raises(UserError, match="has no checkpoint 3"):
     load_network(file, Hints(step=3))

@@ -1,4 +1,4 @@
-"""A run's configuration: short flags, files, comparison and the network."""
+"""A run's configuration: validation, config.json, and what it describes."""
 
 import ast
 from collections.abc import Iterable
@@ -19,23 +19,22 @@ from bamjax.runs import defaults
 
 DATA_MODES = ("tfdata", "resident")
 
-# Of what a configuration means. 1: an epoch's order came of a sort; 2: it is
-# that of `bamjax.data.order`.
+# Version of a configuration's meaning. 1: the order of an epoch comes from a
+# sort; 2: from `bamjax.data.order`.
 VERSION = 2
 
-# What every version has written.
+# Fields that every version has written.
 _ALWAYS = {"model", "attn", "scale"}
 
-# Of fields, by the type of their default.
+# What a field must be, by the type of its default.
 _KINDS = {
-  int: ("a whole number", int),
+  int: ("an integer", int),
   float: ("a number", int | float),
-  str: ("a text", str),
+  str: ("a string", str),
   dict: ("a group of fields", dict),
 }
 
-# What may differ between a run and its resumption: where things lie and how
-# much is said, never what is computed.
+# Fields that may change when a run resumes, since they do not affect results.
 _FREE = (
   "data.data_dir",
   "data.val_dir",
@@ -46,7 +45,7 @@ _FREE = (
 
 
 def build_model(config: ml_collections.ConfigDict) -> nn.Module:
-  """The network that a configuration names.
+  """Creates the network that a configuration describes.
 
   Raises:
     UserError: a name, the scale, the dtype or a hyper-parameter is unknown.
@@ -55,7 +54,7 @@ def build_model(config: ml_collections.ConfigDict) -> nn.Module:
     raise UserError(
       f"unknown dtype {config.dtype!r}; choose from float32, bfloat16"
     )
-  # Before any of them can be taken for an argument of its own.
+  # First, since an option must not set another argument of create_model.
   registry.check_options(config.model, config.model_options)
   return registry.create_model(
     config.model,
@@ -68,10 +67,10 @@ def build_model(config: ml_collections.ConfigDict) -> nn.Module:
 
 
 def make_source(config: ml_collections.ConfigDict) -> sources.Source:
-  """The images that a configuration names.
+  """Finds the images that a configuration describes.
 
   Raises:
-    UserError: they are not to be had.
+    UserError: they are not available.
   """
   data = config.data
   return sources.make_source(
@@ -84,15 +83,15 @@ def make_source(config: ml_collections.ConfigDict) -> sources.Source:
 
 
 def parse_options(texts: Iterable[str]) -> dict[str, Any]:
-  """Hyper-parameters of a backbone from "FIELD=VALUE,FIELD=VALUE" texts.
+  """Parses a backbone's hyper-parameters from "FIELD=VALUE,FIELD=VALUE" texts.
 
   Raises:
-    UserError: a text is not of that form, or its value no Python literal.
+    UserError: a text has another form, or a value is not a Python literal.
   """
-  options = {}
+  options: dict[str, Any] = {}
   for text in texts:
     try:
-      # Python's own reading, so that a comma in a tuple ends no value.
+      # Parsed as Python, since a tuple's value contains commas.
       call = ast.parse(f"f({text})", mode="eval").body
       if not isinstance(call, ast.Call) or call.args:
         raise ValueError
@@ -102,20 +101,24 @@ def parse_options(texts: Iterable[str]) -> dict[str, Any]:
         options[keyword.arg] = ast.literal_eval(keyword.value)
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
       raise UserError(
-        f"cannot read the options {text!r}; give FIELD=VALUE,FIELD=VALUE, e.g."
+        f"cannot read the options {text!r}; use FIELD=VALUE,FIELD=VALUE, e.g."
         " blocks=8,features=64"
       ) from None
   return options
 
 
 def check_fields(config: ml_collections.ConfigDict) -> None:
-  """Raises UserError unless all fields are there, and of their types."""
+  """Checks that all fields exist and have the right types.
+
+  Raises:
+    UserError: a field is missing or has another type.
+  """
   default = defaults.get_config().to_dict()
   lacks = _flatten(default).keys() - _flatten(config.to_dict()).keys()
   if lacks:
     raise UserError(
-      f"the configuration lacks {', '.join(sorted(lacks))}; begin with what"
-      " get_config() of configs/default.py returns"
+      f"the configuration lacks {', '.join(sorted(lacks))}; start from the"
+      " result of bamjax.runs.defaults.get_config()"
     )
   try:
     _complete(config.to_dict(), default)
@@ -124,7 +127,11 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
 
 
 def check(config: ml_collections.ConfigDict) -> None:
-  """Raises UserError for a value that no run can have."""
+  """Checks the types and ranges of all fields.
+
+  Raises:
+    UserError: a field is missing or has an invalid value.
+  """
   check_fields(config)
   for name in (
     "steps",
@@ -158,7 +165,7 @@ def check(config: ml_collections.ConfigDict) -> None:
   for name in ("seed", "steps"):
     if not -(2**31) <= _get(config, name) < 2**31:
       raise UserError(
-        f"{name} must be a number of 32 bits, from {-(2**31)} to {2**31 - 1};"
+        f"{name} must be a 32-bit integer, from {-(2**31)} to {2**31 - 1};"
         f" got {_get(config, name)}"
       )
   if not 0 <= config.optim.ema_decay < 1:
@@ -175,38 +182,38 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_folders(data: ml_collections.ConfigDict) -> None:
-  """Raises UserError for a folder that the source would not look at."""
+  """Raises UserError if a folder is set that the source does not use."""
   for field, kinds in (
     ("data_dir", ("folder", "div2k")),
     ("val_dir", ("folder",)),
     ("manual_dir", ("div2k",)),
   ):
-    known = data.source in sources.KINDS  # else that is said, later
+    known = data.source in sources.KINDS  # make_source reports unknown ones
     if data[field] and known and data.source not in kinds:
       raise UserError(
-        f"--{field} is not for --data={data.source}: leave it out, or give"
+        f"--{field} is not for --data={data.source}: remove it, or use"
         f" --data={kinds[0]}"
       )
 
 
 def default_run_dir(config: ml_collections.ConfigDict) -> Path:
-  """Where a run lies unless told, the same for the same command."""
+  """Returns a run's default folder, runs/MODEL-ATTN-xSCALE-DATA."""
   return Path("runs") / (
     f"{config.model}-{config.attn}-x{config.scale}-{config.data.source}"
   )
 
 
 def save(config: ml_collections.ConfigDict, path: Path) -> None:
-  """Writes a resolved configuration as JSON, whole or not at all."""
+  """Writes a configuration as JSON, atomically."""
   fields = {"version": VERSION, **config.to_dict()}
   write_atomically(path, json.dumps(fields, indent=2) + "\n")
 
 
 def version(path: Path) -> int:
-  """The `VERSION` that `save` wrote a configuration with, for one to resume.
+  """Returns the `VERSION` of the bamjax that saved a configuration.
 
   Raises:
-    UserError: as `load` does.
+    UserError: the file is missing or not a valid configuration.
   """
   load(path)
   return json.loads(path.read_text(encoding="utf-8")).get("version", 1)
@@ -215,23 +222,24 @@ def version(path: Path) -> int:
 def load(path: Path) -> ml_collections.ConfigDict:
   """Reads a configuration that `save` wrote.
 
-  Fields that it lacks, as an older version did, get their defaults.
+  Fields that an older version did not have get their defaults.
 
   Raises:
-    UserError: the file is absent or not such a configuration.
+    UserError: the file is missing or not a valid configuration.
   """
   try:
     found = json.loads(path.read_text(encoding="utf-8"))
   except FileNotFoundError:
     raise UserError(
-      f"{path.parent} is no run folder: it has no {path.name}"
+      f"{path.parent} is not a run's folder: it has no {path.name}"
     ) from None
   except (OSError, ValueError, RecursionError) as error:
     raise UserError(f"{path} cannot be read: {error}") from None
   lacks = _ALWAYS - (found.keys() if isinstance(found, dict) else set())
   if lacks:
     raise UserError(
-      f"{path} is no run's configuration: it lacks {', '.join(sorted(lacks))}"
+      f"{path} is not a run's configuration: it lacks"
+      f" {', '.join(sorted(lacks))}"
     )
   found.pop("version", None)
   _rename(found)
@@ -243,14 +251,18 @@ def load(path: Path) -> ml_collections.ConfigDict:
 
 
 def _rename(found: dict[str, Any]) -> None:
-  """Gives fields of older versions their names of today."""
+  """Renames the fields of an older version."""
   data = found.get("data")
   if isinstance(data, dict) and "max_val_pictures" in data:
     data["max_val_images"] = data.pop("max_val_pictures")
 
 
 def _complete(found: Any, default: dict, prefix: str = "") -> dict[str, Any]:
-  """A configuration with the defaults of what it lacks, its types checked."""
+  """Fills missing fields with their defaults, and checks all types.
+
+  Raises:
+    ValueError: a field has another type than its default.
+  """
   whole = {**default, **found}
   for name, value in default.items():
     given, full = whole[name], f"{prefix}{name}"
@@ -265,16 +277,21 @@ def _complete(found: Any, default: dict, prefix: str = "") -> dict[str, Any]:
 def differences(
   old: ml_collections.ConfigDict, new: ml_collections.ConfigDict
 ) -> list[str]:
-  """What forbids to resume a run of `old` as `new`, a line a field."""
-  old, new = _flatten(old.to_dict()), _flatten(new.to_dict())
+  """Returns the differences that prevent resuming a run, one line a field.
+
+  Args:
+    old: the run's configuration.
+    new: the configuration to resume it with.
+  """
+  then, now = _flatten(old.to_dict()), _flatten(new.to_dict())
   return [
-    f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now"
-    for key in sorted(old.keys() | new.keys())
-    if key not in _FREE and old.get(key) != new.get(key)
+    f"{key}: {then.get(key, 'absent')!r} there, {now.get(key, 'absent')!r} now"
+    for key in sorted(then.keys() | now.keys())
+    if key not in _FREE and then.get(key) != now.get(key)
   ]
 
 
-def _get(config, name: str) -> Any:
+def _get(config: Any, name: str) -> Any:
   for part in name.split("."):
     config = config[part]
   return config

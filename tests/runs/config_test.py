@@ -32,7 +32,7 @@ def test_a_configuration_comes_back_as_it_was(tmp_path):
     ("{", "cannot be read"),
     ("\x00" * 20, "cannot be read"),
     ("[" * 100_000, "cannot be read"),
-    ("[]", "no run's configuration: it lacks attn, model, scale"),
+    ("[]", "not a run's configuration: it lacks attn, model, scale"),
     ("{}", "lacks attn, model, scale"),
     ("null", "lacks attn, model, scale"),
     ('{"model": "pan", "scale": 2}', "lacks attn"),
@@ -47,11 +47,11 @@ def test_what_is_no_configuration_is_refused(tmp_path, text, words):
 @pytest.mark.parametrize(
   ("change", "words"),
   [
-    ({"steps": "10"}, "steps is '10', and must be a whole number"),
+    ({"steps": "10"}, "steps is '10', and must be an integer"),
     ({"steps": 2.5}, "steps is 2.5"),
     ({"scale": True}, "scale is True"),
     ({"seed": None}, "seed is None"),
-    ({"model": 5}, "model is 5, and must be a text"),
+    ({"model": 5}, "model is 5, and must be a string"),
     ({"optim": {"learning_rate": "fast"}}, "optim.learning_rate is 'fast'"),
     ({"data": {"patch": [16]}}, r"data.patch is \[16\]"),
     ({"optim": 3}, "optim is 3, and must be a group of fields"),
@@ -129,9 +129,9 @@ def test_what_has_a_field_of_its_own_is_no_option(config, option):
 @pytest.mark.parametrize(
   ("change", "words"),
   [
-    ({"seed": 2**31}, "seed must be a number of 32 bits.* got 2147483648"),
-    ({"seed": -(2**31) - 1}, "seed must be a number of 32 bits"),
-    ({"steps": 2**31}, "steps must be a number of 32 bits"),
+    ({"seed": 2**31}, "seed must be a 32-bit integer.* got 2147483648"),
+    ({"seed": -(2**31) - 1}, "seed must be a 32-bit integer"),
+    ({"steps": 2**31}, "steps must be a 32-bit integer"),
     ({"steps": 0}, "steps must be at least 1; got 0"),
     ({"optim.warmup_steps": -5}, "optim.warmup_steps must be at least 0"),
     ({"optim.clip_norm": float("nan")}, "clip_norm must be at least 0"),
