@@ -1,11 +1,11 @@
-"""Seconds from a process's start to its first super-resolved image.
+"""Measures the time from a process's start to its first upscaled image.
 
   python -m benchmarks.cold_start
   python -m benchmarks.cold_start --model imdn --size 120
 
-Starts a process that imports bamjax, loads weights, upscales an image once and
-ends; first with an empty cache of compiled programs, then with the cache that
-this has left. Imports are told apart.
+Each process imports bamjax, loads weights and upscales one image: the first
+with an empty cache of compiled programs, the others with the cache that the
+first one filled. Time for imports is also printed separately.
 """
 
 import argparse
@@ -41,7 +41,7 @@ cli.run(main)
 
 
 def weights(model: str, path: Path) -> None:
-  """Writes a network's weights in the names of PyTorch."""
+  """Writes a network's random weights with PyTorch's names."""
   from flax import traverse_util
   import jax
   import jax.numpy as jnp
@@ -66,11 +66,13 @@ def weights(model: str, path: Path) -> None:
 
 
 def main():
-  """Prints the seconds of each start."""
+  """Measures and prints the time of each start."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--model", default="pan")
   parser.add_argument("--size", type=int, default=200)
-  parser.add_argument("--runs", type=int, default=3, help="with a warm cache")
+  parser.add_argument(
+    "--runs", type=int, default=3, help="runs with a warm cache"
+  )
   args = parser.parse_args()
   with tempfile.TemporaryDirectory() as folder:
     file = Path(folder) / "weights.npz"

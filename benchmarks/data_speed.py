@@ -1,14 +1,14 @@
-"""Patches per second: decoding PNG each time, tf.data, and on the device.
+"""Measures patches per second of three ways to load training data.
 
   python -m benchmarks.data_speed
   python -m benchmarks.data_speed --data_dir DIV2K_train_HR --step
 
-(a) decodes the LR and the HR file of each patch, as loaders in BasicSR's style
-do, in PyTorch's DataLoader where torch is installed, else in plain processes;
-(b) is bamjax's tf.data pipeline; (c) cuts on the device. They take turns, and
-the medians are printed. Without --data_dir the images are the photographs
-that ship inside scikit-image's wheel. --step also trains PAN and tells which
-share of a step's time goes on waiting for (b).
+(a) decodes the LR and the HR file for each patch, as BasicSR's loaders do, in
+PyTorch's DataLoader if torch is installed, else in plain processes; (b) is
+bamjax's tf.data pipeline; (c) cuts patches on the device. They run in turns;
+medians are printed. Without --data_dir, the images are the photographs in
+scikit-image's wheel. --step also trains PAN and prints the share of a step's
+time spent waiting for (b).
 """
 
 import argparse
@@ -43,7 +43,7 @@ _SCALE, _PATCH, _BATCH, _WORKERS = 2, 64, 16, 2
 
 
 class DecodingDataset:
-  """Pairs of PNG files; each sample decodes both, crops and turns them."""
+  """Pairs of PNG files; each sample decodes both, then crops and flips them."""
 
   def __init__(self, paths: list[tuple[str, str]], length: int):
     self._paths = paths
@@ -68,7 +68,7 @@ class DecodingDataset:
 
 @contextlib.contextmanager
 def decoding_batches(paths):
-  """Endless batches by (a), and the name of the loader."""
+  """Yields the name of the loader and endless batches of (a)."""
   dataset = DecodingDataset(paths, 10**9)
   try:
     import torch.utils.data
@@ -94,7 +94,7 @@ def decoding_batches(paths):
 
 
 def write_pngs(store, folder: Path, limit: int) -> list[tuple[str, str]]:
-  """Writes the decoded images as LR and HR files."""
+  """Writes decoded images as PNG files; returns paths of LR and HR."""
   paths = []
   for i, pair in enumerate(store.decoded.pairs[:limit]):
     found = [str(folder / f"{i}_{side}.png") for side in ("lr", "hr")]
@@ -105,8 +105,8 @@ def write_pngs(store, folder: Path, limit: int) -> list[tuple[str, str]]:
 
 
 def rate(batches, seconds: float) -> float:
-  """Patches per second of an iterator of batches, after it has warmed up."""
-  # A loader has some batches ready beforehand.
+  """Returns patches per second of an iterator of batches, after a warm-up."""
+  # A loader has prepared some batches in advance.
   for _ in range(2):
     next(batches)
   start, count = time.perf_counter(), 0
@@ -117,7 +117,7 @@ def rate(batches, seconds: float) -> float:
 
 
 def resident_batches(store):
-  """Endless batches by (c), each awaited."""
+  """Yields endless batches of (c), each computed when it is yielded."""
   data = jax.device_put(resident.pack(store))
   cut = jax.jit(
     functools.partial(
@@ -129,7 +129,7 @@ def resident_batches(store):
 
 
 def waiting(store, batches, steps: int) -> dict[str, float]:
-  """Trains PAN, and tells the seconds of a step and those spent waiting."""
+  """Trains PAN; returns seconds per step and the share spent waiting."""
   module = create_model("pan", "native", _SCALE)
   state = create_state(module, optax.constant_schedule(1e-4), 0, _PATCH)
   advance = parallel.parallelize(train_step)
@@ -146,10 +146,12 @@ def waiting(store, batches, steps: int) -> dict[str, float]:
 
 
 def main():
-  """Measures and prints."""
+  """Measures and prints the rates."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--data_dir", help="folder of HR images")
-  parser.add_argument("--images", type=int, default=100, help="at most")
+  parser.add_argument(
+    "--images", type=int, default=100, help="maximum number of images"
+  )
   parser.add_argument("--rounds", type=int, default=3)
   parser.add_argument("--seconds", type=float, default=3.0)
   parser.add_argument("--step", action="store_true")
@@ -173,7 +175,7 @@ def main():
     )
     on_device = resident_batches(store)
     for _ in range(args.rounds):
-      # Its workers would go on decoding in the others' turns.
+      # Closed afterwards: its workers would slow down the others.
       with decoding_batches(paths) as (loader, decoding):
         rates.setdefault(f"(a) decoding, {loader}", []).append(
           rate(decoding, args.seconds)

@@ -1,11 +1,11 @@
-"""Time against size: what a batch takes to draw, by the number of crops.
+"""Measures the time to draw a batch as a function of the number of crops.
 
   python -m benchmarks.scale
   python -m benchmarks.scale --most=1000000
 
-The crops are made, not decoded. Prints the median for each number of crops, and
-the exponent of the growth, the slope of log time over log size: 0 where the
-size does not matter, 1 where time is proportional to it.
+The crops are synthetic. Prints the median for each number of crops, and the
+exponent of the growth (slope of log time over log size): 0 if the time is
+constant, 1 if it is proportional to the number of crops.
 """
 
 import argparse
@@ -23,7 +23,7 @@ _BATCH, _PATCH = 16, 48
 
 
 def drawing_seconds(crops: int, rounds: int) -> list[float]:
-  """Seconds of each of a number of batches of 16 out of so many crops."""
+  """Returns the seconds for each of `rounds` batches of 16 samples."""
   sizes = jax.device_put(np.full((crops, 2), 2 * _PATCH, np.int32))
   found = []
   for step in range(rounds + 1):
@@ -37,15 +37,19 @@ def drawing_seconds(crops: int, rounds: int) -> list[float]:
 
 
 def exponent(sizes: list[int], seconds: list[float]) -> float:
-  """Slope of log seconds over log size, by least squares."""
+  """Returns the least-squares slope of log seconds over log size."""
   return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
 def main():
-  """Measures and prints."""
+  """Measures and prints the times."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--most", type=int, default=10**7, help="crops at most")
-  parser.add_argument("--rounds", type=int, default=200, help="batches of each")
+  parser.add_argument(
+    "--most", type=int, default=10**7, help="maximum number of crops"
+  )
+  parser.add_argument(
+    "--rounds", type=int, default=200, help="batches per number of crops"
+  )
   parser.add_argument("--output", type=Path, help="a JSON file")
   args = parser.parse_args()
 
@@ -60,7 +64,7 @@ def main():
   }
   if len(sizes) > 1:
     result["exponent"] = exponent(sizes, medians)
-    print(f"grows with the {result['exponent']:.2f}th power of the number")
+    print(f"time grows as the number of crops to the {result['exponent']:.2f}")
   if args.output:
     args.output.write_text(json.dumps(result, indent=2) + "\n")
 

@@ -1,4 +1,4 @@
-"""Slow tests run with --slow, and wherever CI is set; shared fixtures."""
+"""Options and fixtures for all tests; slow tests run with --slow and in CI."""
 
 import contextlib
 import os
@@ -7,9 +7,8 @@ import numpy as np
 from PIL import Image
 import pytest
 
-# Compiled in a third of the time, and run as often as tests do. These are the
-# passes of LLVM; XLA's own stay. goldens_test compiles as users do, and so does
-# what train_test starts.
+# Compiles in a third of the time, by skipping passes of LLVM; XLA's own passes
+# remain. goldens_test, and processes started by tests, compile as users do.
 os.environ["XLA_FLAGS"] = " ".join(
   [
     "--xla_backend_optimization_level=0",
@@ -28,9 +27,10 @@ def pytest_configure(config):
 
 
 def pytest_make_parametrize_id(val, argname):
-  """Names tests of bytes by a number: an archive's hold the time of day.
+  """Numbers parameters of type bytes instead of naming tests by content.
 
-  xdist wants each of its processes to collect the same names.
+  Archives contain the time of day, but all xdist processes must collect the
+  same names.
   """
   return argname if isinstance(val, bytes) else None
 
@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session", autouse=True)
 def exact_products():
-  """Without TF32, a GPU's default, which keeps 11 of float32's 24 bits."""
+  """Disables TF32, the default on GPUs, which keeps 11 of 24 mantissa bits."""
   import jax
 
   if jax.default_backend() == "gpu":
@@ -55,7 +55,7 @@ def exact_products():
 
 @pytest.fixture(scope="session")
 def kept_folder(tmp_path_factory):
-  """A folder for compiled programs, the same for all of pytest's processes."""
+  """A folder for compiled programs, shared by all pytest processes."""
   root = tmp_path_factory.getbasetemp()
   if os.environ.get("PYTEST_XDIST_WORKER"):
     root = root.parent
@@ -88,9 +88,9 @@ def _kept(folder):
 
 @pytest.fixture(scope="module")
 def kept_programs(kept_folder):
-  """Compiled programs are kept in a folder: one run's serve the next.
+  """Caches compiled programs in a folder shared by tests.
 
-  They hold no oneDNN, which cannot be kept.
+  These programs do not use oneDNN, since such programs cannot be cached.
   """
   with _kept(kept_folder):
     yield
@@ -98,7 +98,7 @@ def kept_programs(kept_folder):
 
 @pytest.fixture(scope="session")
 def kept_environment(kept_folder):
-  """What makes scripts keep compiled programs in the same folder."""
+  """Environment variables that make scripts use the same folder."""
   return {
     "JAX_COMPILATION_CACHE_DIR": kept_folder,
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -107,7 +107,7 @@ def kept_environment(kept_folder):
 
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory):
-  """A folder of two small photographs, to train on."""
+  """A folder of two small photographs to train on."""
   import skimage.data
 
   folder = tmp_path_factory.mktemp("photographs")
@@ -119,7 +119,7 @@ def photographs(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory, kept_folder):
-  """The folder of a run of two steps of a very small PAN-BAM ×2."""
+  """The folder of a finished run: two steps of a very small PAN-BAM ×2."""
   from bamjax.runs import defaults
   from bamjax.training import loop
 

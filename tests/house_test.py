@@ -1,4 +1,4 @@
-"""The house's order: who may import whom, one name for one module, types."""
+"""Rules for the package's structure: imports, module names, annotations."""
 
 import ast
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "bamjax"
 
-# From the ground up; each imports only itself and what stands above it.
+# A module may import modules of its own package and of those above it here.
 ORDER = (
   "errors",
   "files",
@@ -45,8 +45,8 @@ def _name(path):
   return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
 
 
-def _rooms(path):
-  """The parts of bamjax that a module imports, at its top or in a function."""
+def _imported_parts(path):
+  """Yields the parts of bamjax that a module imports anywhere, with lines."""
   for node in ast.walk(ast.parse(path.read_text())):
     if isinstance(node, ast.ImportFrom):
       assert not node.level, "imports are absolute"
@@ -64,12 +64,12 @@ def _rooms(path):
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_no_module_imports_upward(path):
   own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-  for room, line in _rooms(path):
-    # What bamjax itself offers may be had from commands and pages alone.
-    if room not in ORDER:
-      assert own in ("report", "commands"), f"line {line} imports bamjax.{room}"
+  for part, line in _imported_parts(path):
+    # Only commands and pages may use names of the top-level package.
+    if part not in ORDER:
+      assert own in ("report", "commands"), f"line {line} imports bamjax.{part}"
     else:
-      assert ORDER.index(room) <= ORDER.index(own), f"line {line}: {room}"
+      assert ORDER.index(part) <= ORDER.index(own), f"line {line}: {part}"
 
 
 def test_no_two_modules_have_one_name():

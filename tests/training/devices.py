@@ -1,6 +1,6 @@
-"""Trains the tiny state over all devices, by each way, and saves what came.
+"""Trains the tiny state on all devices in every way, and saves the results.
 
-Run as a script, with a path, a coordinator, a count of processes and an index.
+As a script: devices.py PATH COORDINATOR NUM_PROCESSES PROCESS_ID
 """
 
 import sys
@@ -14,7 +14,7 @@ from training import tiny
 
 
 def train(kind, mode):
-  """Losses and final parameters of a few steps."""
+  """Returns the losses and the final parameters of a few steps."""
   state, losses = parallel.replicate(tiny.state()), []
   if mode == "resident":
     advance = parallel.parallelize_resident(
@@ -36,10 +36,10 @@ def train(kind, mode):
 
 
 def train_every_way():
-  """By mode and kind, as "host pmap losses"; and the number of devices."""
+  """Returns results by name, e.g. "host pmap losses", and the device count."""
   found = {"devices": jax.device_count()}
   for mode in ("host", "resident"):
-    # One device does the same by either, as do processes with resident data.
+    # One device, or processes with resident data, run the same for each kind.
     one = jax.device_count() == 1
     one |= jax.process_count() > 1 and mode == "resident"
     for kind in ("pmap",) if one else parallel.KINDS:

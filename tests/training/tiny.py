@@ -1,4 +1,4 @@
-"""A small state and batches for the tests of training."""
+"""A small state and batches for tests of training."""
 
 import functools
 
@@ -25,7 +25,7 @@ def module(dtype=None):
 
 @functools.cache
 def state(seed=0, learning_rate=1e-3, dtype=None, **options):
-  """The same one for the same arguments, so that steps are compiled once."""
+  """Returns a cached state, so that a step is compiled only once."""
   schedule = optax.constant_schedule(learning_rate)
   return create_state(module(dtype), schedule, seed, PATCH, **options)
 
@@ -38,7 +38,7 @@ def batches(count, size=8, seed=0):
 
 
 def resident(seed=0):
-  """Two random images, for training on the device."""
+  """Returns two random images for training on the device."""
   rng = np.random.default_rng(seed)
 
   def image(name):
