@@ -172,7 +172,7 @@ def test_what_a_configuration_lacks_is_named(config):
 
 def test_a_value_of_another_type_is_refused(config):
   changed = ml_collections.ConfigDict({**config.to_dict(), "steps": "9"})
-  with pytest.raises(UserError, match="steps is '9', and must be a whole"):
+  with pytest.raises(UserError, match="steps is '9', and must be an integer"):
     config_lib.check(changed)
 
 

@@ -150,7 +150,7 @@ def test_a_run_is_not_scored_on_other_images_without_a_word(
   shutil.copy(tmp_path / "images" / "a.png", tmp_path / "images" / "b.png")
   selection.find_benchmark(None, network)
   assert "not those that" in caplog.text
-  assert "(2, others by name or content)" in caplog.text
+  assert "(2 with other names or content)" in caplog.text
 
 
 def test_names_are_abbreviated():
