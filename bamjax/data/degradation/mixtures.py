@@ -1,0 +1,186 @@
+"""What a degradation draws from: named mixtures, every range a field.
+
+A range is (lowest, highest) of a uniform distribution; equal values fix it.
+"""
+
+import dataclasses
+
+from bamjax.data.degradation import ranges
+from bamjax.data.degradation.jpeg import check_subsampling
+from bamjax.data.degradation.ranges import Range
+from bamjax.data.degradation.ranges import Whole
+from bamjax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Bicubic:
+  """The training data's own LR, unchanged."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise:
+  """The training data's own LR with white Gaussian noise.
+
+  Attributes:
+    sigma: standard deviation in levels of 255.
+    gray_probability: how often all channels get the same noise.
+  """
+
+  sigma: Range = (0.0, 25.0)
+  gray_probability: float = 0.0
+
+  def __post_init__(self):
+    ranges.check_range("sigma", self.sigma, 0)
+    ranges.check_probabilities("gray_probability", self.gray_probability)
+
+
+@dataclasses.dataclass(frozen=True)
+class Jpeg:
+  """The training data's own LR saved as JPEG.
+
+  Attributes:
+    quality: 1 to 100, a whole number drawn.
+    subsampling: "4:2:0" or "4:4:4".
+    random_grid: whether the blocks begin at a random pixel, as in a patch cut
+      from an image; otherwise at the top left.
+  """
+
+  quality: Whole = (30, 95)
+  subsampling: str = "4:2:0"
+  random_grid: bool = True
+
+  def __post_init__(self):
+    ranges.check_quality(self.quality)
+    check_subsampling(self.subsampling)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """Blur, resizing and noise, in this order; then JPEG.
+
+  Defaults are Real-ESRGAN's first stage.
+
+  Attributes:
+    blur_probability: how often there is a blur.
+    kernel_size: smallest and largest side of a kernel, odd.
+    kernel_probabilities: of Gaussian (isotropic, anisotropic), generalised
+      Gaussian (the same two) and plateau-shaped (the same two) kernels.
+    sinc_probability: how often the kernel is a sinc filter instead.
+    blur_sigma: in pixels.
+    gaussian_beta: shape of generalised Gaussians; below and above 1 come
+      equally often.
+    plateau_beta: shape of plateaus, likewise.
+    resize_probabilities: of enlarging, shrinking and neither.
+    resize: smallest and largest factor, beside 1.
+    gaussian_probability: how often noise is Gaussian; else it is Poisson's.
+    gaussian_sigma: in levels of 255.
+    poisson_scale: factor of Poisson's noise.
+    gray_probability: how often all channels get the same noise.
+    jpeg_quality: 1 to 100.
+  """
+
+  blur_probability: float = 1.0
+  kernel_size: Whole = (7, 21)
+  kernel_probabilities: tuple[float, ...] = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
+  sinc_probability: float = 0.1
+  blur_sigma: Range = (0.2, 3.0)
+  gaussian_beta: Range = (0.5, 4.0)
+  plateau_beta: Range = (1.0, 2.0)
+  resize_probabilities: tuple[float, ...] = (0.2, 0.7, 0.1)
+  resize: Range = (0.15, 1.5)
+  gaussian_probability: float = 0.5
+  gaussian_sigma: Range = (1.0, 30.0)
+  poisson_scale: Range = (0.05, 3.0)
+  gray_probability: float = 0.4
+  jpeg_quality: Whole = (30, 95)
+
+  def __post_init__(self):
+    ranges.check_kernel_size(self.kernel_size)
+    for name in ("blur_sigma", "gaussian_beta", "plateau_beta", "resize"):
+      ranges.check_range(name, getattr(self, name), 0, above=True)
+    for name in ("gaussian_sigma", "poisson_scale"):
+      ranges.check_range(name, getattr(self, name), 0)
+    ranges.check_quality(self.jpeg_quality)
+    ranges.check_probabilities(
+      "kernel_probabilities", *self.kernel_probabilities
+    )
+    ranges.check_probabilities(
+      "resize_probabilities", *self.resize_probabilities
+    )
+    for field in dataclasses.fields(self):
+      if field.name.endswith("_probability"):
+        ranges.check_probabilities(field.name, getattr(self, field.name))
+    if len(self.kernel_probabilities) != 6:
+      raise UserError("kernel_probabilities: six are needed")
+    if len(self.resize_probabilities) != 3:
+      raise UserError("resize_probabilities: three are needed")
+
+
+_SECOND = Stage(
+  blur_probability=0.8,
+  blur_sigma=(0.2, 1.5),
+  resize_probabilities=(0.3, 0.4, 0.3),
+  resize=(0.3, 1.2),
+  gaussian_sigma=(1.0, 25.0),
+  poisson_scale=(0.05, 2.5),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Photo:
+  """HR degraded twice, as Real-ESRGAN degrades it.
+
+  Order and ranges are those of Wang et al., "Real-ESRGAN", 2021, sections 3.1
+  to 3.3 and 4.1 ("Degradation details"), and of its published configuration
+  (train_realesrgan_x4plus.yml). Blur, resizing by area, bilinear or bicubic,
+  Gaussian and Poisson noise and JPEG; all again, relative to LR's size; then
+  the resizing to LR with a sinc filter, and the second JPEG before or after it.
+
+  Different here: sizes are drawn for patches of the training's own size, and
+  edges fall on edges, so that nothing shifts; an image's edge is repeated, not
+  mirrored, to blur it; Poisson's peak is always 256, where theirs follows the
+  number of levels in the image. Left out: the sharpening of HR. BSRGAN's
+  (Zhang et al., 2021, section 3) shuffled order, nearest neighbour and camera
+  noise are left out, too.
+
+  Attributes:
+    first: of HR; its factors are relative to HR.
+    second: of the result; its factors are relative to LR.
+    final_sinc_probability: how often a sinc filter follows the last resizing.
+    jpeg_last_probability: how often the last JPEG follows that filter; else it
+      is before the last resizing.
+    subsampling: of both JPEGs, "4:2:0" or "4:4:4".
+  """
+
+  first: Stage = Stage()
+  second: Stage = _SECOND
+  final_sinc_probability: float = 0.8
+  jpeg_last_probability: float = 0.5
+  subsampling: str = "4:2:0"
+
+  def __post_init__(self):
+    for name in ("final_sinc_probability", "jpeg_last_probability"):
+      ranges.check_probabilities(name, getattr(self, name))
+    check_subsampling(self.subsampling)
+
+
+Mixture = Bicubic | Noise | Jpeg | Photo
+MIXTURES: dict[str, type[Mixture]] = {
+  "bicubic": Bicubic,
+  "noise": Noise,
+  "jpeg": Jpeg,
+  "photo": Photo,
+}
+
+
+def named(name: str) -> Mixture:
+  """The mixture of a name, with its default ranges.
+
+  Raises:
+    UserError: there is none.
+  """
+  if name not in MIXTURES:
+    raise UserError(
+      f"unknown degradation {name!r}: use one of {', '.join(MIXTURES)}"
+    )
+  return MIXTURES[name]()

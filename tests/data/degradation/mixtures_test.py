@@ -1,0 +1,76 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from bamjax.data.degradation import drawing
+from bamjax.data.degradation import mixtures
+from bamjax.errors import UserError
+
+
+@pytest.mark.parametrize(
+  "make, message",
+  [
+    (lambda: mixtures.named("film"), "unknown degradation 'film': use one of"),
+    (lambda: mixtures.Noise(sigma=(-1, 5)), "must be at least 0"),
+    (lambda: mixtures.Noise(sigma=(5, 1)), "is no range"),
+    (lambda: mixtures.Noise(sigma=(0, float("nan"))), "is no range"),
+    (lambda: mixtures.Noise(sigma=(0, float("inf"))), "must be finite"),
+    (lambda: mixtures.Noise(gray_probability=1.5), "between 0 and 1"),
+    (lambda: mixtures.Jpeg(quality=(0, 50)), "must be at least 1"),
+    (lambda: mixtures.Jpeg(quality=(50, 101)), "must be at most 100"),
+    (lambda: mixtures.Jpeg(quality=(50.5, 60)), "whole numbers"),
+    (lambda: mixtures.Jpeg(subsampling="4:1:1"), "chroma subsampling"),
+    (lambda: mixtures.Stage(kernel_size=(7, 20)), "must be odd .* not 20"),
+    (lambda: mixtures.Stage(blur_sigma=(0, 1)), "must be above 0"),
+    (lambda: mixtures.Stage(resize=(0, 1)), "must be above 0"),
+    (
+      lambda: mixtures.Stage(resize_probabilities=(0.5, 0.4, 0.2)),
+      "must add up to 1",
+    ),
+    (lambda: mixtures.Stage(kernel_probabilities=(1.0,)), "six are needed"),
+    (lambda: mixtures.Photo(final_sinc_probability=-1), "between 0 and 1"),
+  ],
+)
+def test_mistakes(make, message):
+  with pytest.raises(UserError, match=message) as caught:
+    make()
+  assert "\n" not in str(caught.value)
+
+
+def test_draws_stay_within_their_ranges():
+  stage = mixtures.Photo().second
+  u = jax.random.uniform(jax.random.key(0), (500, drawing.STAGE_NUMBERS))
+  # The ends, too.
+  u = u.at[0].set(0).at[1].set(np.nextafter(np.float32(1), np.float32(0)))
+  drawn = jax.jit(jax.vmap(lambda u: drawing.draw_stage(u, stage)))(u)
+  for values, (low, high) in (
+    (drawn.factor, stage.resize),
+    (drawn.sigma, stage.gaussian_sigma),
+    (drawn.scale, stage.poisson_scale),
+    (drawn.quality, stage.jpeg_quality),
+    (drawn.method, (0, 2)),
+  ):
+    # float32 rounds the ends themselves.
+    assert low * (1 - 1e-6) <= values.min() <= low + 0.05 * (high - low)
+    assert high - 0.05 * (high - low) <= values.max() <= high * (1 + 1e-6)
+  assert abs(np.mean(drawn.factor == 1) - 0.3) < 0.07
+  assert abs(np.mean(drawn.factor > 1) - 0.3) < 0.07
+  assert abs(np.mean(drawn.is_gaussian) - 0.5) < 0.08
+  assert abs(np.mean(drawn.gray) - 0.4) < 0.08
+  kernels = np.asarray(drawn.kernel)
+  np.testing.assert_allclose(kernels.sum((1, 2)), 1, atol=1e-5)
+  # A fifth is not blurred; the rest has all sizes.
+  assert abs(np.mean(kernels[:, 10, 10] > 0.9999) - 0.2) < 0.1
+  extent = (np.abs(kernels) > 1e-12).any(1).sum(1)
+  assert set(range(7, 22, 2)) <= set(extent.tolist())
+
+
+def test_equal_ends_fix_a_value():
+  stage = dataclasses.replace(
+    mixtures.Stage(), jpeg_quality=(40, 40), gaussian_sigma=(15, 15)
+  )
+  u = np.full(drawing.STAGE_NUMBERS, 0.7, np.float32)
+  drawn = jax.jit(lambda u: drawing.draw_stage(u, stage))(u)
+  assert (drawn.quality, drawn.sigma) == (40, 15)
