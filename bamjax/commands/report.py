@@ -122,6 +122,8 @@ def run(options: Options) -> int:
   for _, benchmark in work:
     if benchmark.folder:
       refuse_overwriting(output, _images(benchmark.folder))
+  for source in options.outputs:
+    refuse_overwriting(output, _images(source))
   check_writable(output)
   comparisons = []
   for group, benchmark in work:
