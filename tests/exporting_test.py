@@ -224,4 +224,6 @@ def test_the_script_exports_a_run(finished_run, tmp_path):
   assert done.err.endswith("holds no JSON object\n")
   done = scripts.call("export.py", f"--output={path}")
   assert done.code == 2
-  assert done.err == "export.py: error: give --weights=FILE or --run_dir=DIR\n"
+  assert done.err == (
+    "export.py: error: no network: use --weights=FILE or --run_dir=DIR\n"
+  )
