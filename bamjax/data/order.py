@@ -41,14 +41,17 @@ def element(key: jax.Array, place: jax.Array, count: int) -> jax.Array:
     row = (row + _mix(column ^ keys[2 * i]) % rows) % rows
     return row, (column + _mix(row ^ keys[2 * i + 1]) % columns) % columns
 
-  def permute(walk):
+  def permute(
+    walk: tuple[jax.Array, jax.Array],
+  ) -> tuple[jax.Array, jax.Array]:
     cell = divmod(walk[0], columns)
     row, column = lax.fori_loop(0, _ROUNDS // 2, two_rounds, cell)
     place = row * columns + column
     return place, place >= count
 
   # The walk ends: a cycle that contains a valid place returns to one.
-  place, _ = lax.while_loop(lambda walk: walk[1], permute, (place, True))
+  first = place, jnp.array(True)
+  place, _ = lax.while_loop(lambda walk: walk[1], permute, first)
   return place
 
 

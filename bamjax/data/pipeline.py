@@ -1,6 +1,7 @@
 """Batches of patches, produced by tf.data."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -10,6 +11,9 @@ from bamjax.data.crops import CropStore
 from bamjax.data.sampling import Plan
 from bamjax.data.sampling import plan
 from bamjax.errors import UserError
+
+if TYPE_CHECKING:
+  from tensorflow import Tensor
 
 Batch = dict[str, np.ndarray]
 
@@ -137,7 +141,7 @@ def train_batches(
 
   count = batch_size // shard[1]
 
-  def load(step):
+  def load(step: "Tensor") -> "dict[str, Tensor]":
     lr, hr = tf.numpy_function(
       fetch, [step], (tf.uint8, tf.uint8), stateful=False
     )

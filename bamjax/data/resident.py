@@ -107,7 +107,7 @@ def _check_fits(needed: int) -> None:
 def sample_batch(
   data: Resident,
   seed: jax.Array | int,
-  step: jax.Array,
+  step: jax.Array | int,
   *,
   batch_size: int,
   patch: int,

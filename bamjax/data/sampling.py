@@ -35,8 +35,8 @@ class Plan(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=("batch_size", "patch"))
 def plan(
-  seed: jax.Array,
-  step: jax.Array,
+  seed: jax.Array | int,
+  step: jax.Array | int,
   sizes: jax.Array,
   *,
   batch_size: int,

@@ -159,10 +159,12 @@ def parallelize_resident(
   devices = jax.device_count()
   data = replicate(data)
 
-  def advance(state, data, count):
+  def advance(
+    state: TrainState, data: resident.Resident, count: int
+  ) -> TrainState:
     shard = lax.axis_index(_AXIS), devices
 
-    def one(state, _):
+    def one(state: TrainState, _: None) -> tuple[TrainState, None]:
       batch = resident.sample_batch(
         data, seed, state.step, batch_size=batch_size, patch=patch, shard=shard
       )
@@ -186,7 +188,9 @@ def parallelize_resident(
     return lambda state, count: mapped(state, data, numbers, count)
 
   @functools.partial(jax.jit, static_argnums=2, donate_argnums=0)
-  def sharded(state, data, count):
+  def sharded(
+    state: TrainState, data: resident.Resident, count: int
+  ) -> TrainState:
     return jax.shard_map(
       functools.partial(advance, count=count),
       mesh=_mesh(),
