@@ -21,7 +21,7 @@ import optax
 from skimage import data as sample_data
 
 from bamjax.benchmarking import timing
-from bamjax.commands import cli
+from bamjax.commands import process
 from bamjax.data.degradation import blur
 from bamjax.data.degradation import drawing
 from bamjax.data.degradation import jpeg
@@ -96,7 +96,7 @@ def main():
   parser.add_argument("--output", help="JSON file to write")
   args = parser.parse_args()
   # As in training.
-  cli.keep_memory()
+  process.keep_memory()
   lr, hr = map(jnp.asarray, batch())
   keys = sample_keys(0, 0, _BATCH)
   module = create_model("pan", "bam", _SCALE)
