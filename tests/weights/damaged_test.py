@@ -135,7 +135,6 @@ def zipped(name):
     (b"\xff\xd8\xff\xe0\0\x10JFIF", "not weights, or damaged"),
     (b"", "the file is empty"),
   ],
-  ids=lambda value: str(value[:12]),
 )
 def test_files_that_are_not_weights_are_identified(
   tmp_path, suffix, content, error
