@@ -84,7 +84,7 @@ def test_an_onnx_model_that_differs_is_not_written(
   pytest.importorskip("onnxruntime", reason="needs onnxruntime")
   calls = []
 
-  def off(module, variables):
+  def off(module, variables, purpose):
     calls.append(1)
     # Traced for the conversion, then run for the comparison.
     return lambda lr: (

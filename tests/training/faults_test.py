@@ -156,10 +156,10 @@ def together(start, run_dir, steps):
 
 @pytest.mark.slow
 def test_two_processes_stop_together_and_go_on(start, tmp_path):
-  code, _, err = start(tmp_path / "one", 300).finish()
+  code, _, err = start(tmp_path / "one", 120).finish()
   assert code == 0, err
   run_dir = tmp_path / "two"
-  processes = together(start, run_dir, 300)
+  processes = together(start, run_dir, 120)
   while newest(run_dir) < 20 and processes[0].running():
     time.sleep(0.01)
   # The scheduler tells one of them only.
@@ -168,12 +168,12 @@ def test_two_processes_stop_together_and_go_on(start, tmp_path):
     code, out, err = process.finish()
     assert code == 143, err
   stopped = newest(run_dir)
-  assert 20 <= stopped < 300
-  for process in together(start, run_dir, 300):
+  assert 20 <= stopped < 120
+  for process in together(start, run_dir, 120):
     code, out, err = process.finish()
     assert code == 0, err
     if "resuming" in out:
-      assert f"from step {stopped} of 300" in out
+      assert f"from step {stopped} of 120" in out
   ours, theirs = rows(run_dir), rows(tmp_path / "one")
   assert [r["step"] for r in ours] == [r["step"] for r in theirs]
   for a, b in zip(ours, theirs, strict=True):
