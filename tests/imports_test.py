@@ -36,18 +36,20 @@ check("tensorflow", "tensorflow_datasets", "matplotlib")
 """
 
 _WINDOWS = """
-import importlib, os, pkgutil, sys, types
+import importlib.util, os, pkgutil, sys, types
+
+# The benchmarks' rival, which needs torch; torch is optional.
+SKIPPED = ()
+if importlib.util.find_spec("torch") is None:
+  SKIPPED = ("bamjax.benchmarking.imdn_torch", "bamjax.benchmarking.super_image")
 
 
 def import_all():
   import bamjax
 
   for module in pkgutil.walk_packages(bamjax.__path__, "bamjax."):
-    try:
+    if module.name not in SKIPPED:
       importlib.import_module(module.name)
-    except ModuleNotFoundError as error:
-      if error.name != "torch":  # optional: the rival of benchmarks
-        raise
 
 
 # Other packages are imported as on this system, ours as on Windows.
