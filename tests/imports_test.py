@@ -41,7 +41,9 @@ import importlib.util, os, pkgutil, sys, types
 # The benchmarks' rival, which needs torch; torch is optional.
 SKIPPED = ()
 if importlib.util.find_spec("torch") is None:
-  SKIPPED = ("bamjax.benchmarking.imdn_torch", "bamjax.benchmarking.super_image")
+  SKIPPED = tuple(
+    f"bamjax.benchmarking.{name}" for name in ("imdn_torch", "super_image")
+  )
 
 
 def import_all():
