@@ -58,7 +58,7 @@ def spread(module):
   # Not zeros, which have no direction for a weight-normalised kernel.
   variables = jax.tree.map(lambda a: np.full(a.shape, 0.01, a.dtype), variables)
   with nn.intercept_methods(intercept), compile_for("onnx"):
-    sr = np.asarray(module.apply(variables, lr))
+    sr = np.asarray(jax.jit(module.apply)(variables, lr))
   columns = np.flatnonzero(np.isnan(sr).any(axis=(0, 1, 3)))
   assert columns[-1] < sr.shape[2] - 1, "the row is too short"
   return columns[-1] // module.scale

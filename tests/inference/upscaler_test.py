@@ -33,7 +33,8 @@ def test_uint8_floats_and_batches_give_the_same_result(network):
   soft = upscale(image / np.float32(255))
   assert soft.dtype == np.float32 and 0 <= soft.min() and soft.max() <= 1
   np.testing.assert_array_equal(np.floor(soft * 255 + 0.5), sr)
-  expected = network[0].apply(network[1], image[None] / np.float32(255))
+  run = jax.jit(network[0].apply)
+  expected = run(network[1], image[None] / np.float32(255))
   np.testing.assert_allclose(soft, np.clip(expected[0], 0, 1), atol=1e-5)
   batch = upscale(np.stack([image, image[::-1]]))
   np.testing.assert_allclose(batch[0].astype(int), sr, atol=1)
@@ -295,11 +296,11 @@ def test_self_ensemble_is_the_mean_over_eight_symmetries(network):
   module, variables = network
   lr = random_image(9, 7)
   plus = bamjax.Upscaler(module, variables, self_ensemble=True)(lr)
-  outputs = []
+  outputs, run = [], jax.jit(module.apply)
   for turns in range(4):
     for axes in ((), (0,)):
       x = np.rot90(np.flip(lr, axes), turns)
-      y = np.rot90(module.apply(variables, x[None])[0], -turns)
+      y = np.rot90(run(variables, x[None])[0], -turns)
       outputs.append(np.flip(y, axes))
   want = np.clip(np.mean(outputs, axis=0), 0, 1)
   np.testing.assert_allclose(plus, want, atol=2e-6)

@@ -143,7 +143,7 @@ def test_none_is_the_identity():
 
 def test_prelu_starts_at_a_quarter():
   x = random_features()
-  params = layers.BAM().init(jax.random.key(0), x)["params"]
+  params = jax.jit(layers.BAM().init)(jax.random.key(0), x)["params"]
   slope = params["acam"]["mlp"]["activation"]["slope"]
   np.testing.assert_array_equal(slope, np.full(2, 0.25))
 
@@ -231,15 +231,18 @@ def test_gradient_is_the_papers_product_rule():
     np.testing.assert_allclose(got, want, 1e-5, 1e-6)
 
   # The same in reverse mode: jax.grad of <u, BAM(F)>.
-  u = random_features(20, x.shape)
-  a, channel_vjp = jax.vjp(channel, x)
-  s, spatial_vjp = jax.vjp(spatial, x)
-  want = (
-    channel_vjp((u * s * x).sum((1, 2), keepdims=True))[0]
-    + spatial_vjp((u * x * a).sum(-1, keepdims=True))[0]
-    + u * a * s
-  )
-  got = jax.grad(lambda x: (u * whole(x)).sum())(x)
+  @jax.jit
+  def backward(x, u):
+    a, channel_vjp = jax.vjp(channel, x)
+    s, spatial_vjp = jax.vjp(spatial, x)
+    product = (
+      channel_vjp((u * s * x).sum((1, 2), keepdims=True))[0]
+      + spatial_vjp((u * x * a).sum(-1, keepdims=True))[0]
+      + u * a * s
+    )
+    return jax.grad(lambda x: (u * whole(x)).sum())(x), product
+
+  got, want = backward(x, random_features(20, x.shape))
   np.testing.assert_allclose(got, want, 1e-4, 1e-5)
 
 
@@ -247,10 +250,12 @@ def test_gradient_is_the_papers_product_rule():
 def test_jit_and_vmap_change_nothing(kind):
   x = random_features(shape=(3, 5, 7, 16))
   net, variables = build(kind, x)
-  want = net.apply(variables, x)
-  jitted = compiled(net)(variables, x)
-  np.testing.assert_allclose(jitted, want, 1e-5, 1e-6)
-  mapped = jax.vmap(net.apply, in_axes=(None, 0))(variables, x[:, None])
+  want = compiled(net)(variables, x)
+  if kind in ("bam", "cca"):  # Op by op, they compile for seconds.
+    eager = net.apply(variables, x)
+    np.testing.assert_allclose(eager, want, 1e-5, 1e-6)
+  over_images = jax.jit(jax.vmap(net.apply, in_axes=(None, 0)))
+  mapped = over_images(variables, x[:, None])
   np.testing.assert_allclose(mapped[:, 0], want, 1e-5, 1e-6)
 
 

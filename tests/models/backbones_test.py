@@ -29,7 +29,7 @@ def unused(name, path):
 PAIRS = [
   *((name, "bam") for name in small.OPTIONS),
   *(("edsr", "none"), ("imdn", "cca"), ("rcan", "ca"), ("drln", "la")),
-  *(("pan", "pa"), ("carn", "cbam")),
+  *(("pan", "pa"), ("edsr_baseline", "cbam")),
 ]
 
 

@@ -1,6 +1,7 @@
 """Every published network gives the output of its PyTorch reference."""
 
 import dataclasses
+import os
 
 import jax
 import jax.numpy as jnp
@@ -28,20 +29,29 @@ SENSITIVE = ("rcan-official-x2", "rcan-official-x3", "rcan-official-x4")
 DEEP = ("rcan", "drln")
 
 
-# conftest.py lowers the optimization level for all other programs.
-AS_USERS_DO = {"compiler_options": {"xla_backend_optimization_level": 3}}
+# What conftest.py turns off for all other programs.
+AS_USERS_DO = {
+  "xla_backend_optimization_level": 3,
+  "xla_llvm_disable_expensive_passes": False,
+}
+if "xla_cpu_use_fusion_emitters" in os.environ["XLA_FLAGS"]:
+  AS_USERS_DO["xla_cpu_use_fusion_emitters"] = True
 
 
 def keys():
   """All networks; marked slow if a similar one is tested anyway.
 
-  Not slow are those at ×2 and, with BAM, at all scales of quick backbones.
+  Not slow are BAM's at ×2, those of small backbones also at ×4, and the
+  published ones at ×2. recorded_test has small ones of all kinds and scales.
   """
   for key, case in GOLDENS.cases.items():
     large = case["model"] in ("edsr", "msrn", *DEEP)
-    with_bam = case["attn"] == "bam"
-    slow = case["scale"] != 2 and (large or not with_bam)
-    slow |= case["model"] in DEEP and not with_bam
+    if case["attn"] == "bam":
+      slow = case["scale"] == 3 or case["scale"] == 4 and large
+      slow |= case["model"] == "rcan"
+    else:
+      published = "official" in key or key in ("imdn-cca-x2", "pan-pa-x2")
+      slow = case["scale"] != 2 or not published or case["model"] in DEEP
     yield pytest.param(key, marks=pytest.mark.slow if slow else ())
 
 
@@ -64,7 +74,11 @@ def error(output, reference):
 def test_output_is_the_reference(key):
   module, variables = load(key)
   deep = GOLDENS.cases[key]["model"] in DEEP
-  run = module.apply if deep else jax.jit(module.apply, **AS_USERS_DO)
+  run = (
+    module.apply
+    if deep
+    else jax.jit(module.apply, compiler_options=AS_USERS_DO)
+  )
   y = np.asarray(run(variables, GOLDENS.input(key)))
   assert y.dtype == np.float32
   limit = 5e-3 if key in SENSITIVE else 1e-5
