@@ -195,6 +195,7 @@ def find_benchmark(folder: str | None, network: Network) -> ImageSet:
       f"no images to evaluate {network.source} on; use --benchmarks=DIR"
     )
   # Imported here: files of weights do without the packages of training.
+  from bamjax.runs.config import make_degrader
   from bamjax.runs.config import make_source
   from bamjax.training import run_data
 
@@ -206,4 +207,5 @@ def find_benchmark(folder: str | None, network: Network) -> ImageSet:
     f"{source.name} validation",
     source.val,
     str(Path(folder).resolve()) if folder else "",
+    make_degrader(network.config),
   )

@@ -98,6 +98,18 @@ class Options:
     " in memory, or in the run's folder if they do not fit",
     value="DIR",
   )
+  degradation: str | None = option(
+    None,
+    "what LR is degraded by, on the device: bicubic (nothing else), noise, jpeg"
+    " or photo",
+    value="NAME",
+  )
+  degradation_options: Sequence[str] = option(
+    (),
+    "ranges that it draws from, e.g. sigma=(0,50) for noise",
+    value="FIELD=VALUE",
+    whole=True,
+  )
   init_from: str | None = option(
     None,
     "weights or a run to start from: every array whose name and shape match is"
@@ -133,6 +145,7 @@ _FIELDS = {
   "val_dir": "data.val_dir",
   "manual_dir": "data.manual_dir",
   "data_mode": "data.mode",
+  "degradation": "data.degradation",
   "cache_dir": "data.cache_dir",
   "init_from": "init_from",
   "steps": "steps",
@@ -173,6 +186,9 @@ def run(options: Options) -> None:
   fill(config, options)
   with config.unlocked():
     config.model_options.update(config_lib.parse_options(options.options))
+    config.data.degradation_options.update(
+      config_lib.parse_options(options.degradation_options)
+    )
   run_dir = Path(options.run_dir or config_lib.default_run_dir(config))
   summary = loop.train_and_evaluate(config, run_dir)
   if summary:

@@ -23,6 +23,7 @@ from typing import Protocol
 
 import numpy as np
 
+from bamjax.data.degradation.degrader import Degrader
 from bamjax.errors import UserError
 from bamjax.errors import warn_once
 from bamjax.files import readable
@@ -127,11 +128,13 @@ class ImageSet:
     name: its name.
     images: the images.
     folder: where they are, as several sets may share a name; or "".
+    degrader: degrades LR, if not None.
   """
 
   name: str
   images: Sequence[Loadable]
   folder: str = ""
+  degrader: Degrader | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +145,7 @@ class Benchmark(ImageSet):
     name: its name.
     images: its images.
     folder: its folder, which distinguishes test sets with the same name.
+    degrader: degrades LR, if not None.
   """
 
   images: list[BenchmarkImage]

@@ -16,6 +16,7 @@ SEEDS_NOTE = (
   " another seed may change the sign of the difference (see bamjax ablate)"
 )
 _RESAMPLES = 10_000
+_ALIKE = ("benchmark", "scale", "degradation", "protocol")
 
 
 def bootstrap_interval(
@@ -49,19 +50,19 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
     b: a row of the same benchmark, scale and protocol.
 
   Returns:
-    A dict of `a` and `b` (their sources), `benchmark`, `scale`, `protocol` and
-    `folder` (of the benchmark); `images`, the difference of each image; and for
-    the name of each score a dict of `difference`, the mean over the images, and
-    `low` and `high`, the bounds of its 95 % confidence interval. Images with an
-    infinite PSNR count only for SSIM; their difference in PSNR is infinite or
-    NaN.
+    A dict of `a` and `b` (their sources), `benchmark`, `scale`, `degradation`,
+    `protocol` and `folder` (of the benchmark); `images`, the difference of each
+    image; and for the name of each score a dict of `difference`, the mean over
+    the images, and `low` and `high`, the bounds of its 95 % confidence
+    interval. Images with an infinite PSNR count only for SSIM; their difference
+    in PSNR is infinite or NaN.
 
   Raises:
     UserError: the rows are of different images, or have no scores.
   """
-  for name in ("benchmark", "scale", "protocol"):
-    if a[name] != b[name]:
-      raise UserError(f"the {name} differs: {a[name]} and {b[name]}")
+  for name in _ALIKE:
+    if a.get(name) != b.get(name):
+      raise UserError(f"the {name} differs: {a.get(name)} and {b.get(name)}")
   suffix = PROTOCOLS[a["protocol"]].suffix
   keys = [f"{name}_{suffix}" for name in ("psnr", "ssim")]
   images = [{image["name"]: image for image in row["images"]} for row in (a, b)]
@@ -87,7 +88,7 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
     low, high = bootstrap_interval(differences)
     mean = float(differences.mean())
     found[key] = {"difference": mean, "low": low, "high": high}
-  shared = {name: a[name] for name in ("benchmark", "scale", "protocol")}
+  shared = {name: a.get(name) for name in _ALIKE}
   shared["folder"] = a.get("folder", "")
   return {
     "a": a["source"],
@@ -130,8 +131,9 @@ def table(found: dict[str, Any]) -> Table:
   mean = [f"mean of {len(rows)}"]
   mean += [f"{psnr['difference']:+.3f}", f"{ssim['difference']:+.5f}"]
   significant = psnr["low"] > 0 or psnr["high"] < 0
+  degradation = f" with {d}" if (d := found.get("degradation")) else ""
   return Table(
-    f"B − A ×{found['scale']} on {found['benchmark']}, protocol"
+    f"B − A ×{found['scale']} on {found['benchmark']}{degradation}, protocol"
     f" {found['protocol']}",
     ["image", "PSNR dB", "SSIM"],
     [*rows, mean],

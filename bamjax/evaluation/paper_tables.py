@@ -20,8 +20,9 @@ def match_results(results: Iterable[Row]) -> list[dict[str, Any]]:
   """Adds our counts and scores to the paper's rows.
 
   Args:
-    results: rows of results.json. Self-ensembles are ignored, and so are
-      earlier rows of the same network, benchmark and protocol.
+    results: rows of results.json. Self-ensembles and scores for degraded LR
+      are ignored, and so are earlier rows of the same network, benchmark and
+      protocol.
 
   Returns:
     For each row of the paper, in its order: `table`, `scale`, `model`, `attn`,
@@ -34,7 +35,8 @@ def match_results(results: Iterable[Row]) -> list[dict[str, Any]]:
   """
   measured: dict[tuple, list[Row]] = {}
   for r in results:
-    if r["protocol"] in _PROTOCOLS and not r["self_ensemble"]:
+    other = r["self_ensemble"] or r.get("degradation")
+    if r["protocol"] in _PROTOCOLS and not other:
       key = r["model"], r["attn"], r["scale"], r["benchmark"], r["protocol"]
       measured.setdefault(key, []).append(r)
   rows = progress.each(paper.rows(), "row")

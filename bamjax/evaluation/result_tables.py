@@ -46,8 +46,9 @@ def table(row: Row) -> Table:
   plus = " self-ensemble" if row["self_ensemble"] else ""
   step = f", step {row['step']}" if row["step"] is not None else ""
   tile = "" if row.get("tile") is None else f", tile {row['tile']}"
+  degradation = f" with {d}" if (d := row.get("degradation")) else ""
   return Table(
-    f"{network}{plus}{step}{tile} on {row['benchmark']}, protocol"
+    f"{network}{plus}{step}{tile} on {row['benchmark']}{degradation}, protocol"
     f" {protocol.name}",
     [
       *("image", "bicubic", "SR" if is_sr(row) else "model", "gain"),
@@ -78,7 +79,8 @@ def _notes(row: Row, protocol: Protocol) -> Iterator[str]:
   if row["left_out"]:
     yield f"left out: {some(row['left_out'])}"
   # The paper has no RGB scores.
-  printed = row["paper"] if protocol.suffix == "y" else {}
+  clean = protocol.suffix == "y" and not row.get("degradation")
+  printed = row["paper"] if clean else {}
   if "control" in printed:
     yield (
       f"paper: {row['model']} {pair(*printed['control'])} (quoted from its own"
@@ -88,7 +90,7 @@ def _notes(row: Row, protocol: Protocol) -> Iterator[str]:
     yield (
       f"paper: {row['model']} with BAM {pair(*printed['bam'])} (protocol bam)"
     )
-  if row["benchmark"] == "Set5" and protocol.name == "matlab":
+  if clean and row["benchmark"] == "Set5" and protocol.name == "matlab":
     yield (
       "bicubic upscales the RGB image to 8 bits; the literature's scores"
       " (33.66/.9299, 30.39/.8682, 28.42/.8104) are of upscaled luma"

@@ -26,6 +26,7 @@ _KEY = (
   "tile",
   "benchmark",
   "folder",
+  "degradation",
   "protocol",
 )
 
@@ -47,8 +48,8 @@ def make_row(
     result: what `scoring.evaluate` returns for this protocol.
     self_ensemble: whether outputs were averaged over the eight symmetries.
     **place: further fields that affect a score or identify the row: `path` of
-      the weights, `folder` of the benchmark, `tile`; and `saved`, the folder of
-      the super-resolved images.
+      the weights, `folder` of the benchmark, the name of LR's `degradation`,
+      `tile`; and `saved`, the folder of the super-resolved images.
 
   Returns:
     The fields of `describe`; `parameters`, counted as in the paper's Table 1;

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+import functools
 import itertools
 import logging
 import math
@@ -20,6 +21,8 @@ from bamjax.evaluation.protocols import Protocol
 
 Upscale = Callable[[np.ndarray], np.ndarray]
 Save = Callable[[Protocol, str, np.ndarray], None]
+# Maps an image's name, LR and HR to another LR.
+Degrade = Callable[[str, np.ndarray, np.ndarray], np.ndarray]
 
 
 class LoadableImage(Interface):
@@ -47,6 +50,7 @@ def evaluate(
   scale: int,
   protocols: Sequence[Protocol] = (MATLAB,),
   save: Save | None = None,
+  degrade: Degrade | None = None,
 ) -> dict[str, dict[str, Any]]:
   """Scores a network and bicubic upscaling on the same images.
 
@@ -63,6 +67,9 @@ def evaluate(
     save: called with the protocol, the image's label and the super-resolved
       image (sH×sW×3 uint8), once per way to make LR, with the first protocol
       that uses it.
+    degrade: replaces each LR that a protocol makes or takes from a file, e.g. a
+      `bamjax.data.degradation.degrader.Degrader`; images without HR can't be
+      used then.
 
   Returns:
     For each protocol's name, a dict of `psnr_y` (dB), `ssim_y`,
@@ -74,7 +81,9 @@ def evaluate(
   Raises:
     NothingScored: no image can be used.
   """
-  return evaluate_each(lambda _: upscale, images, scale, protocols, save)
+  return evaluate_each(
+    lambda _: upscale, images, scale, protocols, save, degrade
+  )
 
 
 def evaluate_each(
@@ -83,6 +92,7 @@ def evaluate_each(
   scale: int,
   protocols: Sequence[Protocol] = (MATLAB,),
   save: Save | None = None,
+  degrade: Degrade | None = None,
 ) -> dict[str, dict[str, Any]]:
   """Like `evaluate`, with a different upscaler for each image.
 
@@ -93,6 +103,7 @@ def evaluate_each(
     scale: upscaling factor s.
     protocols: how to make LR and how to score.
     save: called with each super-resolved image, as for `evaluate`.
+    degrade: as for `evaluate`.
 
   Returns:
     The scores, as `evaluate` returns them.
@@ -107,7 +118,10 @@ def evaluate_each(
   for image, label in zip(shown, names, strict=True):
     try:
       lr, hr = image.load()
-      scores, outputs = _scores(upscale_of(image), lr, hr, scale, protocols)
+      change = degrade and functools.partial(degrade, image.name)
+      scores, outputs = _scores(
+        upscale_of(image), lr, hr, scale, protocols, change
+      )
     except UserError as error:
       logging.warning("left out: %s: %s", label, error)
       left_out.append(label)
@@ -151,6 +165,7 @@ def _scores(
   hr_file: np.ndarray | None,
   scale: int,
   protocols: Sequence[Protocol],
+  degrade: Callable[[np.ndarray, np.ndarray], np.ndarray] | None,
 ) -> tuple[dict[str, dict[str, Any]], list[tuple[Protocol, np.ndarray]]]:
   """Returns an image's scores by protocol, and each distinct output."""
   scores: dict[str, dict[str, Any]] = {}
@@ -162,6 +177,9 @@ def _scores(
       lr, hr = lr_file, hr_file
       if hr is not None:
         lr, hr = degradation.pair(hr, lr, scale)
+        lr = degrade(lr, hr) if degrade else lr
+      elif degrade:
+        raise UserError("there is no HR image, which degraded LR is made from")
       assert lr is not None
       sr = upscale(lr / np.float32(255))
       if not np.isfinite(sr).all():

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import logging
 from pathlib import Path
+import re
 from typing import Any
 from typing import TypeVar
 
@@ -102,6 +103,7 @@ class Suite:
       "path": str(pretrained.find(network.source).resolve()),
       "tile": self.tile,
       "folder": benchmark.folder,
+      "degradation": benchmark.degrader and benchmark.degrader.name,
       "self_ensemble": self.self_ensemble,
     }
     place["saved"] = self._saved_in(network, benchmark, place)
@@ -120,6 +122,7 @@ class Suite:
         network.scale,
         self.protocols,
         self._saver(place["saved"], benchmark),
+        benchmark.degrader,
       ),
       # If a file can't be written, neither can those of other benchmarks.
       kind=scoring.NothingScored,
@@ -175,6 +178,8 @@ class Suite:
       return None
     plus = "-plus" if self.self_ensemble else ""
     name = f"{network.model}-{network.attn}-x{network.scale}{plus}"
+    if benchmark.degrader:
+      name += f"-{re.sub(r'[^a-z0-9.]+', '-', benchmark.degrader.name)}"
     return result_files.saved_in(
       result_files.read(self.output),
       results.describe(network, benchmark.name, **place),
@@ -221,10 +226,11 @@ def compare_pairs(
   """
   groups: dict[tuple[Any, ...], list[results.Row]] = {}
   for row in rows:
-    key = row["scale"], row["folder"], row["benchmark"], row["protocol"]
+    names = "scale", "folder", "benchmark", "degradation", "protocol"
+    key = tuple(row.get(name) for name in names)
     groups.setdefault(key, []).append(row)
   pairs = [group for group in groups.values() if len(group) == 2]
-  for (scale, folder, benchmark, _), group in groups.items():
+  for (scale, folder, benchmark, *_), group in groups.items():
     if len(group) != 2:
       logging.warning(
         "×%d on %s: only one of the two networks has scores, not compared",

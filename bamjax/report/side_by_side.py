@@ -202,6 +202,8 @@ def run_networks(
   for file, label in zip(files, labels, strict=True):
     try:
       lr, hr = file.load()
+      if benchmark.degrader and lr is not None and hr is not None:
+        lr = benchmark.degrader(file.name, lr, hr)
       image = _run(entries, file, label, lr, hr, scale)
     except UserError as error:
       logging.warning("left out: %s: %s", label, error)

@@ -12,6 +12,9 @@ import jax.numpy as jnp
 import ml_collections
 
 from bamjax.data import sources
+from bamjax.data.degradation import degrader
+from bamjax.data.degradation import mixtures
+from bamjax.data.degradation import photo
 from bamjax.errors import UserError
 from bamjax.files import write_atomically
 from bamjax.models import registry
@@ -82,8 +85,37 @@ def make_source(config: ml_collections.ConfigDict) -> sources.Source:
   )
 
 
+def make_mixture(config: ml_collections.ConfigDict) -> mixtures.Mixture:
+  """Makes what the training's LR is degraded by.
+
+  Raises:
+    UserError: the degradation or one of its options is invalid, or a patch is
+      too small for it.
+  """
+  data = config.data
+  mixture = mixtures.named(data.degradation, data.degradation_options.to_dict())
+  if isinstance(mixture, mixtures.Photo):
+    side, hr_side = data.patch, config.scale * data.patch
+    photo.check_shapes((hr_side, hr_side), (side, side), mixture)
+  return mixture
+
+
+def make_degrader(
+  config: ml_collections.ConfigDict,
+) -> degrader.Degrader | None:
+  """Makes what degrades a run's validation images; None if nothing does.
+
+  Raises:
+    UserError: as `make_mixture`.
+  """
+  name = config.data.degradation
+  if config.data.degradation_options:
+    name += " with options"
+  return degrader.of_mixture(name, make_mixture(config))
+
+
 def parse_options(texts: Iterable[str]) -> dict[str, Any]:
-  """Parses a backbone's hyper-parameters from "FIELD=VALUE,FIELD=VALUE" texts.
+  """Parses "FIELD=VALUE,FIELD=VALUE" texts, such as a backbone's options.
 
   Raises:
     UserError: a text has another form, or a value is not a Python literal.
@@ -174,6 +206,7 @@ def check(config: ml_collections.ConfigDict) -> None:
       f" {config.optim.ema_decay}"
     )
   _check_folders(config.data)
+  make_mixture(config)
   if config.data.mode not in DATA_MODES:
     raise UserError(
       f"unknown data mode {config.data.mode!r}; choose from"

@@ -50,6 +50,11 @@ def get_config() -> ml_collections.ConfigDict:
   # "": they stay in memory if they fit in half of the free memory, else in a
   # file in the run's folder.
   c.data.cache_dir = ""
+  # What LR is trained on and validated with: "bicubic" (no degradation),
+  # "noise", "jpeg" or "photo"; see docs/train.md.
+  c.data.degradation = "bicubic"
+  # Its ranges that differ from the defaults (bamjax.data.degradation.mixtures).
+  c.data.degradation_options = ml_collections.ConfigDict()
   c.data.max_val_images = 20  # images to validate on during training; 0: all
 
   # Optimization: Adam on the L1 loss (paper).

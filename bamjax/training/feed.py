@@ -9,7 +9,9 @@ import ml_collections
 from bamjax.data import crops
 from bamjax.data import pipeline
 from bamjax.data import resident
+from bamjax.runs import config as config_lib
 from bamjax.training import parallel
+from bamjax.training.degraded import on_degraded
 from bamjax.training.state import TrainState
 from bamjax.training.step import train_step
 
@@ -34,10 +36,13 @@ def make_advance(
   Raises:
     UserError: the images do not fit in a device's memory.
   """
-  step = functools.partial(
+  step: parallel.Step = functools.partial(
     train_step,
     accumulate=config.optim.accumulate,
     ema_decay=config.optim.ema_decay,
+  )
+  step = on_degraded(
+    step, config_lib.make_mixture(config), config.seed, config.batch_size
   )
   options = {
     "seed": config.seed,

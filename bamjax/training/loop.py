@@ -142,7 +142,10 @@ def _train_and_evaluate(
           state, parallel.replicate(params), ema=state.ema is not None
         )
       validation = Validation(
-        source.val, config.scale, config.data.max_val_images
+        source.val,
+        config.scale,
+        config.data.max_val_images,
+        degrader=config_lib.make_degrader(config),
       )
       if start:
         distributed.on_primary(
@@ -218,9 +221,10 @@ def _score(
 ) -> results.Row:
   """The row of results of one checkpoint, without the run's path."""
   variables = {"params": params}
-  found = scoring.evaluate(
+  found = scoring.evaluate(  # on LR that validation has degraded
     Upscaler(module, variables, shared=True), images, config.scale
   )
+  degrader = config_lib.make_degrader(config)
   network = Network(
     "", *identify(module), config.scale, module, variables, step
   )
@@ -229,6 +233,7 @@ def _score(
     f"{config.data.source} validation",
     MATLAB,
     found[MATLAB.name],
+    degradation=degrader and degrader.name,
   )
   del row["source"]
   return row

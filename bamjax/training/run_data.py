@@ -14,6 +14,7 @@ from bamjax.data.crops import CropStore
 from bamjax.data.sources import Source
 from bamjax.errors import UserError
 from bamjax.files import write_atomically
+from bamjax.runs import config as config_lib
 from bamjax.runs import folder
 from bamjax.training.validation import Validation
 
@@ -57,7 +58,13 @@ def warn_of_other_images(
   """
   limit = config.data.max_val_images
   with contextlib.suppress(UserError):  # reported when they are scored
-    validation = Validation(source.val, config.scale, limit, logging.DEBUG)
+    validation = Validation(
+      source.val,
+      config.scale,
+      limit,
+      logging.DEBUG,
+      config_lib.make_degrader(config),
+    )
     counts = _changed(path, validation)
     if counts:
       logging.warning(

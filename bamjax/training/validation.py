@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from bamjax.data import cache
+from bamjax.data.degradation.degrader import Degrader
 from bamjax.data.sources import ImagePair
 from bamjax.data.sources import Pair
 from bamjax.errors import UserError
@@ -55,6 +56,7 @@ class Validation:
     scale: int,
     limit: int = 0,
     level: int = logging.WARNING,
+    degrader: Degrader | None = None,
   ):
     """Reads the images.
 
@@ -63,12 +65,15 @@ class Validation:
       scale: upscaling factor.
       limit: number of images to use; 0 uses all.
       level: logging level of messages about skipped images.
+      degrader: degrades LR, if not None.
 
     Raises:
       UserError: no image can be used.
     """
     limit = min(limit or len(images), len(images))
     digests = np.zeros((limit, 8), np.uint8)
+    if degrader:
+      images = [_degraded(image, degrader) for image in images]
     self._all: list[ImagePair | None] = list(images)
     self.share: list[Kept] = []
     for i in range(jax.process_index(), limit, jax.process_count()):
@@ -116,6 +121,14 @@ class Validation:
   def all(self) -> list[ImagePair]:
     """Returns all usable images of the source, also those beyond `limit`."""
     return [image for image in self._all if image]
+
+
+def _degraded(image: ImagePair, degrader: Degrader) -> ImagePair:
+  def load() -> Pair:
+    lr, hr = image.load()
+    return degrader(image.name, lr, hr), hr
+
+  return ImagePair(image.name, load, image.stamp)
 
 
 def _read(image: ImagePair, scale: int, level: int) -> Kept | None:

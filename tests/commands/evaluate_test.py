@@ -46,6 +46,31 @@ def run(output, **options):
   return json.loads((output / "results.json").read_text())
 
 
+def test_degraded_lr_has_rows_of_its_own(photographs, tmp_path, capsys):
+  folder = shutil.copytree(photographs, tmp_path / "Set5")
+  names = [None, "noise:15", "jpeg:40"]
+  run(tmp_path, weights=["pan-bam-x2"], benchmarks=[str(folder)])
+  rows = run(
+    tmp_path,
+    weights=["pan-bam-x2"],
+    benchmarks=[str(folder)],
+    degradation=["bicubic", *names[1:]],
+  )
+  assert [row["degradation"] for row in rows] == names
+  clean, *degraded = [row["bicubic_psnr_y"] for row in rows]
+  assert all(psnr < clean - 0.5 for psnr in degraded)
+  printed = capsys.readouterr().out
+  assert "on Set5 with jpeg:40, protocol matlab" in printed
+  assert printed.count("paper: pan with BAM") == 2  # not for degraded LR
+  with pytest.raises(UserError, match="--degradation is for networks"):
+    run(
+      tmp_path,
+      outputs=[str(folder)],
+      benchmarks=[str(folder)],
+      degradation=["jpeg:40"],
+    )
+
+
 def digits(row):
   return round(row["psnr_y"], 2), round(row["ssim_y"], 4)
 

@@ -8,9 +8,14 @@ import sys
 import jax
 import numpy as np
 
+from bamjax.data.degradation.mixtures import Noise
 from bamjax.training import parallel
+from bamjax.training.degraded import on_degraded
 from bamjax.training.step import train_step
 from training import tiny
+
+# With noise, which each sample must have whatever device it is on.
+step = on_degraded(train_step, Noise(), seed=3, batch_size=8)
 
 
 def train(kind, mode):
@@ -18,12 +23,13 @@ def train(kind, mode):
   state, losses = parallel.replicate(tiny.state()), []
   if mode == "resident":
     advance = parallel.parallelize_resident(
-      train_step, tiny.resident(), kind, seed=3, batch_size=8, patch=tiny.PATCH
+      step, tiny.resident(), kind, seed=3, batch_size=8, patch=tiny.PATCH
     )
     batches = [1, 1, 1, 2]
   else:
-    advance = parallel.parallelize(train_step, kind)
-    share = slice(jax.process_index(), None, jax.process_count())
+    advance = parallel.parallelize(step, kind)
+    rows = 8 // jax.process_count()
+    share = slice(jax.process_index() * rows, (jax.process_index() + 1) * rows)
     batches = [
       {k: v[share] for k, v in batch.items()} for batch in tiny.batches(5)
     ]

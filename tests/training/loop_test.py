@@ -73,7 +73,12 @@ def test_with_every_option_a_run_resumes_bit_for_bit(
       "steps": 7,
       "log_every": 2,
       "checkpoint_every": 3,
-      "data": {"mode": mode, "steps_per_dispatch": 2},
+      "data": {
+        "mode": mode,
+        "steps_per_dispatch": 2,
+        "degradation": "noise",
+        "degradation_options": {"sigma": (5, 50)},
+      },
       "optim": {
         "ema_decay": 0.5,
         "clip_norm": 0.1,
@@ -98,6 +103,40 @@ def test_with_every_option_a_run_resumes_bit_for_bit(
   assert calls == [call for call in whole if call[0] >= 3]
   assert again == summary
   assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["tfdata", "resident"])
+def test_a_run_on_photos_resumes_bit_for_bit(config, tmp_path, mode, calls):
+  small = {"kernel_size": (3, 5), "resize": (0.5, 1.2)}
+  config.update({"steps": 3, "checkpoint_every": 1})
+  config.data.update({"mode": mode, "degradation": "photo"})
+  with config.unlocked():
+    options = {"first": small, "second": small}
+    config.data.degradation_options.update(options)
+  summary = loop.train_and_evaluate(config, tmp_path / "whole")
+  calls.cut = 2
+  with pytest.raises(_CutOff):
+    loop.train_and_evaluate(config, tmp_path / "cut")
+  calls.cut = None
+  assert loop.train_and_evaluate(config, tmp_path / "cut") == summary
+  assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+  assert summary["degradation"] == "photo with options"
+
+
+def test_a_degradation_is_trained_validated_and_kept(config, tmp_path):
+  found = {}
+  for name in ("bicubic", "jpeg"):
+    config.data.degradation = name
+    summary = loop.train_and_evaluate(config, tmp_path / name)
+    loss = next(r["loss"] for r in rows(tmp_path / name) if "loss" in r)
+    found[name] = loss, summary["bicubic_psnr_y"]
+    assert summary["degradation"] == (None if name == "bicubic" else "jpeg")
+  assert found["jpeg"][0] != found["bicubic"][0]
+  assert found["jpeg"][1] < found["bicubic"][1] - 0.1
+  config.data.degradation = "noise"
+  with pytest.raises(UserError, match="data.degradation: 'jpeg' there"):
+    loop.train_and_evaluate(config, tmp_path / "jpeg")
 
 
 def test_the_average_is_validated_saved_and_taken(config, tmp_path):

@@ -3,7 +3,9 @@
 A range is (lowest, highest) of a uniform distribution; equal values fix it.
 """
 
+from collections.abc import Mapping
 import dataclasses
+from typing import Any
 
 from bamjax.data.degradation import ranges
 from bamjax.data.degradation.jpeg import check_subsampling
@@ -173,14 +175,54 @@ MIXTURES: dict[str, type[Mixture]] = {
 }
 
 
-def named(name: str) -> Mixture:
-  """The mixture of a name, with its default ranges.
+def named(name: str, options: Mapping[str, Any] | None = None) -> Mixture:
+  """The mixture of a name.
+
+  Args:
+    name: one of `MIXTURES`.
+    options: values of fields that differ from the defaults; those of a stage
+      of `Photo` as a mapping, e.g. {"first": {"resize": (0.5, 1.2)}}.
 
   Raises:
-    UserError: there is none.
+    UserError: there is none, or a field does not exist or has an invalid value.
   """
   if name not in MIXTURES:
     raise UserError(
       f"unknown degradation {name!r}: use one of {', '.join(MIXTURES)}"
     )
-  return MIXTURES[name]()
+  return _changed(MIXTURES[name](), options or {}, f"{name}: ")
+
+
+def _changed(default: Any, options: Mapping[str, Any], prefix: str) -> Any:
+  """A copy of a dataclass with other values of some fields."""
+  names = [field.name for field in dataclasses.fields(default)]
+  values = {}
+  for name, value in options.items():
+    if name not in names:
+      known = f"it has {', '.join(names)}" if names else "it has no options"
+      raise UserError(f"degradation {prefix}there is no {name}; {known}")
+    before = getattr(default, name)
+    if dataclasses.is_dataclass(before):
+      valid = isinstance(value, Mapping)
+      values[name] = valid and _changed(before, value, f"{prefix}{name}: ")
+    elif isinstance(before, tuple):
+      # JSON has lists only.
+      valid = isinstance(value, list | tuple) and all(map(_is_number, value))
+      values[name] = valid and tuple(value)
+    else:
+      valid = (
+        _is_number(value)
+        if _is_number(before)
+        else isinstance(value, type(before))
+      )
+      values[name] = value
+    if not valid:
+      raise UserError(
+        f"degradation {prefix}{name} can't be {value!r:.40}; by default, it is"
+        f" {before!r:.60}"
+      )
+  return dataclasses.replace(default, **values)
+
+
+def _is_number(value: Any) -> bool:
+  return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,72 @@
+import io
+
+import numpy as np
+from PIL import Image
+import pytest
+import skimage.data
+
+from bamjax.data.degradation import degrader
+from bamjax.data.degradation import mixtures
+from bamjax.errors import UserError
+from bamjax.images import resize
+
+# No multiple of JPEG's blocks.
+HR = skimage.data.chelsea()[40:120, 100:210]
+LR = resize.downscale(HR, 2)
+
+
+@pytest.mark.parametrize("quality", [40, 90])
+def test_jpeg_is_pillows(quality):
+  degrade = degrader.parse(f"jpeg:{quality}")
+  assert degrade.name == f"jpeg:{quality}"
+  file = io.BytesIO()
+  Image.fromarray(LR).save(file, "JPEG", quality=quality)
+  found = degrade("a", LR, HR)
+  assert found.dtype == np.uint8
+  np.testing.assert_array_equal(found, np.asarray(Image.open(file)))
+
+
+def test_noise_has_its_sigma_and_depends_on_the_name_alone():
+  gray = np.full((90, 80, 3), 128, np.uint8)
+  degrade = degrader.parse("noise:15")
+  found = degrade("a", gray, gray)
+  error = found.astype(int) - 128
+  assert abs(error.std() - 15) < 0.3 and abs(error.mean()) < 0.5
+  np.testing.assert_array_equal(degrade("a", gray, gray), found)
+  assert (degrade("b", gray, gray) != found).any()
+
+
+def test_photo_differs_by_seed():
+  zero, one = (degrader.parse(f"photo:{seed}")("a", LR, HR) for seed in (0, 1))
+  assert zero.shape == LR.shape
+  assert (zero != LR).any() and (zero != one).any()
+
+
+def test_bicubic_is_no_degradation():
+  assert degrader.parse("bicubic") is None
+  assert degrader.of_mixture("bicubic", mixtures.Bicubic()) is None
+
+
+def test_validation_has_blocks_where_cameras_have_them():
+  found = degrader.of_mixture("jpeg", mixtures.named("jpeg"))
+  assert not found.mixture.random_grid
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("noise", "unknown degradation 'noise'"),
+    ("noise:", "SIGMA"),
+    ("noise:nan", "is no range"),
+    ("noise:-1", "must be at least 0"),
+    ("jpeg:0", "must be at least 1"),
+    ("jpeg:101", "at most 100"),
+    ("jpeg:50.5", "unknown degradation"),
+    ("photo:-1", "the seed must be"),
+    ("blur:3", "unknown degradation 'blur:3'"),
+  ],
+)
+def test_mistakes(text, message):
+  with pytest.raises(UserError, match=message) as caught:
+    degrader.parse(text)
+  assert "\n" not in str(caught.value)
