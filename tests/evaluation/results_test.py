@@ -196,6 +196,7 @@ def test_the_papers_tables_show_ours_under_the_same_protocol(monkeypatch):
       row(protocol=BAM, values=(38.2, 0.97, 33.7, 0.93), attn="bam"),
       {**row(model="carn_m", groups=4), "left_out": ["baby"]},
       {**row(values=(1.0, 0.1, 1.0, 0.1)), "self_ensemble": True},
+      {**row(values=(1.0, 0.1, 1.0, 0.1)), "degradation": "noise:15"},
     ]
   )
   assert len(rows) == 8 + 10
