@@ -55,7 +55,7 @@ class Line:
   """A network of a study on one benchmark.
 
   Attributes:
-    benchmark: its name.
+    benchmark: its name, and the degradation of its LR, if any.
     model: name of the backbone.
     attn: the attention, as the command names it.
     kind: what it is: a backbone's own attention has a name.
@@ -147,7 +147,7 @@ def _line(
     _measure(f"{metric}_{suffix}", own, pairs) for metric in METRICS
   )
   return Line(
-    row["benchmark"],
+    test_name(row),
     model,
     attn,
     kind,
@@ -217,12 +217,18 @@ def to_dict(line: Line) -> dict[str, Any]:
   return found
 
 
+def test_name(row: Row) -> str:
+  """What a row was scored on: "Set14", "Set14 with noise:15"."""
+  degradation = row.get("degradation")
+  return row["benchmark"] + (f" with {degradation}" if degradation else "")
+
+
 def read_scored(
   cell_rows: Mapping[Path, Sequence[Row]],
   keys: Mapping[Path, tuple[str, str, int]],
   protocol: str,
 ) -> dict[str, dict[tuple[str, str, int], Row]]:
-  """Rows of each benchmark, by backbone, attention and seed.
+  """Rows of each benchmark and degradation, by backbone, attention and seed.
 
   Args:
     cell_rows: rows of results of each cell.
@@ -233,5 +239,5 @@ def read_scored(
   for path, rows in cell_rows.items():
     for row in rows:
       if row["protocol"] == protocol:
-        found.setdefault(row["benchmark"], {})[keys[path]] = row
+        found.setdefault(test_name(row), {})[keys[path]] = row
   return found

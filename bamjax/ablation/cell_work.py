@@ -14,6 +14,7 @@ from bamjax.ablation.cells import Cell
 from bamjax.ablation.cells import Study
 from bamjax.ablation.equal_terms import read_object
 from bamjax.benchmarking import machine
+from bamjax.data.degradation import degrader
 from bamjax.data.test_sets import benchmark_name
 from bamjax.data.test_sets import find_benchmark
 from bamjax.errors import UserError
@@ -39,12 +40,14 @@ class Task:
     folder: the run's folder.
     benchmarks: folders of test images.
     protocol: name of the evaluation protocol.
+    degradations: of the test images' LR.
   """
 
   config: dict[str, Any]
   folder: str
   benchmarks: list[str]
   protocol: str
+  degradations: list[str]
 
 
 def make_task(study: Study, cell: Cell) -> Task:
@@ -54,6 +57,7 @@ def make_task(study: Study, cell: Cell) -> Task:
     str(cell.folder),
     [str(folder) for folder in study.benchmarks],
     study.protocol,
+    list(study.degradations),
   )
 
 
@@ -77,9 +81,9 @@ def run(task: Task) -> None:
     if folder.is_dir():
       _write(folder, {**notes, **_environment(config.dtype)})
   start = time.monotonic()
-  missing = unscored(folder, task.benchmarks, task.protocol)
-  for benchmark in missing:
-    _score(folder, benchmark, task.protocol)
+  missing = unscored(folder, task.benchmarks, task.protocol, task.degradations)
+  for benchmark, degradation in missing:
+    _score(folder, benchmark, task.protocol, degradation)
   if missing:
     notes["score_seconds"] = _add(notes.get("score_seconds"), start)
     _write(folder, {**notes, **_environment(config.dtype)})
@@ -105,12 +109,16 @@ def _environment(dtype: str) -> dict[str, Any]:
   }
 
 
-def _score(folder: Path, benchmark_folder: str, protocol: str) -> None:
+def _score(
+  folder: Path, benchmark_folder: str, protocol: str, degradation: str
+) -> None:
   network = load_network(folder)
   benchmark = find_benchmark(benchmark_folder, network.scale)
   upscaler = Upscaler(network.module, network.variables, shared=True)
-  chosen = PROTOCOLS[protocol]
-  found = scoring.evaluate(upscaler, benchmark.images, network.scale, [chosen])
+  chosen, degrade = PROTOCOLS[protocol], degrader.parse(degradation)
+  found = scoring.evaluate(
+    upscaler, benchmark.images, network.scale, [chosen], degrade=degrade
+  )
   row = results.make_row(
     network,
     benchmark.name,
@@ -119,6 +127,7 @@ def _score(folder: Path, benchmark_folder: str, protocol: str) -> None:
     path=folder.name,
     tile=None,
     folder=benchmark.folder,
+    degradation=degrade and degrade.name,
   )
   if row["left_out"]:
     raise UserError(
@@ -134,29 +143,43 @@ def is_trained(folder: Path, steps: int) -> bool:
 
 
 def unscored(
-  folder: Path, benchmarks: Sequence[str | Path], protocol: str
-) -> list[str]:
-  """The benchmarks that a cell has no scores of, under today's protocol."""
+  folder: Path,
+  benchmarks: Sequence[str | Path],
+  protocol: str,
+  degradations: Sequence[str],
+) -> list[tuple[str, str]]:
+  """What a cell has no scores of, under today's protocol.
+
+  Returns:
+    Folders of benchmarks, each with a degradation.
+  """
   done = {
-    row["benchmark"]
+    (row["benchmark"], row.get("degradation"))
     for row in result_files.read(folder)
     if row["protocol"] == protocol
     and row["protocol_version"] == PROTOCOLS[protocol].version
   }
-  return [str(path) for path in benchmarks if benchmark_name(path) not in done]
+  found = {text: degrader.parse(text) for text in degradations}
+  names = {text: each and each.name for text, each in found.items()}
+  return [
+    (str(path), text)
+    for path in benchmarks
+    for text in degradations
+    if (benchmark_name(path), names[text]) not in done
+  ]
 
 
 def is_finished(study: Study, folder: Path, steps: int) -> bool:
   """Whether nothing is left to do for a cell."""
   return is_trained(folder, steps) and not unscored(
-    folder, study.benchmarks, study.protocol
+    folder, study.benchmarks, study.protocol, study.degradations
   )
 
 
 def state(study: Study, cell: Cell) -> str:
   """ "finished", "trained", "at step N" or "new"."""
   if is_trained(cell.folder, cell.config.steps):
-    scored = not unscored(cell.folder, study.benchmarks, study.protocol)
+    scored = is_finished(study, cell.folder, cell.config.steps)
     return "finished" if scored else "trained"
   steps = steps_on_disk(cell.folder)
   return f"at step {steps[-1]}" if steps else "new"

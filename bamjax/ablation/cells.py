@@ -9,6 +9,7 @@ from typing import Any
 
 import ml_collections
 
+from bamjax.data.degradation import degrader
 from bamjax.data.test_sets import benchmark_name
 from bamjax.data.test_sets import find_benchmark
 from bamjax.errors import UserError
@@ -36,6 +37,8 @@ class Study:
     protocol: name of the evaluation protocol.
     budget: "steps": all cells train for the recipe's steps. "seconds": so does
       the control, and the others as many seconds as the control takes.
+    degradations: of the test images' LR, as `evaluate` names them; each with
+      each benchmark is a comparison.
   """
 
   recipe: ml_collections.ConfigDict
@@ -50,6 +53,7 @@ class Study:
   )
   protocol: str = "matlab"
   budget: str = "steps"
+  degradations: Sequence[str] = ("bicubic",)
 
   @property
   def scale(self) -> int:
@@ -110,9 +114,17 @@ def make_cells(study: Study) -> list[Cell]:
 
 def _check(study: Study) -> None:
   """Raises UserError for flags that do not describe a study."""
-  for name in ("models", "attns", "seeds", "benchmarks"):
+  for name, flag in (
+    ("models", "models"),
+    ("attns", "attns"),
+    ("seeds", "seeds"),
+    ("benchmarks", "benchmarks"),
+    ("degradations", "test_degradations"),
+  ):
     if not getattr(study, name):
-      raise UserError(f"no {name}: use --{name}=A,B")
+      raise UserError(f"no {name}: use --{flag}=A,B")
+  for text in study.degradations:
+    degrader.parse(text)
   for model in study.models:
     registry.backbone(model)
   if study.control not in study.attns:

@@ -53,6 +53,12 @@ class Options:
   protocol: str = option(
     "matlab", "evaluation protocol: matlab, bam or ntire", value="NAME"
   )
+  test_degradations: Sequence[str] = option(
+    ("bicubic",),
+    "what degrades the test images' LR, each a table of its own: bicubic"
+    " (nothing), noise:SIGMA, jpeg:QUALITY, photo:SEED",
+    value="NAME,NAME",
+  )
   budget: str = option(
     "steps",
     "what all attentions of a backbone get alike: steps, or seconds: those that"
@@ -95,6 +101,11 @@ class Options:
   )
   data_mode: str | None = option(
     None, "where patches are cut: tfdata or resident", value="NAME"
+  )
+  degradation: str | None = option(
+    None,
+    "what LR is trained on: bicubic (nothing), noise, jpeg or photo",
+    value="NAME",
   )
   cache_dir: str | None = option(
     None, "folder for decoded images, shared between cells", value="DIR"
@@ -152,4 +163,5 @@ def _study(options: Options) -> Study:
     cells.parse_options(options.options, options.models),
     options.protocol,
     options.budget,
+    tuple(options.test_degradations),
   )

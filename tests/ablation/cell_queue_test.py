@@ -35,7 +35,7 @@ WORKERS = Workers([sys.executable, "-c", _WORKER])
 
 def queue(tmp_path, names, slots=({},), show=None):
   jobs = [
-    Job(f"cell-{i}", Task({}, n, [], ""), 1.0) for i, n in enumerate(names)
+    Job(f"cell-{i}", Task({}, n, [], "", []), 1.0) for i, n in enumerate(names)
   ]
   lines = []
   return CellQueue(jobs, WORKERS, slots, tmp_path, show or lines.append), lines

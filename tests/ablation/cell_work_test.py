@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from ablation import studies
+from bamjax.ablation import analysis
 from bamjax.ablation import cell_work
 from bamjax.ablation.cells import Cell
 from bamjax.ablation.cells import make_cells
@@ -34,6 +35,20 @@ def test_a_trained_cell_is_scored(tmp_path, finished_run, kept_programs):
   assert (row["attn"], len(row["images"])) == ("bam", 4)
   notes = json.loads((cell.folder / cell_work.NOTES).read_text())
   assert notes["score_seconds"] > 0 and notes["device"]
+
+  # More degradations are scored without another training.
+  noisy = studies.make(tmp_path, degradations=["bicubic", "noise:25"])
+  assert cell_work.state(noisy, cell) == "trained"
+  cell_work.run(cell_work.make_task(noisy, cell))
+  assert cell_work.state(noisy, cell) == "finished"
+  clean, degraded = result_files.read(cell.folder)
+  assert clean == row
+  assert degraded["degradation"] == "noise:25"
+  assert degraded["bicubic_psnr_y"] < clean["bicubic_psnr_y"]
+  assert [*analysis.read_scored({1: [clean, degraded]}, {1: 1}, "matlab")] == [
+    "Set5",
+    "Set5 with noise:25",
+  ]
 
   # All cells have to be scored on the same images.
   other = studies.benchmark(tmp_path / "Set14", 2)
