@@ -155,7 +155,7 @@ def _folder(scale: int, data_dir: str | None, val_dir: str | None) -> Source:
         f"{data_dir} has only one image; add more, or use --val_dir=DIR"
       )
     held_out = paths[::20]
-    paths = [p for p in paths if p not in held_out]
+    paths = [path for i, path in enumerate(paths) if i % 20]
   train, val = (
     [_from_hr(path, scale) for path in found] for found in (paths, held_out)
   )
