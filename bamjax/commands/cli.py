@@ -231,10 +231,13 @@ def _set_up_logging() -> None:
 
 
 def _report_unraisable(unraisable: Any) -> None:
-  """Python's own hook, without the aftermath of a checkpoint on a full disk.
+  """Python's own hook, without the aftermath of a checkpoint that failed.
 
-  The first write that fails ends Orbax's event loop. Each pending write then
-  reports that with a traceback, while the failure itself is reported by us.
+  The first read or write that fails ends Orbax's event loop. Each pending one
+  then reports that with a traceback, while the failure itself is reported by
+  us. A coroutine that is still waiting is ended with garbage collection.
   """
-  if str(unraisable.exc_value) != "Event loop is closed":
+  code = getattr(unraisable.object, "cr_code", None)
+  pending = code is not None and "orbax" in code.co_filename
+  if not pending and str(unraisable.exc_value) != "Event loop is closed":
     sys.__unraisablehook__(unraisable)

@@ -136,6 +136,11 @@ class ImageSet:
   folder: str = ""
   degrader: Degrader | None = None
 
+  @property
+  def label(self) -> str:
+    """Its name, and what degrades its LR, for titles."""
+    return self.name + (f" with {self.degrader.name}" if self.degrader else "")
+
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark(ImageSet):

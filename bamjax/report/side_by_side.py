@@ -228,7 +228,7 @@ def run_networks(
     for note in sr_origin.notes(found, MATLAB, scale)
   ]
   return Comparison(
-    benchmark.name, scale, entries, names, scores, shown, left_out, notes
+    benchmark.label, scale, entries, names, scores, shown, left_out, notes
   )
 
 

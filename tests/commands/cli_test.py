@@ -1,7 +1,10 @@
 """Mistakes are one line on stderr and exit status 2; bugs keep a traceback."""
 
+import types
+
 import pytest
 
+from bamjax.commands import cli
 from bamjax.commands import process
 import scripts
 
@@ -303,3 +306,19 @@ def test_without_a_home_no_programs_are_kept(tmp_path, monkeypatch, home):
     assert jax.config.jax_compilation_cache_dir is None
   finally:
     jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_what_a_failed_checkpoint_leaves_is_not_reported(monkeypatch):
+  told = []
+  monkeypatch.setattr(cli.sys, "__unraisablehook__", told.append)
+
+  def report(value, file=None):
+    code = file and types.SimpleNamespace(co_filename=file)
+    thing = types.SimpleNamespace(cr_code=code)
+    cli._report_unraisable(types.SimpleNamespace(exc_value=value, object=thing))
+    return len(told)
+
+  assert report(Exception("a bug")) == 1
+  assert report(Exception("a bug"), "/x/bamjax/cli.py") == 2
+  assert report(Exception("reading a/b"), "/x/orbax/serialization.py") == 2
+  assert report(RuntimeError("Event loop is closed")) == 2

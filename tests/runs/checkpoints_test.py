@@ -1,5 +1,6 @@
 import contextlib
 import errno
+import gc
 import os
 import shutil
 
@@ -20,6 +21,13 @@ from training import tiny
 pytestmark = pytest.mark.filterwarnings(
   "ignore::pytest.PytestUnraisableExceptionWarning"
 )
+
+
+@pytest.fixture(autouse=True)
+def _no_leftovers():
+  """Ends such reads here, not in whatever test runs later."""
+  yield
+  gc.collect()
 
 
 @pytest.fixture(scope="module")

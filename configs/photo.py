@@ -1,0 +1,54 @@
+"""PAN-BAM for photographs: noise, blur and JPEG as cameras and the web have.
+
+  python train.py --config=configs/photo.py --scale=2 \
+    --init_from=pan-bam-x2 --data_dir=TRAIN --val_dir=VAL --run_dir=runs/photo
+
+The mixture `photo` with milder ranges than the published ones, which are those
+of a GAN at ×4: under the L1 loss they teach to smooth whatever comes.
+"""
+
+import ml_collections
+
+from bamjax.runs import defaults
+
+_FIRST = {
+  "blur_sigma": (0.1, 1.2),
+  "resize": (0.6, 1.2),
+  "resize_probabilities": (0.2, 0.4, 0.4),
+  "gaussian_sigma": (0.0, 12.0),
+  "poisson_scale": (0.0, 1.0),
+  "jpeg_quality": (60, 100),
+}
+_SECOND = {
+  "blur_probability": 0.3,
+  "blur_sigma": (0.1, 0.6),
+  "resize": (0.8, 1.2),
+  "resize_probabilities": (0.2, 0.2, 0.6),
+  "gaussian_sigma": (0.0, 8.0),
+  "poisson_scale": (0.0, 0.5),
+  "jpeg_quality": (30, 98),
+}
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Returns the configuration of a run."""
+  c = defaults.get_config()
+
+  c.model = "pan"
+  c.attn = "bam"
+  c.scale = 2
+  c.data.source = "folder"
+  c.data.patch = 40
+  c.data.degradation = "photo"
+  c.data.degradation_options.first = _FIRST
+  c.data.degradation_options.second = _SECOND
+  c.data.degradation_options.final_sinc_probability = 0.2
+  c.batch_size = 8
+  c.steps = 6_000
+  c.optim.learning_rate = 1e-3
+  c.optim.schedule = "cosine"
+  c.optim.warmup_steps = 100
+  c.log_every = 50
+  c.eval_every = 1_000
+  c.checkpoint_every = 500
+  return c
