@@ -104,7 +104,8 @@ def test_a_mistake_is_one_line(arguments, message):
 
 
 def test_recipes_are_found_by_name_from_any_folder(tmp_path):
-  assert recipes.names() == ["ablation", "default", "pretrained", "quickstart"]
+  names = ["ablation", "default", "photo", "pretrained", "quickstart"]
+  assert recipes.names() == names
   # An unknown field ends each before anything is trained.
   by_name = call(
     "train", "--config", "quickstart", "--config.x=1", cwd=tmp_path
