@@ -254,7 +254,7 @@ def test_shipped_weights_have_cards(scale):
   found = (network.model, network.attn, network.scale)
   assert found == ("pan", "bam", scale)
   card = store.read_card(pretrained.find(name))
-  assert len(card["images"]) == 74
+  assert len(card["images"]) == 108
   for image in card["images"]:
     assert image["licence"] and image["author"] and image["source"]
   assert card["scores"]["Set5"]["psnr_y"] > FSRCNN[scale]
