@@ -110,7 +110,7 @@ def make_degrader(
   """
   name = config.data.degradation
   if config.data.degradation_options:
-    name += " with options"
+    name += ", own ranges"
   return degrader.of_mixture(name, make_mixture(config))
 
 

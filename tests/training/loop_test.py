@@ -122,7 +122,7 @@ def test_a_run_on_photos_resumes_bit_for_bit(config, tmp_path, mode, calls):
   calls.cut = None
   assert loop.train_and_evaluate(config, tmp_path / "cut") == summary
   assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
-  assert summary["degradation"] == "photo with options"
+  assert summary["degradation"] == "photo, own ranges"
 
 
 def test_a_degradation_is_trained_validated_and_kept(config, tmp_path):

@@ -15,7 +15,11 @@ from bamjax.data.degradation.mixtures import Photo
 
 
 def degrade(
-  lr: jax.Array, hr: jax.Array, keys: jax.Array, mixture: Mixture
+  lr: jax.Array,
+  hr: jax.Array,
+  keys: jax.Array,
+  mixture: Mixture,
+  filled: tuple[photo.Filled, photo.Filled] | None = None,
 ) -> jax.Array:
   """Makes the LR images that a network is trained or evaluated on.
 
@@ -26,6 +30,7 @@ def degrade(
     hr: N×sh×sw×3 uint8, which `Photo` starts from.
     keys: N keys of `jax.random`, as of `random_keys.sample_keys`.
     mixture: what is drawn from; static.
+    filled: for `Photo`, see `photo.degrade_photo`.
 
   Returns:
     N×h×w×3 uint8; of `Bicubic` it is `lr` itself.
@@ -44,7 +49,7 @@ def degrade(
   def one(key: jax.Array, image: jax.Array) -> jax.Array:
     planes = image.transpose(2, 0, 1).astype(jnp.float32) / 255
     if isinstance(mixture, Photo):
-      out = photo.degrade_photo(key, planes, shape, mixture)
+      out = photo.degrade_photo(key, planes, shape, mixture, filled)
     elif isinstance(mixture, Noise):
       out = _noisy(key, planes, mixture)
     else:

@@ -5,9 +5,11 @@ import functools
 import zlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bamjax.data.degradation import mixtures
+from bamjax.data.degradation import photo
 from bamjax.data.degradation.degrade import degrade
 from bamjax.data.degradation.mixtures import Jpeg
 from bamjax.data.degradation.mixtures import Mixture
@@ -15,6 +17,10 @@ from bamjax.data.degradation.mixtures import Noise
 from bamjax.data.degradation.mixtures import Photo
 from bamjax.data.degradation.random_keys import sample_keys
 from bamjax.errors import UserError
+
+# Sides of the arrays of LR, in pixels, are multiples of this for `Photo`, whose
+# program takes seconds to compile: images of similar sizes share it.
+_GRAIN = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +55,43 @@ class Degrader:
       key = sample_keys(self.seed, 0, 1)[0]
       # By name, as indices change when an image is left out.
       key = jax.random.fold_in(key, np.uint32(zlib.crc32(image.encode())))
+      if isinstance(self.mixture, Photo):
+        return _photo(lr, hr, key, self.mixture)
       return np.asarray(_run(lr[None], hr[None], key[None], self.mixture)[0])
 
 
 _run = functools.partial(jax.jit, static_argnums=3)(degrade)
+
+
+def _photo(
+  lr: np.ndarray, hr: np.ndarray, key: jax.Array, mixture: Photo
+) -> np.ndarray:
+  """Degrades an image within arrays whose sizes many images share."""
+  height, width = lr.shape[:2]
+  photo.check_shapes((hr.shape[0], hr.shape[1]), (height, width), mixture)
+  scale = hr.shape[0] // height
+  more = (-height % _GRAIN, -width % _GRAIN)
+
+  def padded(image: np.ndarray, factor: int) -> np.ndarray:
+    pad = [(0, factor * n) for n in more]
+    return np.pad(image, [*pad, (0, 0)], mode="edge")[None]
+
+  sizes = jnp.array([hr.shape[:2], lr.shape[:2]], jnp.int32)
+  out = _run_filled(padded(lr, 1), padded(hr, scale), key[None], sizes, mixture)
+  return np.asarray(out[0, :height, :width])
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def _run_filled(
+  lr: jax.Array,
+  hr: jax.Array,
+  keys: jax.Array,
+  sizes: jax.Array,
+  mixture: Photo,
+) -> jax.Array:
+  (high, low) = sizes
+  filled = (high[0], high[1]), (low[0], low[1])
+  return degrade(lr, hr, keys, mixture, filled)
 
 
 def parse(text: str) -> Degrader | None:

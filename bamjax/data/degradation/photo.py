@@ -14,13 +14,20 @@ from bamjax.data.degradation.mixtures import Photo
 from bamjax.data.degradation.mixtures import Stage
 from bamjax.data.degradation.rescaling import rescale
 from bamjax.data.degradation.rescaling import scaled_size
+from bamjax.data.degradation.rescaling import Size
 from bamjax.errors import UserError
 
 Shape = tuple[int, int]
+# The same, traced, of an image at the top left of a larger array.
+Filled = tuple[Size, Size]
 
 
 def degrade_photo(
-  key: jax.Array, image: jax.Array, shape: Shape, photo: Photo
+  key: jax.Array,
+  image: jax.Array,
+  shape: Shape,
+  photo: Photo,
+  filled: tuple[Filled, Filled] | None = None,
 ) -> jax.Array:
   """Degrades one image.
 
@@ -29,6 +36,9 @@ def degrade_photo(
     image: 3×H×W in [0, 1], HR.
     shape: height and width of LR.
     photo: the ranges.
+    filled: heights and widths of HR and LR within their arrays, so that images
+      of several sizes share a program; beyond, HR repeats its last row and
+      column, as does the result. None: all of them.
 
   Returns:
     3×h×w float32 in [0, 1].
@@ -46,27 +56,52 @@ def degrade_photo(
   method = drawing.draw_method(u[4])
   corner = jnp.floor(u[5:7] * jpeg_lib.GRID).astype(jnp.int32)
 
-  base = image.shape[1], image.shape[2]
-  out, size = _stage(noise_keys[0], image, None, base, first, photo.first)
+  whole = image.shape[1], image.shape[2]
+  high, low = filled or (None, None)
+  out, size = _stage(
+    *(noise_keys[0], image, high, whole, high or whole), first, photo.first
+  )
   out = jpeg_lib.jpeg(out, first.quality, photo.subsampling)
-  out, size = _stage(noise_keys[1], out, size, shape, second, photo.second)
+  out, size = _stage(
+    *(noise_keys[1], out, size, shape, low or shape), second, photo.second
+  )
   coded = jpeg_lib.jpeg(out, second.quality, photo.subsampling)
   out = jnp.where(jpeg_last, out, coded)
-  out = rescale(out, shape, method, source_size=size)
+  out = rescale(out, shape, method, source_size=size, target_size=low)
   out = jnp.clip(blur.blur(out, sinc), 0, 1)
+  if low:
+    out = _with_edges(out, low)
   coded = jpeg_lib.jpeg_at(out, second.quality, corner, photo.subsampling)
   return jnp.where(jpeg_last, coded, out)
 
 
-def _stage(key, image, size, base, draw, stage):
+def _with_edges(image: jax.Array, size: Filled) -> jax.Array:
+  """Repeats the last row and column that an image fills."""
+  rows, columns = (
+    jnp.minimum(jnp.arange(length), last - 1)
+    for length, last in zip(image.shape[1:], size, strict=True)
+  )
+  return image[:, rows][:, :, columns]
+
+
+def _stage(key, image, size, canvas, base, draw, stage):
   """Blurs, resizes relative to `base`, and adds noise.
+
+  Args:
+    key: of the noise.
+    image: 3×H×W.
+    size: height and width that it fills there; None: all.
+    canvas: those that the factors are relative to, at most.
+    base: the same, of this image.
+    draw: the numbers drawn.
+    stage: their ranges.
 
   Returns:
     The image, clipped, at the top left of an array for the largest factor, and
     the height and width that it fills there.
   """
   out = blur.blur(image, draw.kernel)
-  shape = largest_shape(base, stage)
+  shape = largest_shape(canvas, stage)
   height, width = (
     jnp.minimum(scaled_size(side, draw.factor), most)
     for side, most in zip(base, shape, strict=True)
