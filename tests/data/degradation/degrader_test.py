@@ -50,8 +50,8 @@ def test_photo_differs_by_seed():
   ("quality", "everywhere"), [((100, 100), 0.2), ((30, 95), 2.0)]
 )
 def test_photo_shares_its_program_among_sizes(quality, everywhere):
-  # Without noise, which is drawn for a whole array. JPEG's last blocks hold other
-  # pixels beyond the image.
+  # Without noise, which is drawn for a whole array. JPEG's last blocks hold
+  # other pixels beyond the image.
   ranges = {
     "gaussian_sigma": (0, 0),
     "poisson_scale": (0, 0),
