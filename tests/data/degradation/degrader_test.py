@@ -7,7 +7,6 @@ from PIL import Image
 import pytest
 import skimage.data
 
-from bamjax.data.degradation import degrade as degrade_lib
 from bamjax.data.degradation import degrader
 from bamjax.data.degradation import mixtures
 from bamjax.data.degradation.random_keys import sample_keys
@@ -46,37 +45,34 @@ def test_photo_differs_by_seed():
   assert (zero != LR).any() and (zero != one).any()
 
 
-@pytest.mark.parametrize(
-  ("quality", "everywhere"), [((100, 100), 0.2), ((30, 95), 2.0)]
-)
-def test_photo_shares_its_program_among_sizes(quality, everywhere):
-  # Without noise, which is drawn for a whole array. JPEG's last blocks hold
-  # other pixels beyond the image.
+def test_photo_shares_its_program_among_sizes():
+  # Without noise, which is drawn for a whole array, and with JPEG of the best
+  # quality, as its last blocks hold other pixels beyond the image.
   ranges = {
     "gaussian_sigma": (0, 0),
     "poisson_scale": (0, 0),
-    "jpeg_quality": quality,
+    "jpeg_quality": (100, 100),
   }
   mixture = mixtures.named("photo", {"first": ranges, "second": ranges})
   degrade = degrader.Degrader("quiet", mixture)
   before = degrader._run_filled._cache_size()
-  for height, width in ((40, 55), (33, 48)):
-    lr, hr = LR[:height, :width], HR[: 2 * height, : 2 * width]
-    found, expected = degrade("c", lr, hr), alone(degrade, "c", lr, hr)
-    assert found.shape == lr.shape
-    difference = np.abs(found.astype(int) - expected)
-    assert difference[:-16, :-16].mean() < 0.01
-    assert difference.mean() < everywhere
+  degrade("a", LR, HR)
+  lr, hr = LR[:33, :48], HR[:66, :96]
+  found, expected = degrade("c", lr, hr), alone(degrade, "c", lr, hr)
   assert degrader._run_filled._cache_size() == before + 1
+  assert found.shape == lr.shape
+  difference = np.abs(found.astype(int) - expected)
+  assert difference[:-16, :-16].mean() < 0.01
+  assert difference.mean() < 0.2
 
 
 def alone(degrade, name, lr, hr):
   """A degraded image in an array of its own size."""
   key = sample_keys(degrade.seed, 0, 1)[0]
   key = jax.random.fold_in(key, np.uint32(zlib.crc32(name.encode())))
-  return np.asarray(
-    degrade_lib.degrade(lr[None], hr[None], key[None], degrade.mixture)[0]
-  )
+  # Compiled as a whole: its operations one by one take a minute.
+  found = degrader._run(lr[None], hr[None], key[None], degrade.mixture)
+  return np.asarray(found[0])
 
 
 def test_bicubic_is_no_degradation():
