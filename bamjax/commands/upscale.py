@@ -5,7 +5,8 @@
   bamjax upscale 'scans/*.png' --run_dir=runs/pan-bam-x2-sample --ext=webp
 
 Without --weights and --run_dir, the shipped PAN-BAM of --scale (2, 3 or 4; by
-default 2) is used. Inputs are never overwritten, earlier results are. Exit
+default 2) is used: for JPEG and lossy WebP the one that was trained on noise,
+blur and compression. Inputs are never overwritten, earlier results are. Exit
 status: 0; 1 if an image was skipped, with a warning; 2 if a flag or an argument
 is invalid.
 """
@@ -14,11 +15,16 @@ from collections.abc import Sequence
 import dataclasses
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from bamjax.commands import selection
 from bamjax.commands.options import option
 from bamjax.commands.options import positional
 from bamjax.errors import UserError
+
+if TYPE_CHECKING:
+  from bamjax.inference import Upscaler
+  from bamjax.networks import Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +44,12 @@ class Options(selection.OneNetwork):
     " in --memory",
     value="N",
     short="t",
+  )
+  degradation: str = option(
+    "auto",
+    "which shipped weights: photo, for noise, blur and compression (×2, ×4);"
+    " clean, for images without; auto takes photo for JPEG and lossy WebP",
+    choices=("auto", "clean", "photo"),
   )
   passes: int = option(
     1,
@@ -83,50 +95,63 @@ def run(options: Options) -> int:
       written then, or what has been written is complete.
   """
   # Imported here so that --help is immediate.
-  import jax.numpy as jnp
-
   from bamjax import pretrained
   from bamjax.files import refuse_overwriting
-  from bamjax.inference import Upscaler
   from bamjax.upscaling import batch
+  from bamjax.upscaling import choice
   from bamjax.upscaling import jobs as jobs_lib
 
-  tile = _tile(options.tile)
   _check(options)
   sources = jobs_lib.find_inputs(options.images)
-  network = options.load(default=f"pan-bam-x{options.scale or 2}")
+  if options.weights or options.run_dir:
+    network = options.load()
+    scale = network.scale
+    choose = choice.always(_upscaler(network, options))
+  else:
+    scale = options.scale or 2
+    choose = choice.shipped(
+      scale,
+      options.degradation,
+      lambda name: _upscaler(options.load(default=name), options),
+    )
   jobs = jobs_lib.plan_outputs(
     sources,
-    network.scale,
+    scale,
     output=options.output,
     suffix=options.suffix,
     ext=options.ext,
     skip_existing=options.skip_existing,
   )
   if options.weights and os.path.isfile(
-    read := pretrained.find(network.source)
+    read := pretrained.find(options.weights)
   ):
     for _, target in jobs:
       refuse_overwriting(target, [read])
   if options.skip_existing:
     jobs = _without_existing(jobs, len(sources))
-  dtype = jnp.dtype(options.dtype)
-  module = network.module
-  upscaler = Upscaler(
+  skipped = batch.upscale_files(jobs, choose, scale, options.quality)
+  if skipped:
+    print(f"{skipped} of {len(jobs)} images left out", file=sys.stderr)
+  return 1 if skipped else 0
+
+
+def _upscaler(network: "Network", options: Options) -> "Upscaler":
+  import jax.numpy as jnp
+
+  from bamjax.inference import Upscaler
+
+  module, dtype = network.module, jnp.dtype(options.dtype)
+  return Upscaler(
     module.clone(
       dtype=dtype, attention=dataclasses.replace(module.attention, dtype=dtype)
     ),
     network.variables,
     self_ensemble=options.self_ensemble,
-    tile=tile,
+    tile=_tile(options.tile),
     passes=options.passes,
     memory=options.memory * 1e9,
     padded=True,
   )
-  skipped = batch.upscale_files(jobs, upscaler, network.scale, options.quality)
-  if skipped:
-    print(f"{skipped} of {len(jobs)} images left out", file=sys.stderr)
-  return 1 if skipped else 0
 
 
 def _tile(value: str) -> int | None:
@@ -139,10 +164,17 @@ def _tile(value: str) -> int | None:
 
 def _check(options: Options) -> None:
   """Raises UserError for values out of range."""
+  _tile(options.tile)
   if options.passes < 0:
     raise UserError(f"--passes can't be negative; got {options.passes}")
   if not options.memory > 0:
     raise UserError(f"--memory must be above 0; got {options.memory}")
+  chosen = options.weights or options.run_dir
+  if chosen and options.degradation != "auto":
+    raise UserError(
+      "--degradation chooses among the shipped weights; leave it out with"
+      f" {'--weights' if options.weights else '--run_dir'}"
+    )
   if options.quality is not None and not 1 <= options.quality <= 100:
     raise UserError(f"--quality is from 1 to 100; got {options.quality}")
 

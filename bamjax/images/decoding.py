@@ -31,6 +31,11 @@ from bamjax.images import tiff
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 # Factors from gray levels of fewer bits to 8 bits.
 _GRAY_STEPS = {"L;2": 85, "L;4": 17}
+# Formats of files, and compressions of TIFF, as Pillow names them.
+_JPEG = {"JPEG", "MPO"}
+_TIFF_JPEG = {"jpeg", "tiff_jpeg"}
+# The two codings of a WebP image, by their chunks.
+_LOSSLESS, _LOSSY = b"VP8L", b"VP8 "
 _TURNS = {
   2: Image.Transpose.FLIP_LEFT_RIGHT,
   3: Image.Transpose.ROTATE_180,
@@ -55,6 +60,7 @@ class ImageData:
     exif: its EXIF data, without orientation and storage tags.
     text: a PNG file's text chunks, by keyword.
     lossless: whether it was read from a lossless WebP file.
+    lossy: whether it was compressed with loss: JPEG, also in TIFF, or WebP.
     gamma: a PNG file's encoding exponent, usually 1/2.2.
   """
 
@@ -66,6 +72,7 @@ class ImageData:
   exif: Image.Exif | None = None
   text: Mapping[str, str] = dataclasses.field(default_factory=dict)
   lossless: bool = False
+  lossy: bool = False
   gamma: float | None = None
 
 
@@ -78,7 +85,7 @@ def read(path: str | Path, *, metadata: bool = True) -> ImageData:
 
   Args:
     path: the file.
-    metadata: whether to read `exif`, `text` and `lossless` too.
+    metadata: whether to read `exif`, `text`, `lossless` and `lossy`.
 
   Raises:
     UserError: the file is missing, not a regular file, truncated or not an
@@ -129,6 +136,7 @@ def _read(path: str | Path, file: BinaryIO, metadata: bool) -> ImageData:
   """Reads an open file; `path` is for warnings."""
   kept: Image.Exif | None = None
   text: dict[str, str] = {}
+  jpeg = False
   if deep := tiff.read(file):
     color, alpha, info = deep
     icc, is_gray = info["icc_profile"], color.shape[2] == 1
@@ -154,8 +162,10 @@ def _read(path: str | Path, file: BinaryIO, metadata: bool) -> ImageData:
       if metadata:
         kept = exif.attempt(path, lambda: exif.without_storage(tags))
         text = _text(pil)
+        jpeg = pil.format in _JPEG or info.get("compression") in _TIFF_JPEG
   if info["n_frames"] > 1:
     warn_once(f"{path} has several frames or pages; only the first is used")
+  webp = _webp_coding(file) if metadata else None
   if is_gray:
     color = np.broadcast_to(color, (*color.shape[:2], 3))
   return ImageData(
@@ -167,7 +177,8 @@ def _read(path: str | Path, file: BinaryIO, metadata: bool) -> ImageData:
     gamma=info.get("gamma") or None,
     exif=kept,
     text=text,
-    lossless=metadata and _is_lossless_webp(file),
+    lossless=webp == _LOSSLESS,
+    lossy=jpeg or webp == _LOSSY,
   )
 
 
@@ -226,19 +237,19 @@ def _text(pil: ImageFile.ImageFile) -> dict[str, str]:
   }
 
 
-def _is_lossless_webp(file: BinaryIO) -> bool:
-  """Whether a file is WebP and its first frame is lossless."""
+def _webp_coding(file: BinaryIO) -> bytes | None:
+  """How the first frame of a WebP file is coded; None for other files."""
   file.seek(0)
   header = file.read(12)
   if header[:4] != b"RIFF" or header[8:] != b"WEBP":
-    return False
+    return None
   while len(head := file.read(8)) == 8:
     kind, size = struct.unpack("<4sI", head)
-    if kind in (b"VP8L", b"VP8 "):
-      return kind == b"VP8L"
+    if kind in (_LOSSLESS, _LOSSY):
+      return kind
     # An animation's frame is a chunk that contains those of the image.
     file.seek(16 if kind == b"ANMF" else size + size % 2, 1)
-  return False
+  return None
 
 
 def _density(dpi: Any) -> tuple[float, float] | None:

@@ -17,8 +17,8 @@ from bamjax.files import HeldError
 from bamjax.files import identity
 from bamjax.images import image_file
 from bamjax.inference import NotFiniteError
-from bamjax.inference import Upscaler
 from bamjax.upscaling import one_image
+from bamjax.upscaling.choice import Choose
 from bamjax.upscaling.jobs import Job
 
 _FULL = "RESOURCE_EXHAUSTED"  # XLA's code if a device's memory is full
@@ -27,7 +27,7 @@ _QUIET_SECONDS = 30  # between two lines about one image
 
 def upscale_files(
   jobs: Sequence[Job],
-  upscaler: Upscaler,
+  choose: Choose,
   scale: int,
   quality: int | None = None,
 ) -> int:
@@ -38,8 +38,8 @@ def upscale_files(
 
   Args:
     jobs: the images and the files of their results.
-    upscaler: the network.
-    scale: its upscaling factor.
+    choose: returns the network of an image.
+    scale: the networks' upscaling factor.
     quality: of JPEG and lossy WebP, 1 to 100; None is that of `image_file`.
 
   Returns:
@@ -68,7 +68,8 @@ def upscale_files(
     name = terminal.plain(source.name)
     with _Progress(f"{name} ({number}/{len(jobs)})") as progress:
       try:
-        larger = one_image.upscale_image(upscaler, image, progress)
+        network = choose(image)
+        larger = one_image.upscale_image(network.upscaler, image, progress)
         image_file.write(target, larger, quality)
       except (
         NotFiniteError,
@@ -85,7 +86,8 @@ def upscale_files(
     written.add(identity(target))
     print(
       f"{terminal.plain(target)}  {width}×{height} →"
-      f" {scale * width}×{scale * height}, {time.monotonic() - start:.1f} s",
+      f" {scale * width}×{scale * height}{network.told},"
+      f" {time.monotonic() - start:.1f} s",
       flush=True,
     )
   return skipped

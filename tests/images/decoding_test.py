@@ -321,3 +321,25 @@ def test_mutated_files_are_read_or_named(tmp_path, monkeypatch):
           read(tmp_path / name)
         except UserError as error:
           assert name in str(error) and "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+  "name, mode, options, lossy",
+  [
+    ("a.jpg", "RGB", {}, True),
+    ("a.jpg", "CMYK", {"quality": 100}, True),
+    ("a.jpg", "L", {}, True),
+    ("a.mpo", "RGB", {"save_all": True}, True),
+    ("a.webp", "RGB", {}, True),
+    ("a.webp", "RGBA", {"quality": 100}, True),
+    ("a.webp", "RGBA", {"lossless": True}, False),
+    ("a.tif", "RGB", {"compression": "jpeg"}, True),
+    ("a.tif", "RGB", {"compression": "tiff_lzw"}, False),
+    ("a.tif", "I;16", {}, False),
+    ("a.png", "RGB", {}, False),
+    ("a.bmp", "RGB", {}, False),
+  ],
+)
+def test_lossy_compression_is_recognised(tmp_path, name, mode, options, lossy):
+  Image.new(mode, (16, 16)).save(tmp_path / name, **options)
+  assert decoding.read(tmp_path / name).lossy == lossy

@@ -1,0 +1,67 @@
+"""Which network upscales an image."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from bamjax import pretrained
+from bamjax.errors import UserError
+from bamjax.images.image_file import ImageData
+from bamjax.upscaling.one_image import Upscale
+
+
+class Chosen(NamedTuple):
+  """A network for an image.
+
+  Attributes:
+    upscaler: the network.
+    name: that of its weights; "" if the user chose them.
+  """
+
+  upscaler: Upscale
+  name: str = ""
+
+  @property
+  def told(self) -> str:
+    """A part of the image's line."""
+    return f" by {self.name}" if self.name else ""
+
+
+Choose = Callable[[ImageData], Chosen]
+
+
+def always(upscaler: Upscale, name: str = "") -> Choose:
+  """Returns what chooses the same network for every image."""
+  return lambda _: Chosen(upscaler, name)
+
+
+def shipped(
+  scale: int, degradation: str, load: Callable[[str], Upscale]
+) -> Choose:
+  """Returns what chooses among the shipped weights of a scale.
+
+  Args:
+    scale: upscaling factor.
+    degradation: "clean"; "photo" for noise, blur and compression; or "auto":
+      "photo" for JPEG and lossy WebP, "clean" for other images, and for all
+      images of a scale that has no weights for photographs.
+    load: makes the network of a name.
+
+  Raises:
+    UserError: there are no such weights, or they can't be loaded.
+  """
+  clean = f"pan-bam-x{scale}"
+  photo = f"{clean}-photo"
+  available = photo in pretrained.names()
+  if degradation == "photo" and not available:
+    names = [name for name in pretrained.names() if name.endswith("-photo")]
+    raise UserError(
+      f"no weights for photographs are shipped at ×{scale} (there are"
+      f" {', '.join(names) or 'none'}); use --degradation=clean"
+    )
+  if degradation == "photo":
+    return always(load(photo), photo)
+  of_clean = always(load(clean), clean)
+  if degradation == "clean" or not available:
+    return of_clean
+  of_photo = always(load(photo), photo)
+  return lambda image: (of_photo if image.lossy else of_clean)(image)

@@ -1,0 +1,84 @@
+"""Which shipped weights upscale an image."""
+
+import jax
+import numpy as np
+from PIL import Image
+import pytest
+
+import bamjax
+from bamjax import pretrained
+from bamjax.errors import UserError
+from bamjax.images import image_file
+from upscaling.calls import RGB
+from upscaling.calls import upscale
+
+
+@pytest.fixture
+def shipped(weights, tmp_path, monkeypatch):
+  """Ships weights for ×2 of both kinds, and returns the two networks."""
+  module, variables = bamjax.load_weights(weights)
+  folder = tmp_path / "shipped"
+  folder.mkdir()
+  monkeypatch.setattr(pretrained, "FOLDER", folder)
+  networks = {}
+  for name, factor in (("pan-bam-x2", 1.0), ("pan-bam-x2-photo", 0.5)):
+    scaled = jax.tree.map(lambda x, f=factor: x * np.float32(f), variables)
+    bamjax.save_weights(folder / f"{name}.safetensors", module, scaled)
+    networks[name] = bamjax.Upscaler(module, scaled)
+  return networks
+
+
+def made(name, folder):
+  [path] = folder.glob(name)
+  return image_file.read(path).color.astype(int)
+
+
+@pytest.mark.parametrize(
+  "degradation, names",
+  [
+    ("auto", ("pan-bam-x2", "pan-bam-x2-photo")),
+    ("clean", ("pan-bam-x2", "pan-bam-x2")),
+    ("photo", ("pan-bam-x2-photo", "pan-bam-x2-photo")),
+  ],
+)
+def test_an_image_is_upscaled_by_the_weights_for_it(
+  shipped, tmp_path, capsys, degradation, names
+):
+  Image.fromarray(RGB).save(tmp_path / "a.png")
+  Image.fromarray(RGB).save(tmp_path / "b.jpg")
+  inputs, out = [tmp_path / "a.png", tmp_path / "b.jpg"], tmp_path / "out"
+  options = {"degradation": degradation, "ext": "png"}
+  assert upscale(inputs, None, out, **options) == 0
+  lines = capsys.readouterr().out.splitlines()
+  for path, line, name in zip(inputs, lines, names, strict=True):
+    assert f"30×21 → 60×42 by {name}, " in line
+    expected = shipped[name](image_file.read(path).color)
+    result = made(f"{path.stem}_x2.png", out)
+    np.testing.assert_allclose(result, expected.astype(int), atol=1)
+    other = next(n for n in shipped if n != name)
+    wrong = shipped[other](image_file.read(path).color).astype(int)
+    assert np.abs(result - wrong).mean() > 2
+
+
+def test_a_scale_without_weights_for_photographs(shipped, tmp_path, capsys):
+  (pretrained.FOLDER / "pan-bam-x2-photo.safetensors").unlink()
+  Image.fromarray(RGB).save(tmp_path / "a.jpg")
+  inputs, out = [tmp_path / "a.jpg"], tmp_path / "out"
+  assert upscale(inputs, None, out) == 0
+  assert "by pan-bam-x2, " in capsys.readouterr().out
+  with pytest.raises(UserError, match="photographs are shipped at ×2.*clean"):
+    upscale(inputs, None, tmp_path / "b", degradation="photo")
+  assert not (tmp_path / "b").exists()
+
+
+def test_weights_of_the_user_are_used_for_every_image(
+  weights, finished_run, tmp_path, capsys
+):
+  Image.fromarray(RGB).save(tmp_path / "a.jpg")
+  inputs, out = [tmp_path / "a.jpg"], tmp_path / "out"
+  assert upscale(inputs, weights, out) == 0
+  assert " by " not in capsys.readouterr().out
+  for source in ({"weights": weights}, {"run_dir": str(finished_run)}):
+    options = {"weights": None, "degradation": "clean", **source}
+    with pytest.raises(UserError, match=f"leave it out with --{[*source][0]}"):
+      upscale(inputs, output=out, **options)
