@@ -74,7 +74,7 @@ def test_a_lost_process_ends_the_other_and_one_alone_resumes(
   began = time.monotonic()
   assert processes[lost].finish().code == -signal.SIGKILL
   code, _, err = processes[1 - lost].finish()
-  assert time.monotonic() - began < 45
+  assert time.monotonic() - began < 60  # as the documentation says
   assert code == 128 + signal.SIGTERM, err
   stopped = newest(run_dir)
   assert 8 <= stopped < 60
