@@ -19,7 +19,7 @@ from bamjax.layers import ATTENTIONS
 from bamjax.layers import compile_for
 from models import small
 
-QUICK, ALL = (9,), 204
+QUICK, ALL = (9,), 84
 SHALLOW = {
   "awsrn": dict(blocks=1, units=1, wide_features=8),
   "carn": dict(blocks=1, units=1),

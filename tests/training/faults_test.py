@@ -21,7 +21,7 @@ from training.real_runs import same
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("mode", "kills"), [("tfdata", 6), ("resident", 4)])
+@pytest.mark.parametrize(("mode", "kills"), [("tfdata", 4), ("resident", 4)])
 def test_a_run_that_was_killed_is_the_run_that_was_not(
   start, tmp_path, mode, kills
 ):

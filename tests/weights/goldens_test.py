@@ -25,7 +25,8 @@ SENSITIVE = ("rcan-official-x2", "rcan-official-x3", "rcan-official-x4")
 
 
 # With so many convs, XLA would compile for minutes. Run op by op, most ops are
-# the same, and each is compiled once.
+# the same, and each is compiled once. So are the networks that are marked slow:
+# they differ from others in their scale or attention only.
 DEEP = ("rcan", "drln")
 
 
@@ -38,21 +39,25 @@ if "xla_cpu_use_fusion_emitters" in os.environ["XLA_FLAGS"]:
   AS_USERS_DO["xla_cpu_use_fusion_emitters"] = True
 
 
-def keys():
-  """All networks; marked slow if a similar one is tested anyway.
+def is_slow(key):
+  """Whether a similar network is tested anyway.
 
   Not slow are BAM's at ×2, those of small backbones also at ×4, and the
   published ones at ×2. recorded_test has small ones of all kinds and scales.
   """
-  for key, case in GOLDENS.cases.items():
-    large = case["model"] in ("edsr", "msrn", *DEEP)
-    if case["attn"] == "bam":
-      slow = case["scale"] == 3 or case["scale"] == 4 and large
-      slow |= case["model"] == "rcan"
-    else:
-      published = "official" in key or key in ("imdn-cca-x2", "pan-pa-x2")
-      slow = case["scale"] != 2 or not published or case["model"] in DEEP
-    yield pytest.param(key, marks=pytest.mark.slow if slow else ())
+  case = GOLDENS.cases[key]
+  large = case["model"] in ("edsr", "msrn", *DEEP)
+  if case["attn"] == "bam":
+    slow = case["scale"] == 3 or case["scale"] == 4 and large
+    return slow or case["model"] == "rcan"
+  published = "official" in key or key in ("imdn-cca-x2", "pan-pa-x2")
+  return case["scale"] != 2 or not published or case["model"] in DEEP
+
+
+def keys():
+  """All networks."""
+  for key in GOLDENS.cases:
+    yield pytest.param(key, marks=pytest.mark.slow if is_slow(key) else ())
 
 
 def load(key):
@@ -73,10 +78,10 @@ def error(output, reference):
 @pytest.mark.parametrize("key", list(keys()))
 def test_output_is_the_reference(key):
   module, variables = load(key)
-  deep = GOLDENS.cases[key]["model"] in DEEP
+  op_by_op = is_slow(key) or GOLDENS.cases[key]["model"] in DEEP
   run = (
     module.apply
-    if deep
+    if op_by_op
     else jax.jit(module.apply, compiler_options=AS_USERS_DO)
   )
   y = np.asarray(run(variables, GOLDENS.input(key)))
