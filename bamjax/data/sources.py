@@ -159,28 +159,7 @@ def _folder(scale: int, data_dir: str | None, val_dir: str | None) -> Source:
   train, val = (
     [_from_hr(path, scale) for path in found] for found in (paths, held_out)
   )
-  return Source("folder", train, _readable(val))
-
-
-def _readable(images: list[ImagePair]) -> list[ImagePair]:
-  """Returns the images that can be read, and warns of the others.
-
-  Raises:
-    UserError: no image can be read.
-  """
-  found = []
-  for image in images:
-    try:
-      image.load()
-      found.append(image)
-    except UserError as error:
-      logging.warning("skipped: %s", error)
-  if not found:
-    raise UserError(
-      "none of the validation images can be read; see the warnings above, or"
-      " use --val_dir=DIR"
-    )
-  return found
+  return Source("folder", train, val)
 
 
 def _div2k(scale: int, data_dir: str | None, manual_dir: str | None) -> Source:
