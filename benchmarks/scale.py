@@ -4,7 +4,8 @@
   python -m benchmarks.scale --parts crops images --most 10000
   python -m benchmarks.scale --output scale.json
 
-The parts are: drawing a batch of 16 from so many crops; upscaling a photograph
+The parts are: finding and decoding so many tiny images, as training does before
+its first step; drawing a batch of 16 from so many crops; upscaling a photograph
 of so many pixels; evaluating so many tiny images, by the command; and a step of
 training on so many devices, at the same global batch (virtual devices, which
 share the CPU's cores). All inputs are synthetic, the network is the shipped
@@ -34,6 +35,9 @@ from PIL import Image
 
 import bamjax
 from bamjax.commands import evaluate
+from bamjax.data import cache
+from bamjax.data import sources
+from bamjax.data.crops import CropStore
 from bamjax.data.sampling import plan
 from bamjax.evaluation.tables import Table
 from bamjax.files import write_atomically
@@ -45,9 +49,28 @@ from benchmarks import running
 _BATCH, _PATCH = 16, 48
 _ROUNDS = 200  # batches that are drawn
 _STEPS = 5
-_TINY = 48  # side of the HR images that are evaluated
+_TINY = 32  # side of the HR images that are read or evaluated
 _LONG = 20.0  # seconds of a call that need not be repeated to be measured
 _DEVICES = "--xla_force_host_platform_device_count"
+
+
+def read(images: int) -> float:
+  """Returns the seconds in which so many images are found and decoded."""
+  with tempfile.TemporaryDirectory() as folder:
+    _write(Path(folder), images)
+    start = time.perf_counter()
+    source = sources.make_source("folder", 2, data_dir=folder)
+    store = CropStore(cache.decode(source.train), _TINY // 4)
+    store.fingerprint()
+    return time.perf_counter() - start
+
+
+def _write(folder: Path, images: int) -> None:
+  """Writes so many tiny images into a folder."""
+  rng = np.random.default_rng(0)
+  for i in range(images):
+    pixels = rng.integers(0, 256, (_TINY, _TINY, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / f"{i:06}.png", compress_level=1)
 
 
 def draw(crops: int) -> float:
@@ -81,13 +104,10 @@ def upscale(pixels: int) -> float:
 
 def score(images: int) -> float:
   """Returns the seconds in which so many images are evaluated."""
-  rng = np.random.default_rng(0)
   with tempfile.TemporaryDirectory() as folder:
     data = Path(folder) / "images"
     data.mkdir()
-    for i in range(images):
-      pixels = rng.integers(0, 256, (_TINY, _TINY, 3), np.uint8)
-      Image.fromarray(pixels).save(data / f"{i:06}.png", compress_level=1)
+    _write(data, images)
     start = time.perf_counter()
     options = evaluate.Options(
       weights=["pan-bam-x2"],
@@ -123,6 +143,7 @@ def train(devices: int) -> float:
 
 # What is measured, in which unit its size is, and the sizes.
 PARTS: dict[str, tuple[Callable[[int], float], str, list[int]]] = {
+  "files": (read, "files", [10**k for k in range(2, 6)]),
   "crops": (draw, "crops", [10**k for k in range(3, 8)]),
   "pixels": (upscale, "pixels", [10**k for k in range(5, 9)]),
   "images": (score, "images", [10**k for k in range(1, 5)]),
