@@ -61,10 +61,12 @@ def summary(
     width: width of the LR image, in pixels.
 
   Returns:
-    `parameters`: as the BAM paper's Table 1 counts them;
-    `trainable`: number of trained values;
-    `macs`: multiply-accumulates of all convolutions for one RGB image;
-    `paper_gflops`: what the paper's Table 2 prints as GFLOPs. A convolution
+    A dict.
+
+    - `parameters`: as the BAM paper's Table 1 counts them;
+    - `trainable`: number of trained values;
+    - `macs`: multiply-accumulates of all convolutions for one RGB image;
+    - `paper_gflops`: what the paper's Table 2 prints as GFLOPs. A convolution
       counts as (k² + 1 with a bias) · C_in/groups per output value; ReLU,
       LeakyReLU, PReLU, pixel shuffle and pooling as 1 per element; sigmoid as
       3. An activation that a block calls several times, such as IMDN's

@@ -113,6 +113,8 @@ def test_requirements_are_those_of_the_package():
   assert parsed(listed) == parsed(sum(groups, project["dependencies"]))
   onnx = (ROOT / "tests" / "requirements-onnx.txt").read_text().splitlines()
   assert parsed(onnx) == parsed(extras["onnx"])
+  docs = (ROOT / "docs" / "requirements.txt").read_text().splitlines()
+  assert parsed(docs) == parsed(extras["docs"])
 
 
 @pytest.fixture(scope="module")

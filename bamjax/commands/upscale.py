@@ -98,7 +98,7 @@ def run(options: Options) -> int:
   from bamjax import pretrained
   from bamjax.files import refuse_overwriting
   from bamjax.upscaling import batch
-  from bamjax.upscaling import choice
+  from bamjax.upscaling import chosen
   from bamjax.upscaling import jobs as jobs_lib
 
   _check(options)
@@ -106,10 +106,10 @@ def run(options: Options) -> int:
   if options.weights or options.run_dir:
     network = options.load()
     scale = network.scale
-    choose = choice.always(_upscaler(network, options))
+    choose = chosen.always(_upscaler(network, options))
   else:
     scale = options.scale or 2
-    choose = choice.shipped(
+    choose = chosen.shipped(
       scale,
       options.degradation,
       lambda name: _upscaler(options.load(default=name), options),
@@ -169,8 +169,8 @@ def _check(options: Options) -> None:
     raise UserError(f"--passes can't be negative; got {options.passes}")
   if not options.memory > 0:
     raise UserError(f"--memory must be above 0; got {options.memory}")
-  chosen = options.weights or options.run_dir
-  if chosen and options.degradation != "auto":
+  own = options.weights or options.run_dir
+  if own and options.degradation != "auto":
     raise UserError(
       "--degradation chooses among the shipped weights; leave it out with"
       f" {'--weights' if options.weights else '--run_dir'}"

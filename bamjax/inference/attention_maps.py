@@ -29,9 +29,11 @@ def attention_maps(
   Returns:
     The weights by the path of the attention's module, such as
     "block_0/attention", in the order of the calls. Each has one or two of
-      `channel_weights`: N×1×1×C;
-      `spatial_weights`: N×h×w×1; BAM and CBAM have both;
-      `pixel_weights`: N×h×w×C;
+
+    - `channel_weights`: N×1×1×C;
+    - `spatial_weights`: N×h×w×1; BAM and CBAM have both;
+    - `pixel_weights`: N×h×w×C;
+
     in (0, 1), in the dtype of the computation, where h×w is the size of the
     features. The path is "" if `module` is an attention itself. The second
     call of a module has the path "PATH#2". Empty without attentions.

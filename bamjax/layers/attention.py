@@ -91,7 +91,7 @@ class ChannelMLP(nn.Module):
   """Two 1×1 convolutions, C → C/r → C, with an activation between them.
 
   Attributes:
-    reduction: r.
+    reduction: the ratio r.
     use_bias: whether the convolutions have biases.
     prelu: whether the activation is a PReLU instead of a ReLU.
     dtype: dtype of the computation.
@@ -130,7 +130,7 @@ class ACAM(nn.Module):
   channel. Has 2·C·(C/r) + C/r parameters.
 
   Attributes:
-    reduction: r.
+    reduction: the ratio r.
     max_pool: add the MLP's output for the maximum over H×W before the sigmoid
       (the paper's ablation).
     weights_only: return ACAM(x), N×1×1×C in (0, 1), instead of ACAM(x) · x.
@@ -194,7 +194,7 @@ class MSAM(nn.Module):
 class BAM(nn.Module):
   """Balanced attention mechanism: channel and spatial attention in parallel.
 
-  For features F, N×H×W×C:
+  For features F, N×H×W×C::
 
     ACAM(F) = σ(W₂ · PReLU(W₁ · mean of F over H×W))    N×1×1×C    (eq. 1, 3)
     MSAM(F) = σ(conv 7×7 of the maximum of F over C)    N×H×W×1    (eq. 2, 4)
@@ -205,7 +205,8 @@ class BAM(nn.Module):
   output.
 
   No convolution has a bias. The PReLU has one slope per channel, initially ¼.
-  In total: 2·C·(C/r) + C/r + 49 parameters, 565 for C = 64 and r = 16.
+  In total: 2·C·(C/r) + C/r + 49 parameters, 565 for C = 64 and r = 16. In
+  any Flax program::
 
     bam = BAM(reduction=16)
     variables = bam.init(jax.random.key(0), features)

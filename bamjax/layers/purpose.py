@@ -19,12 +19,13 @@ def compile_for(purpose: Purpose) -> AbstractContextManager[None]:
 
   Args:
     purpose: one of
-      "here": the default; what runs fastest on this machine.
-      "many_runs": gradients of kernels by Winograd's algorithm on the CPU,
+
+      - "here": the default; what runs fastest on this machine.
+      - "many_runs": gradients of kernels by Winograd's algorithm on the CPU,
         which compiles longer and runs faster. For long training.
-      "export": only operations that every XLA has, for programs that are
+      - "export": only operations that every XLA has, for programs that are
         written to disk, by `jax.export` or another serializer.
-      "onnx": as "export", but with the same operations for all platforms,
+      - "onnx": as "export", but with the same operations for all platforms,
         because ONNX can't choose between platforms.
 
   Raises:

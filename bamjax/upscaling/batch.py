@@ -18,7 +18,7 @@ from bamjax.files import identity
 from bamjax.images import image_file
 from bamjax.inference import NotFiniteError
 from bamjax.upscaling import one_image
-from bamjax.upscaling.choice import Choose
+from bamjax.upscaling.chosen import Choose
 from bamjax.upscaling.jobs import Job
 
 _FULL = "RESOURCE_EXHAUSTED"  # XLA's code if a device's memory is full
