@@ -12,21 +12,24 @@ import ml_collections
 from bamjax.runs import defaults
 
 _FIRST = {
-  "blur_sigma": (0.1, 1.2),
-  "resize": (0.6, 1.2),
-  "resize_probabilities": (0.2, 0.4, 0.4),
-  "gaussian_sigma": (0.0, 12.0),
-  "poisson_scale": (0.0, 1.0),
-  "jpeg_quality": (60, 100),
+  "blur_probability": 0.5,
+  "sinc_probability": 0.0,
+  "blur_sigma": (0.1, 1.0),
+  "resize": (0.7, 1.2),
+  "resize_probabilities": (0.1, 0.3, 0.6),
+  "gaussian_sigma": (0.0, 10.0),
+  "poisson_scale": (0.0, 0.8),
+  "jpeg_quality": (70, 100),
 }
 _SECOND = {
-  "blur_probability": 0.3,
-  "blur_sigma": (0.1, 0.6),
+  "blur_probability": 0.1,
+  "sinc_probability": 0.0,
+  "blur_sigma": (0.1, 0.5),
   "resize": (0.8, 1.2),
-  "resize_probabilities": (0.2, 0.2, 0.6),
-  "gaussian_sigma": (0.0, 8.0),
-  "poisson_scale": (0.0, 0.5),
-  "jpeg_quality": (30, 98),
+  "resize_probabilities": (0.1, 0.1, 0.8),
+  "gaussian_sigma": (0.0, 4.0),
+  "poisson_scale": (0.0, 0.3),
+  "jpeg_quality": (35, 100),
 }
 
 
@@ -42,12 +45,15 @@ def get_config() -> ml_collections.ConfigDict:
   c.data.degradation = "photo"
   c.data.degradation_options.first = _FIRST
   c.data.degradation_options.second = _SECOND
-  c.data.degradation_options.final_sinc_probability = 0.2
+  c.data.degradation_options.final_sinc_probability = 0.1
+  # As in a photograph's file, whatever came before.
+  c.data.degradation_options.jpeg_last_probability = 1.0
   c.batch_size = 8
   c.steps = 6_000
-  c.optim.learning_rate = 1e-3
+  c.optim.learning_rate = 5e-4
   c.optim.schedule = "cosine"
   c.optim.warmup_steps = 100
+  c.optim.ema_decay = 0.999
   c.log_every = 50
   c.eval_every = 1_000
   c.checkpoint_every = 500

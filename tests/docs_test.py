@@ -1,13 +1,23 @@
 """The documentation: what it must hold. CI builds it, too."""
 
 import importlib
+import importlib.util
 import inspect
 from pathlib import Path
 import re
+import shlex
 
+import jax
+import numpy as np
 import pytest
 
-DOCS = Path(__file__).parents[1] / "docs"
+import bamjax
+from bamjax.commands import cli
+from bamjax.models import registry
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 PUBLIC = (
   *("bamjax", "bamjax.layers", "bamjax.models", "bamjax.inference"),
   *("bamjax.metrics", "bamjax.complexity", "bamjax.exporting"),
@@ -66,3 +76,80 @@ def test_every_public_name_is_in_the_reference(name, documented):
 def test_every_page_is_in_the_contents(page):
   index = (DOCS / "index.md").read_text()
   assert page.stem == "index" or re.search(rf"^{page.stem}$", index, re.M)
+
+
+def blocks(page, language):
+  """The code blocks of a page."""
+  pattern = rf"^```{language}\n(.*?)^```"
+  return re.findall(pattern, page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(
+  "page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.stem
+)
+def test_code_runs(page, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  bamjax.list_models()
+  # It may register a backbone of its own.
+  known = dict(registry._BACKBONES)
+  monkeypatch.setattr(registry, "_BACKBONES", known)
+  names = {"__name__": "__main__"}
+  for block in blocks(page, "python"):
+    exec(compile(block, str(page), "exec"), names)
+  assert names["sr"].shape == (1, 120, 160, 3)
+  assert names["larger"].shape == (120, 160, 3)
+  x = np.ones((1, 8, 8, 32), np.float32)
+  y, _ = names["Block"]().init_with_output(jax.random.key(0), x)
+  assert y.shape == x.shape
+  if page.stem == "library":
+    assert names["NnxBlock"](32, names["nnx"].Rngs(0))(x).shape == x.shape
+    tiny = names["bamjax"].create_model("tiny", "bam", 3)
+    lr = x[..., :3]
+    assert tiny.init_with_output(jax.random.key(0), lr)[0].shape[1] == 24
+    assert sorted(names["maps"]["up_0_attention"]) == [
+      *("channel_weights", "spatial_weights")
+    ]
+
+
+def commands():
+  """The page, program and arguments of each command in the documentation."""
+  for page in PAGES:
+    text = page.read_text()
+    lines = "\n".join(blocks(page, "sh")).replace("\\\n", " ").splitlines()
+    text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    lines += re.findall(r"`(python [^`]+)`", text.replace("\n", " "))
+    for line in lines:
+      for part in line.replace("…", "").split("&&"):
+        words = shlex.split(part, comments=True)
+        while words and words[0] in ("srun", "bash"):
+          words.pop(0)
+        if words[:1] in (["python"], ["bamjax"]) and len(words) > 1:
+          yield page.stem, words
+
+
+# ml_collections reads recipes in a way that Python 3.12 dropped.
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+@pytest.mark.parametrize(
+  "words", dict.fromkeys(tuple(words) for _, words in commands()), ids=" ".join
+)
+def test_commands_are_valid(words, capsys):
+  program, name, *arguments = words
+  if program == "python" and name == "-m":
+    name, *arguments = arguments
+    if name.partition(".")[0] in ("benchmarks", "docs"):
+      assert importlib.util.find_spec(name)
+      return
+    if name != "bamjax":
+      assert name in ("pytest", "sphinx")
+      return
+    name, *arguments = arguments
+  if "/" in name:
+    assert (ROOT / name).is_file()
+    return
+  name = name.removesuffix(".py")
+  assert name in cli.COMMANDS
+  module = importlib.import_module(f"bamjax.commands.{name}")
+  try:
+    cli.parse(module.Options, name, arguments)
+  except SystemExit:
+    pytest.fail(capsys.readouterr().err)

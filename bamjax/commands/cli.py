@@ -106,7 +106,7 @@ def run_module(
   logging.use_absl_handler()  # replaces handlers that log to today's stderr
   terminal.make_lasting()
   faulthandler.enable()
-  options = _parse(module.Options, program, arguments)
+  options = parse(module.Options, program, arguments)
   flags.FLAGS.mark_as_parsed()  # absl's own, which its logging reads
   _set_up_logging()
   process.keep_memory()
@@ -173,8 +173,16 @@ def _asks_for_help(arguments: Sequence[str]) -> bool:
   return not {"-h", "-help", "--help"}.isdisjoint(named)
 
 
-def _parse(options: type, program: str, arguments: Sequence[str]) -> Any:
-  """The instance of `options` that the command line describes."""
+def parse(options: type, program: str, arguments: Sequence[str]) -> Any:
+  """Returns the instance of `options` that the command line describes.
+
+  A mistake ends the process with one line and exit status 2.
+
+  Args:
+    options: a command's class of flags.
+    program: what the line begins with.
+    arguments: the command line after the program.
+  """
   values = flags.FlagValues()
   inputs = options_lib.positionals(options)
   values.set_gnu_getopt(inputs is not None)
