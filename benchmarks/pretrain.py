@@ -94,7 +94,9 @@ def _config(
     c.model_options.blocks = options.blocks
   if stage.start:
     c.optim.learning_rate *= 0.35 if stage.photo else 0.7
-    c.init_from = str(Path(options.output) / stage.start)
+    run = Path(options.output) / stage.start
+    # The shipped ones if that stage is not among those that run now.
+    c.init_from = str(run) if run.exists() else f"pan-bam-{stage.start}"
   elif options.start:
     c.optim.learning_rate *= 0.5
     c.init_from = options.start
