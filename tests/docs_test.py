@@ -7,12 +7,15 @@ from pathlib import Path
 import re
 import shlex
 
+from flax import linen as nn
 import jax
 import numpy as np
 import pytest
 
 import bamjax
 from bamjax.commands import cli
+from bamjax.layers import Attention
+from bamjax.layers import ATTENTIONS
 from bamjax.models import registry
 
 ROOT = Path(__file__).parents[1]
@@ -96,6 +99,10 @@ def test_code_runs(page, tmp_path, monkeypatch):
   names = {"__name__": "__main__"}
   for block in blocks(page, "python"):
     exec(compile(block, str(page), "exec"), names)
+  if page.stem == "attention":
+    weights = names["maps"]["up_0_attention"]["spatial_weights"]
+    assert weights.shape == (1, 120, 160, 1)
+    return
   assert names["sr"].shape == (1, 120, 160, 3)
   assert names["larger"].shape == (120, 160, 3)
   x = np.ones((1, 8, 8, 32), np.float32)
@@ -109,6 +116,25 @@ def test_code_runs(page, tmp_path, monkeypatch):
     assert sorted(names["maps"]["up_0_attention"]) == [
       *("channel_weights", "spatial_weights")
     ]
+
+
+def test_the_table_of_attentions_is_right():
+  text = (DOCS / "attention.md").read_text()
+  rows = re.findall(r"^\| `(\w+)` \|.*\| (\d+) \|.*\|$", text, re.MULTILINE)
+  assert sorted(name for name, _ in rows) == sorted(ATTENTIONS)
+  x = np.zeros((1, 8, 8, 64), np.float32)
+  for name, printed in rows:
+
+    class Net(nn.Module):
+      kind: str
+
+      @nn.compact
+      def __call__(self, x):
+        return Attention(self.kind, 16)()(x)
+
+    variables = jax.eval_shape(Net(name).init, jax.random.key(0), x)
+    count = sum(leaf.size for leaf in jax.tree.leaves(variables))
+    assert count == int(printed), name
 
 
 def commands():
@@ -145,6 +171,8 @@ def test_commands_are_valid(words, capsys):
     name, *arguments = arguments
   if "/" in name:
     assert (ROOT / name).is_file()
+    return
+  if [name, *arguments] == ["--version"]:
     return
   name = name.removesuffix(".py")
   assert name in cli.COMMANDS
