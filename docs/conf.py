@@ -4,10 +4,20 @@ pip install ".[docs]"  # in a clone, -r docs/requirements.txt
 python -m sphinx -W docs site
 """
 
+import os
+from pathlib import Path
 import re
+import sys
 from typing import Any
 
-import bamjax
+# In a clone, where nothing is installed: for this process and for tutorials'.
+_ROOT = str(Path(__file__).parents[1])
+sys.path.insert(0, _ROOT)
+os.environ["PYTHONPATH"] = os.pathsep.join(
+  filter(None, [_ROOT, os.environ.get("PYTHONPATH")])
+)
+
+import bamjax  # noqa: E402
 
 project = "bamjax"
 author = "The bamjax developers"
@@ -27,7 +37,11 @@ smartquotes_action = "D"
 # Headings can be linked to, as on GitHub.
 myst_heading_anchors = 3
 myst_enable_extensions = ["dollarmath"]
-nb_execution_mode = "off"
+# Tutorials run whenever the site is built; an error fails the build.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
 
 # Docstrings have them, with shapes.
 autodoc_typehints = "none"
