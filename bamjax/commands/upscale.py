@@ -47,7 +47,7 @@ class Options(selection.OneNetwork):
   )
   degradation: str = option(
     "auto",
-    "which shipped weights: photo, for noise, blur and compression (×2, ×4);"
+    "which shipped weights: photo, for noise, blur and compression (×2 only);"
     " clean, for images without; auto takes photo for JPEG and lossy WebP",
     choices=("auto", "clean", "photo"),
   )

@@ -9,6 +9,7 @@ import safetensors.numpy
 
 import bamjax
 from bamjax import pretrained
+from bamjax.data.degradation import degrader
 from bamjax.data.test_sets import find_benchmark
 from bamjax.errors import UserError
 from bamjax.evaluation.scoring import evaluate
@@ -244,7 +245,36 @@ FSRCNN = {2: 37.00, 3: 33.16, 4: 30.71}
 
 
 def test_weights_of_three_scales_are_shipped():
-  assert pretrained.names() == [f"pan-bam-x{scale}" for scale in FSRCNN]
+  names = [f"pan-bam-x{scale}" for scale in FSRCNN]
+  assert pretrained.names() == sorted([*names, "pan-bam-x2-photo"])
+
+
+def test_weights_for_photographs_have_a_card():
+  network = load_network("pan-bam-x2-photo")
+  assert (network.model, network.attn, network.scale) == ("pan", "bam", 2)
+  card = store.read_card("pan-bam-x2-photo")
+  assert len(card["images"]) == 108
+  for scores in card["scores"].values():
+    assert scores["psnr_y"] > scores["bicubic_psnr_y"]
+
+
+@needs_shared
+def test_weights_for_photographs_are_better_on_jpeg():
+  images = find_benchmark(SHARED / "benchmarks" / "Set5", 2).images
+  degrade = degrader.parse("jpeg:60")
+  photo, clean = (
+    evaluate(
+      Upscaler(*bamjax.load_weights(name), padded=True),
+      images,
+      2,
+      degrade=degrade,
+    )["matlab"]
+    for name in ("pan-bam-x2-photo", "pan-bam-x2")
+  )
+  card = store.read_card("pan-bam-x2-photo")["scores"]["Set5, jpeg:60"]
+  assert abs(photo["psnr_y"] - card["psnr_y"]) < 0.01
+  assert photo["psnr_y"] > clean["psnr_y"] + 1
+  assert photo["psnr_y"] > photo["bicubic_psnr_y"] + 1
 
 
 @pytest.mark.parametrize("scale", FSRCNN)
