@@ -28,9 +28,6 @@ from bamjax.commands import selection
 from bamjax.commands.options import option
 from bamjax.errors import UserError
 
-if TYPE_CHECKING:
-  from bamjax.data.degradation.degrader import Degrader
-  from bamjax.data.test_sets import ImageSet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,13 +38,6 @@ class Options(selection.NetworksAndImages):
     ("matlab",),
     "how LR is made and scored: matlab (the literature's), bam (the BAM"
     " paper's), ntire (in RGB)",
-    value="NAME,NAME",
-  )
-  degradation: Sequence[str] = option(
-    (),
-    "what degrades LR: noise:SIGMA (of 255), jpeg:QUALITY, photo:SEED, or"
-    " bicubic (nothing); if omitted, nothing, or for a run's validation images"
-    " what it was trained with",
     value="NAME,NAME",
   )
   compare: Sequence[str] = option(
@@ -97,14 +87,8 @@ class Options(selection.NetworksAndImages):
       )
     if self.compare and len(self.sources) > 2:
       raise UserError("--compare excludes --run_dir, --weights and --outputs")
-    outputs = any(map(self.is_outputs, self.compare))
-    if outputs:
+    if any(map(self.is_outputs, self.compare)):
       self.check_outputs()
-    if self.degradation and (outputs or self.outputs):
-      raise UserError(
-        "--degradation is for networks: it can't change what LR folders of"
-        " images were made from"
-      )
 
   def is_outputs(self, source: str) -> bool:
     """Whether a source is a folder of super-resolved images."""
@@ -136,7 +120,6 @@ def run(options: Options) -> int:
     UserError: a flag, a file or a folder is invalid.
   """
   # Imported here so that --help is immediate.
-  from bamjax.data.degradation import degrader
   from bamjax.evaluation import comparison
   from bamjax.evaluation import protocols
   from bamjax.evaluation import result_files
@@ -150,7 +133,7 @@ def run(options: Options) -> int:
     _write_paper_tables(output)
     return 0
   options.check()
-  degraders = [degrader.parse(text) for text in options.degradation]
+  degraders = options.degraders()
   suite = suite_lib.Suite(
     output,
     protocols.find(options.protocol),
@@ -193,7 +176,7 @@ def run(options: Options) -> int:
       )
       if not benchmark:
         continue
-      for degraded in _degraded(benchmark, degraders):
+      for degraded in selection.degraded(benchmark, degraders):
         show(suite.evaluate(network, degraded, tolerant))
   if not rows:
     raise UserError("nothing was scored; see the warnings above")
@@ -210,15 +193,6 @@ def run(options: Options) -> int:
   else:
     print(f"written to {output}")
   return 1 if skipped or any(row["left_out"] for row in rows) else 0
-
-
-def _degraded(
-  benchmark: ImageSet, degraders: Sequence[Degrader | None]
-) -> list[ImageSet]:
-  """The images with each degradation; as they are if none is given."""
-  if not degraders:
-    return [benchmark]
-  return [dataclasses.replace(benchmark, degrader=each) for each in degraders]
 
 
 def _write_paper_tables(output: Path) -> None:

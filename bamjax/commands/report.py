@@ -5,6 +5,8 @@ r"""Make an HTML page that compares the outputs of networks.
   bamjax report --run_dir=runs/pan-bam-x2-sample,runs/pan-ca-x2-sample
   bamjax report --weights=imdn_x4.safetensors --outputs=my_images \
       --benchmarks=Set5
+  bamjax report --weights=pan-bam-x2,pan-bam-x2-photo --benchmarks=Set5 \
+      --degradation=jpeg:60
 
 The page is one file that works offline. Without --benchmarks it shows the
 validation images of the first run.
@@ -86,6 +88,7 @@ def run(options: Options) -> int:
   from bamjax.report import document
   from bamjax.report import side_by_side
 
+  degraders = options.degraders()
   output = Path(options.output)
   refuse_overwriting(output, _read(map(pretrained.find, options.sources)))
   networks = [
@@ -118,7 +121,12 @@ def run(options: Options) -> int:
   scales = sorted({entry.scale for entry in entries})
   groups = [[e for e in entries if e.scale == s] for s in scales]
   # All benchmarks before the work, so that mistakes are reported at once.
-  work = [(g, each) for g in groups for each in _benchmarks(options.folders, g)]
+  work = [
+    (group, each)
+    for group in groups
+    for benchmark in _benchmarks(options.folders, group)
+    for each in selection.degraded(benchmark, degraders)
+  ]
   for _, benchmark in work:
     if benchmark.folder:
       refuse_overwriting(output, _images(benchmark.folder))
@@ -130,7 +138,7 @@ def run(options: Options) -> int:
     comparison = side_by_side.run_networks(group, benchmark, options.images)
     comparisons.append(comparison)
     print(
-      f"{benchmark.name} ×{comparison.scale}: {len(comparison.names)} images,"
+      f"{comparison.title}: {len(comparison.names)} images,"
       f" {len(comparison.shown)} shown",
       flush=True,
     )

@@ -12,6 +12,7 @@ from bamjax.commands.options import option
 from bamjax.errors import UserError
 
 if TYPE_CHECKING:
+  from bamjax.data.degradation.degrader import Degrader
   from bamjax.data.test_sets import ImageSet
   from bamjax.networks import Network
 
@@ -112,6 +113,13 @@ class NetworksAndImages(NetworkOptions):
     value="DIR,DIR",
     paths=True,
   )
+  degradation: Sequence[str] = option(
+    (),
+    "what degrades LR: noise:SIGMA (of 255), jpeg:QUALITY, photo:SEED, or"
+    " bicubic (nothing); if omitted, nothing, or for a run's validation images"
+    " what it was trained with",
+    value="NAME,NAME",
+  )
   tile: int | None = option(
     None,
     "side of tiles in LR pixels, 0 for none; if omitted, only images that do"
@@ -156,6 +164,17 @@ class NetworksAndImages(NetworkOptions):
       raise UserError(
         "folders of images have one scale each; use one --scale, or none"
       )
+    if self.degradation:
+      raise UserError(
+        "--degradation is for networks: it can't change what LR folders of"
+        " images were made from"
+      )
+
+  def degraders(self) -> list[Degrader | None]:
+    """What --degradation names, None for nothing; raises UserError."""
+    from bamjax.data.degradation import degrader
+
+    return [degrader.parse(text) for text in self.degradation]
 
   def load(self, source: str, scale: int | None) -> Network:
     """Loads the network of one source and scale."""
@@ -209,3 +228,12 @@ def find_benchmark(folder: str | None, network: Network) -> ImageSet:
     str(Path(folder).resolve()) if folder else "",
     make_degrader(network.config),
   )
+
+
+def degraded(
+  benchmark: ImageSet, degraders: Sequence[Degrader | None]
+) -> list[ImageSet]:
+  """A benchmark with each degradation; as it is if there is none."""
+  if not degraders:
+    return [benchmark]
+  return [dataclasses.replace(benchmark, degrader=each) for each in degraders]

@@ -11,6 +11,7 @@ import numpy as np
 
 from bamjax import complexity
 from bamjax import progress
+from bamjax.data.degradation.degrader import Degrader
 from bamjax.data.sr_files import SrFiles
 from bamjax.data.test_sets import ImageSet
 from bamjax.errors import UserError
@@ -202,9 +203,8 @@ def run_networks(
   for file, label in zip(files, labels, strict=True):
     try:
       lr, hr = file.load()
-      if benchmark.degrader and lr is not None and hr is not None:
-        lr = benchmark.degrader(file.name, lr, hr)
-      image = _run(entries, file, label, lr, hr, scale)
+      pair = _pair(file.name, lr, hr, scale, benchmark.degrader)
+      image = _run(entries, file, label, *pair, scale)
     except UserError as error:
       logging.warning("left out: %s: %s", label, error)
       left_out.append(label)
@@ -258,17 +258,32 @@ def _with_files(
   return dataclasses.replace(benchmark, images=images), names
 
 
-def _run(
-  entries: Sequence[AnyEntry],
-  file: Any,
+def _pair(
   name: str,
   lr: np.ndarray | None,
   hr: np.ndarray | None,
   scale: int,
-) -> ComparedImage:
+  degrader: Degrader | None,
+) -> tuple[np.ndarray, np.ndarray | None]:
+  """LR, made if there is none and degraded, and HR of its size."""
   if hr is not None:
     lr, hr = MATLAB.degradation.pair(hr, lr, scale)
+    if degrader:
+      lr = degrader(name, lr, hr)
+  elif degrader:
+    raise UserError("there is no HR image, which degraded LR is made from")
   assert lr is not None
+  return lr, hr
+
+
+def _run(
+  entries: Sequence[AnyEntry],
+  file: Any,
+  name: str,
+  lr: np.ndarray,
+  hr: np.ndarray | None,
+  scale: int,
+) -> ComparedImage:
   outputs = [MATLAB.degradation.upscale(lr, scale)]
   outputs += [entry.output(file, lr) for entry in entries]
   if hr is None:

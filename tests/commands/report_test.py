@@ -44,6 +44,18 @@ def test_a_run_is_shown_on_its_own_images(finished_run, tmp_path, capsys):
   assert "url(" not in style and "@import" not in style
 
 
+def test_degraded_lr_has_sections_of_its_own(finished_run, tmp_path, capsys):
+  text = run(
+    tmp_path / "page.html",
+    run_dir=[str(finished_run)],
+    degradation=["bicubic", "jpeg:40"],
+  )
+  assert "folder validation with jpeg:40 ×2" in text
+  printed = capsys.readouterr().out
+  assert "validation ×2: 2 images" in printed
+  assert "validation with jpeg:40 ×2: 2 images" in printed
+
+
 def test_no_more_images_than_asked_for(finished_run, tmp_path):
   text = run(tmp_path / "page.html", run_dir=[str(finished_run)], images=1)
   assert text.count("<article") == 1
@@ -84,6 +96,7 @@ def test_networks_have_distinct_labels():
     ({"run_dir": ["RUN"], "images": 0}, "--images must be at least 1"),
     ({"run_dir": ["RUN"], "benchmarks": ["absent"]}, "there is no folder"),
     ({"run_dir": ["RUN"], "tile": -1}, "--tile"),
+    ({"run_dir": ["RUN"], "degradation": ["x:1"]}, "unknown degradation"),
     ({"run_dir": ["RUN"], "scale": [3]}, "a run of scale 2, not 3"),
     ({"weights": ["absent.npz"]}, "no such file"),
     ({"weights": ["a"] * 3, "scale": [2, 3, 4]}, "at most 6 .* got 9"),

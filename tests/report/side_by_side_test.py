@@ -5,9 +5,11 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from bamjax.data.degradation import degrader
 from bamjax.data.sr_files import find_sr_files
 from bamjax.data.test_sets import Benchmark
 from bamjax.errors import UserError
+from bamjax.evaluation import scoring
 from bamjax.evaluation.protocols import MATLAB
 from bamjax.evaluation.protocols import PROTOCOLS
 from bamjax.images import resize
@@ -69,6 +71,23 @@ def test_the_images_with_the_largest_differences_are_kept(caplog):
   assert [image.name for image in found.shown] == [str(i) for i in order[:2]]
   with pytest.raises(UserError, match="none of the images of B"):
     side_by_side.run_networks(entries, Benchmark("B", files[-1:]), 2)
+
+
+def test_lr_is_degraded_as_for_scores(caplog):
+  hr, degrade = noise(0), degrader.parse("noise:50")
+  one = entry()
+  files = [File("a", hr=hr), File("alone", lr=noise(1))]
+  test_set = Benchmark("B", files, degrader=degrade)
+  found = side_by_side.run_networks([one], test_set, 5)
+  want = scoring.evaluate(one.upscaler, files, 2, degrade=degrade)["matlab"]
+  assert found.names == ["a"] and found.left_out == ["alone"]
+  assert "there is no HR image" in caplog.text
+  assert found.title == "B with noise:50 ×2"
+  assert found.scores[1][0]["psnr_y"] == pytest.approx(want["psnr_y"])
+  (image,) = found.shown
+  lr, hr = MATLAB.degradation.pair(hr, None, 2)
+  np.testing.assert_array_equal(image.lr, degrade("a", lr, hr))
+  assert not np.array_equal(image.lr, lr)
 
 
 def test_lr_alone_has_no_scores():
