@@ -12,6 +12,7 @@ if TYPE_CHECKING:
   from bamjax.models import create_model
   from bamjax.models import list_models
   from bamjax.networks import load_weights
+  from bamjax.weights import read_card
   from bamjax.weights import save_weights
 
 __version__ = "0.2.0"
@@ -24,6 +25,7 @@ __all__ = [
   "create_model",
   "list_models",
   "load_weights",
+  "read_card",
   "save_weights",
 ]
 
@@ -36,6 +38,7 @@ _MODULES = {
   "create_model": "bamjax.models",
   "list_models": "bamjax.models",
   "load_weights": "bamjax.networks",
+  "read_card": "bamjax.weights",
   "save_weights": "bamjax.weights",
 }
 

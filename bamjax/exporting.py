@@ -8,6 +8,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from importlib.metadata import version
 import logging
+import os
 from pathlib import Path
 from typing import Any
 import warnings
@@ -45,7 +46,9 @@ def _function(
 
 
 def to_safetensors(
-  network: Network, path: Path, card: Mapping[str, Any] | None = None
+  network: Network,
+  path: str | os.PathLike[str],
+  card: Mapping[str, Any] | None = None,
 ) -> None:
   """Writes weights and a model card, for `bamjax.load_weights`.
 
@@ -82,7 +85,7 @@ def _source_card(network: Network) -> dict[str, Any]:
   return card
 
 
-def to_stablehlo(network: Network, path: Path) -> None:
+def to_stablehlo(network: Network, path: str | os.PathLike[str]) -> None:
   """Writes a serialized `jax.export` program for CPU, CUDA and TPU.
 
   Args:
@@ -96,7 +99,7 @@ def to_stablehlo(network: Network, path: Path) -> None:
   lr = jax.ShapeDtypeStruct((n, height, width, 3), jnp.float32)
   function = jax.jit(_function(network.module, network.variables, "export"))
   exported = jax_export.export(function, platforms=_PLATFORMS)(lr)
-  with replacing(path) as temporary:
+  with replacing(Path(path)) as temporary:
     temporary.write_bytes(exported.serialize())
 
 
@@ -124,7 +127,7 @@ def load_stablehlo(path: str | Path) -> Callable[[Any], jax.Array]:
   return lambda lr: exported.call(jnp.asarray(lr, jnp.float32))
 
 
-def to_onnx(network: Network, path: Path) -> None:
+def to_onnx(network: Network, path: str | os.PathLike[str]) -> None:
   """Writes an ONNX model with input `lr` and output `sr`, using jax2onnx.
 
   Before it is written, the model is run with ONNX Runtime and its output
@@ -176,7 +179,7 @@ def to_onnx(network: Network, path: Path) -> None:
         f"the ONNX model's output is off by {off:.1e}: {converter} can't"
         f" convert this network correctly; {path} was not written"
       )
-  with replacing(path) as temporary:
+  with replacing(Path(path)) as temporary:
     temporary.write_bytes(data)
 
 
@@ -189,7 +192,7 @@ FORMATS: dict[str, tuple[str, Callable[[Network, Path], None]]] = {
 
 def write(
   network: Network,
-  path: Path,
+  path: str | os.PathLike[str],
   form: str | None = None,
   card: Mapping[str, Any] | None = None,
 ) -> None:
@@ -206,6 +209,7 @@ def write(
       loaded from the file, the network can't be exported in this format, or the
       file cannot be written.
   """
+  path = Path(path)
   refuse_overwriting(path, [pretrained.find(network.source)])
   if form is None:
     by_suffix = {suffix: name for name, (suffix, _) in FORMATS.items()}

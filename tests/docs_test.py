@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import bamjax
+from bamjax import complexity
+from bamjax import pretrained
 from bamjax.commands import cli
 from bamjax.layers import Attention
 from bamjax.layers import ATTENTIONS
@@ -56,10 +58,9 @@ def documented():
   ):
     if kind != "module":
       found[id(resolve(name))] = name
-    elif match := re.search(r":members:(.*)", below):
+    elif ":members:" in below:
       module = importlib.import_module(name)
-      names = match[1].replace(",", " ").split() or public_names(module)
-      found |= {id(getattr(module, n)): f"{name}.{n}" for n in names}
+      found |= {id(getattr(module, n)): n for n in public_names(module)}
   return found
 
 
@@ -99,23 +100,68 @@ def test_code_runs(page, tmp_path, monkeypatch):
   names = {"__name__": "__main__"}
   for block in blocks(page, "python"):
     exec(compile(block, str(page), "exec"), names)
-  if page.stem == "attention":
-    weights = names["maps"]["up_0_attention"]["spatial_weights"]
-    assert weights.shape == (1, 120, 160, 1)
-    return
+  CHECKS[page.stem](names)
+
+
+def check_sizes(names):
   assert names["sr"].shape == (1, 120, 160, 3)
   assert names["larger"].shape == (120, 160, 3)
   x = np.ones((1, 8, 8, 32), np.float32)
   y, _ = names["Block"]().init_with_output(jax.random.key(0), x)
   assert y.shape == x.shape
-  if page.stem == "library":
-    assert names["NnxBlock"](32, names["nnx"].Rngs(0))(x).shape == x.shape
-    tiny = names["bamjax"].create_model("tiny", "bam", 3)
-    lr = x[..., :3]
-    assert tiny.init_with_output(jax.random.key(0), lr)[0].shape[1] == 24
-    assert sorted(names["maps"]["up_0_attention"]) == [
-      *("channel_weights", "spatial_weights")
-    ]
+
+
+def check_library(names):
+  check_sizes(names)
+  x = np.ones((1, 8, 8, 32), np.float32)
+  assert names["NnxBlock"](32, names["nnx"].Rngs(0))(x).shape == x.shape
+  tiny = names["bamjax"].create_model("tiny", "bam", 3)
+  lr = x[..., :3]
+  assert tiny.init_with_output(jax.random.key(0), lr)[0].shape[1] == 24
+  both = ["channel_weights", "spatial_weights"]
+  assert sorted(names["maps"]["up_0_attention"]) == both
+
+
+def check_attention(names):
+  weights = names["maps"]["up_0_attention"]["spatial_weights"]
+  assert weights.shape == (1, 120, 160, 1)
+
+
+def check_export(names):
+  assert names["sr"].shape == (1, 120, 160, 3)
+
+
+def check_weights(names):
+  assert names["card"]["images"][0].keys() >= {"file", "licence", "author"}
+  own = bamjax.read_card("mine.safetensors")
+  assert own["licence"] == "MIT" and own["network"]["attn"] == "bam"
+
+
+CHECKS = {
+  "README": check_sizes,
+  "library": check_library,
+  "attention": check_attention,
+  "export": check_export,
+  "weights": check_weights,
+}
+
+
+def test_scores_of_shipped_weights_are_those_of_their_cards():
+  text = (DOCS / "weights.md").read_text()
+  row = r"^\| `([\w-]+)`(?:, (JPEG \d+))? \| ([\d,]+) \|(.*)\|$"
+  found = re.findall(row, text, re.MULTILINE)
+  assert sorted({name for name, *_ in found}) == pretrained.names()
+  for name, jpeg, parameters, cells in found:
+    module, variables = bamjax.load_weights(name)
+    count = complexity.parameters(module, variables)
+    assert f"{count:,}" == parameters
+    for test_set, cell in zip(
+      ("Set5", "Set14", "BSD100"), cells.split("|")[:3], strict=True
+    ):
+      degraded = f", {jpeg.lower().replace(' ', ':')}" if jpeg else ""
+      scores = bamjax.read_card(name)["scores"][test_set + degraded]
+      ours, bicubic = scores["psnr_y"], scores["bicubic_psnr_y"]
+      assert cell.strip() == f"{ours:.2f} ({bicubic:.2f})", (name, test_set)
 
 
 def test_the_table_of_attentions_is_right():
@@ -138,7 +184,7 @@ def test_the_table_of_attentions_is_right():
 
 
 def commands():
-  """The page, program and arguments of each command in the documentation."""
+  """Program and arguments of each command in the documentation."""
   for page in PAGES:
     text = page.read_text()
     lines = "\n".join(blocks(page, "sh")).replace("\\\n", " ").splitlines()
@@ -147,16 +193,16 @@ def commands():
     for line in lines:
       for part in line.replace("…", "").split("&&"):
         words = shlex.split(part, comments=True)
-        while words and words[0] in ("srun", "bash"):
+        if words[:1] == ["srun"]:
           words.pop(0)
         if words[:1] in (["python"], ["bamjax"]) and len(words) > 1:
-          yield page.stem, words
+          yield words
 
 
 # ml_collections reads recipes in a way that Python 3.12 dropped.
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 @pytest.mark.parametrize(
-  "words", dict.fromkeys(tuple(words) for _, words in commands()), ids=" ".join
+  "words", dict.fromkeys(map(tuple, commands())), ids=" ".join
 )
 def test_commands_are_valid(words, capsys):
   program, name, *arguments = words

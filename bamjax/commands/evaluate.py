@@ -21,13 +21,11 @@ import dataclasses
 import functools
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bamjax import pretrained
 from bamjax.commands import selection
 from bamjax.commands.options import option
 from bamjax.errors import UserError
-
 
 
 @dataclasses.dataclass(frozen=True)
