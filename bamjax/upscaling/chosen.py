@@ -1,6 +1,7 @@
 """Which network upscales an image."""
 
 from collections.abc import Callable
+import functools
 from typing import NamedTuple
 
 from bamjax import pretrained
@@ -58,10 +59,9 @@ def shipped(
       f"no weights for photographs are shipped at ×{scale} (there are"
       f" {', '.join(names) or 'none'}); use --degradation=clean"
     )
-  if degradation == "photo":
-    return always(load(photo), photo)
-  of_clean = always(load(clean), clean)
-  if degradation == "clean" or not available:
-    return of_clean
-  of_photo = always(load(photo), photo)
-  return lambda image: (of_photo if image.lossy else of_clean)(image)
+  if degradation == "auto" and available:
+    # Each on first use: most folders need one of them.
+    once = functools.cache(lambda name: Chosen(load(name), name))
+    return lambda image: once(photo if image.lossy else clean)
+  name = photo if degradation == "photo" else clean
+  return always(load(name), name)

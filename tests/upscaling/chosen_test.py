@@ -1,5 +1,7 @@
 """Which shipped weights upscale an image."""
 
+import types
+
 import jax
 import numpy as np
 from PIL import Image
@@ -9,6 +11,7 @@ import bamjax
 from bamjax import pretrained
 from bamjax.errors import UserError
 from bamjax.images import image_file
+from bamjax.upscaling import chosen
 from upscaling.calls import RGB
 from upscaling.calls import upscale
 
@@ -58,6 +61,16 @@ def test_an_image_is_upscaled_by_the_weights_for_it(
     other = next(n for n in shipped if n != name)
     wrong = shipped[other](image_file.read(path).color).astype(int)
     assert np.abs(result - wrong).mean() > 2
+
+
+def test_weights_are_loaded_when_an_image_needs_them():
+  loaded = []
+  choose = chosen.shipped(2, "auto", lambda name: loaded.append(name) or name)
+  assert not loaded
+  for lossy in (False, False, True, False):
+    name = choose(types.SimpleNamespace(lossy=lossy)).name
+    assert name == ("pan-bam-x2-photo" if lossy else "pan-bam-x2")
+  assert loaded == ["pan-bam-x2", "pan-bam-x2-photo"]
 
 
 def test_a_scale_without_weights_for_photographs(shipped, tmp_path, capsys):
