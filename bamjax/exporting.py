@@ -111,6 +111,7 @@ def load_stablehlo(path: str | Path) -> Callable[[Any], jax.Array]:
 
   Returns:
     The function: RGB in [0, 1], N×H×W×3, to float32, N×sH×sW×3, unclipped.
+    It raises ValueError for integers.
 
   Raises:
     UserError: the file cannot be read, or is not such a program.
@@ -124,7 +125,15 @@ def load_stablehlo(path: str | Path) -> Callable[[Any], jax.Array]:
     raise UserError(
       f"{path}: not a program of jax.export, or damaged ({error})"
     ) from None
-  return lambda lr: exported.call(jnp.asarray(lr, jnp.float32))
+
+  def super_resolve(lr: ArrayLike) -> jax.Array:
+    if not jnp.issubdtype(jnp.result_type(lr), jnp.floating):
+      raise ValueError(
+        f"RGB must be floating, in [0, 1]; got {jnp.result_type(lr)}"
+      )
+    return exported.call(jnp.asarray(lr, jnp.float32))
+
+  return super_resolve
 
 
 def to_onnx(network: Network, path: str | os.PathLike[str]) -> None:
@@ -225,8 +234,5 @@ def write(
     )
   else:
     FORMATS[form][1](network, path)
-    if left := _source_card(network):
-      logging.warning(
-        "%s: %s files can't hold a model card; the one of %s is left out: %s",
-        *(path, form, network.source, ", ".join(left)),
-      )
+    if _source_card(network):
+      logging.info("%s: without the model card of %s", path, network.source)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from flax import linen as nn
 from flax import traverse_util
+import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from bamjax import pretrained
 from bamjax.errors import require
@@ -133,6 +135,7 @@ def load_weights(
   scale: int | None = None,
   normalization: str | None = None,
   step: int | None = None,
+  dtype: DTypeLike | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
   """Loads weights: shipped, published, or of one of your runs.
 
@@ -152,6 +155,8 @@ def load_weights(
       can't be inferred from published weights: by default it is "official" if
       the network has its own paper's attention, else "paper".
     step: checkpoint of a run; None is the best one by PSNR-Y.
+    dtype: dtype of the computation, such as bfloat16; None is float32, or that
+      of the run. Variables are float32 in any case.
 
   Returns:
     The module, which maps RGB in [0, 1], N×H×W×3, to float32 RGB around [0, 1],
@@ -164,6 +169,15 @@ def load_weights(
   """
   hints = Hints(model, attn, scale, normalization, step)
   if isinstance(source, Mapping):
-    return read_network(source, hints)
-  network = load_network(source, hints)
-  return network.module, network.variables
+    module, variables = read_network(source, hints)
+  else:
+    network = load_network(source, hints)
+    module, variables = network.module, network.variables
+  return (module if dtype is None else with_dtype(module, dtype)), variables
+
+
+def with_dtype(module: nn.Module, dtype: DTypeLike) -> nn.Module:
+  """Returns a backbone that computes in another dtype, its attention too."""
+  dtype = jnp.dtype(dtype)
+  attention = dataclasses.replace(module.attention, dtype=dtype)
+  return module.clone(dtype=dtype, attention=attention)

@@ -53,6 +53,8 @@ def test_stablehlo_is_the_network_at_any_size(tmp_path, name, attn):
     lr = rng.random(shape, dtype=np.float32)
     want = network.module.apply(network.variables, lr)
     np.testing.assert_allclose(program(lr), want, atol=1e-5)
+  with pytest.raises(ValueError, match="must be floating"):
+    program(np.zeros((1, 9, 14, 3), np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -162,13 +164,7 @@ def test_the_card_of_the_weights_is_kept(tmp_path, caplog, monkeypatch):
     exporting.FORMATS, "onnx", (".onnx", lambda network, path: None)
   )
   exporting.write(load_network(path), tmp_path / "a.onnx")
-  (record,) = caplog.records
-  message = record.getMessage()
-  assert (
-    f"onnx files can't hold a model card; the one of {path} is left out: "
-    in message
-  )
-  assert "licence" in message and "scores" in message
+  assert not caplog.records  # a card that can't be written is no problem
 
 
 def test_a_card_that_cannot_be_read_is_left_with_a_warning(

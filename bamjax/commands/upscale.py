@@ -136,15 +136,11 @@ def run(options: Options) -> int:
 
 
 def _upscaler(network: "Network", options: Options) -> "Upscaler":
-  import jax.numpy as jnp
-
   from bamjax.inference import Upscaler
+  from bamjax.networks import with_dtype
 
-  module, dtype = network.module, jnp.dtype(options.dtype)
   return Upscaler(
-    module.clone(
-      dtype=dtype, attention=dataclasses.replace(module.attention, dtype=dtype)
-    ),
+    with_dtype(network.module, options.dtype),
     network.variables,
     self_ensemble=options.self_ensemble,
     tile=_tile(options.tile),

@@ -1,5 +1,6 @@
 """Compares two networks on the same images, with confidence intervals."""
 
+from collections.abc import Mapping
 import math
 from typing import Any
 
@@ -32,10 +33,13 @@ def bootstrap_interval(
   Returns:
     The bounds of the central `level` of the means of 10,000 resamples of N
     images, drawn with replacement (Efron & Tibshirani 1993, chapter 13). For
-    small N, the interval is too narrow.
+    small N, the interval is too narrow; for one image, there is none, and the
+    bounds are NaN.
   """
-  rng = np.random.default_rng(seed)
   count = len(differences)
+  if count < 2:
+    return math.nan, math.nan
+  rng = np.random.default_rng(seed)
   drawn = rng.integers(0, count, (_RESAMPLES, count))
   means = np.asarray(differences)[drawn].mean(axis=1)
   low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
@@ -54,7 +58,7 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
     `protocol` and `folder` (of the benchmark); `images`, the difference of each
     image; and for the name of each score a dict of `difference`, the mean over
     the images, and `low` and `high`, the bounds of its 95 % confidence
-    interval. Images with an infinite PSNR count only for SSIM; their difference
+    interval, NaN for a single image. Images with an infinite PSNR count only for SSIM; their difference
     in PSNR is infinite or NaN.
 
   Raises:
@@ -130,7 +134,6 @@ def table(found: dict[str, Any]) -> Table:
   ]
   mean = [f"mean of {len(rows)}"]
   mean += [f"{psnr['difference']:+.3f}", f"{ssim['difference']:+.5f}"]
-  significant = psnr["low"] > 0 or psnr["high"] < 0
   degradation = f" with {d}" if (d := found.get("degradation")) else ""
   return Table(
     f"B − A ×{found['scale']} on {found['benchmark']}{degradation}, protocol"
@@ -146,10 +149,21 @@ def table(found: dict[str, Any]) -> Table:
         if equal
         else []
       ),
-      f"95 % confidence interval of the mean: PSNR {psnr['low']:+.3f} to"
-      f" {psnr['high']:+.3f} dB, SSIM {ssim['low']:+.5f} to {ssim['high']:+.5f}"
-      + ("" if significant else ", which contains 0: not significant"),
-      SEEDS_NOTE,
+      *_interval(psnr, ssim),
     ],
     total=True,
   )
+
+
+def _interval(
+  psnr: Mapping[str, float], ssim: Mapping[str, float]
+) -> list[str]:
+  if math.isnan(psnr["low"]):
+    return ["a single image has no confidence interval"]
+  significant = psnr["low"] > 0 or psnr["high"] < 0
+  return [
+    f"95 % confidence interval of the mean: PSNR {psnr['low']:+.3f} to"
+    f" {psnr['high']:+.3f} dB, SSIM {ssim['low']:+.5f} to {ssim['high']:+.5f}"
+    + ("" if significant else ", which contains 0: not significant"),
+    SEEDS_NOTE,
+  ]

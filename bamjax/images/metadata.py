@@ -82,6 +82,8 @@ def _fitting(
     if exif:
       found["exif"] = exif
     left_out += [f"EXIF's {_name(tag)}" for tag in tags]
+    if kind == "TIFF" and any(map(image.exif.get_ifd, INNER_IFDS)):
+      left_out.append("EXIF's date, exposure and place")
   if image.text and kind == "PNG":
     found["pnginfo"], keys = _png_text(image.text)
     left_out += [f"the text {key!r}" for key in keys]

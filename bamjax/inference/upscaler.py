@@ -22,6 +22,7 @@ from bamjax.memory import host_memory
 _SMALLEST_TILE = 64  # LR pixels
 # Limit of the default halo. Pixels farther away have hardly any influence.
 _LARGEST_HALO = 64  # LR pixels
+_SMALLEST_MEMORY = 1e5  # bytes
 # Largest ratio of the pixels in a shared window to those in the image.
 _LARGER = 1.5
 # Values of full intensity, by dtype.
@@ -101,7 +102,8 @@ class Upscaler:
     network that see neighbouring pixels or pool are those of `bamjax.layers`.
 
     Args:
-      module: a Linen backbone.
+      module: a Linen module that maps RGB in [0, 1], N×H×W×3, to N×sH×sW×3,
+        with the field `scale`, s: a backbone, or one of your own.
       variables: its variables, `{"params": …}`.
       self_ensemble: average the outputs for the eight flips and quarter turns
         of the image, turned back: the literature's "+" (Timofte et al. 2016,
@@ -120,15 +122,24 @@ class Upscaler:
         many sizes share compiled programs.
       shared: pad an image to the size of an earlier one that has at most 1.5
         times its pixels, so that images of similar sizes share a compiled
-        program, at no cost for images of equal sizes.
+        program, at no cost for images of equal sizes. The first image that is
+        padded to a size compiles one more.
 
     Raises:
-      ValueError: `tile`, `halo`, `passes` or `memory` is negative.
+      ValueError: `tile`, `halo`, `passes` or `memory` is negative, `memory`
+        looks like gigabytes, or the module has no `scale`.
     """
     if min(tile or 0, halo or 0, passes, memory or 0) < 0:
       raise ValueError(
         "tile, halo, passes and memory must not be negative; got"
         f" {tile}, {halo}, {passes}, {memory}"
+      )
+    if memory is not None and 0 < memory < _SMALLEST_MEMORY:
+      raise ValueError(f"memory is in bytes, e.g. 2e9; got {memory}")
+    if not isinstance(getattr(module, "scale", None), int):
+      raise ValueError(
+        f"{type(module).__name__} has no upscaling factor: it needs the field"
+        " scale"
       )
     if getattr(module, "remat", False):
       module = module.clone(remat=False)  # useful in training only

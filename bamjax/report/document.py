@@ -130,10 +130,14 @@ def _interval(found: Comparison) -> str:
   difference = values[1] - values[0]
   low, high = comparison.bootstrap_interval(difference)
   first, second = (entry.label for entry in found.entries)
-  text = _minus(
-    f"{difference.mean():+.3f} dB PSNR-Y; 95 % confidence interval of the mean"
-    f" {low:+.3f} to {high:+.3f} dB"
-  )
+  text = f"{difference.mean():+.3f} dB PSNR-Y; "
+  if np.isnan(low):
+    text += "a single image has no confidence interval"
+  else:
+    text += (
+      f"95 % confidence interval of the mean {low:+.3f} to {high:+.3f} dB"
+    )
+  text = _minus(text)
   if low <= 0 <= high:
     text += ", which contains 0: the difference is not significant"
   return f"{second} − {first}: {text}."

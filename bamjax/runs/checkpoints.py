@@ -411,10 +411,20 @@ def _listed(call: Callable[..., _T], *args: Any, **options: Any) -> _T:
   Raises:
     OSError: a file is still missing after 20 retries.
   """
-  for _ in range(20):
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-      return call(*args, **options)
-  return call(*args, **options)
+  # Orbax warns of every folder that it opens in order to read.
+  logger = logging.getLogger("absl")
+  logger.addFilter(_is_news)
+  try:
+    for _ in range(20):
+      with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return call(*args, **options)
+    return call(*args, **options)
+  finally:
+    logger.removeFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+  return not str(record.msg).startswith("Given directory is read only")
 
 
 def _absent(path: Path) -> bool:

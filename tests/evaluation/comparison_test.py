@@ -53,6 +53,16 @@ def test_differences_are_b_minus_a():
   assert "contains 0" in comparison.table(comparison.compare(A, A)).text()
 
 
+def test_a_single_image_has_no_interval():
+  assert np.isnan(comparison.bootstrap_interval(np.array([0.1]))).all()
+  found = comparison.compare(
+    *(row(n, {"baby": (38.0 + i, 0.9)}) for i, n in enumerate("ab"))
+  )
+  text = comparison.table(found).text()
+  assert "+1.000" in text and "a single image has no confidence" in text
+  assert "nan" not in text and "95 %" not in text
+
+
 def test_images_equal_to_hr_are_left_out_of_mean_psnr():
   a, b = (
     row(n, {"flat": (np.inf, 1.0), "baby": (38.0 + i, 0.9)})
@@ -62,6 +72,7 @@ def test_images_equal_to_hr_are_left_out_of_mean_psnr():
   assert found["psnr_y"]["difference"] == 1
   text = comparison.table(found).text()
   assert "nan" not in text and "left out of mean PSNR: flat" in text
+  assert "a single image" in text
 
 
 def test_other_images_of_the_same_names_are_refused():
