@@ -22,14 +22,13 @@ def warn_once(message: str) -> None:
   logging.warning("%s", message)
 
 
-def require(purpose: str, extra: str, *modules: str) -> None:
+def require(purpose: str, *modules: str) -> None:
   """Checks that the optional packages of a feature are installed.
 
   Nothing is imported but the parents of dotted names.
 
   Args:
     purpose: what needs the packages, e.g. "training"; begins the message.
-    extra: the extra of bamjax that installs them.
     *modules: names as they are imported, e.g. "orbax.checkpoint".
 
   Raises:
@@ -40,8 +39,7 @@ def require(purpose: str, extra: str, *modules: str) -> None:
   ]
   if missing:
     raise UserError(
-      f"{purpose} needs packages that are not installed"
-      f" ({', '.join(missing)}): pip install 'bamjax[{extra}]'"
+      f"{purpose} needs what is not installed: pip install {' '.join(missing)}"
     )
 
 

@@ -150,7 +150,7 @@ def to_onnx(network: Network, path: str | os.PathLike[str]) -> None:
     UserError: jax2onnx or ONNX Runtime is not installed, the network can't be
       converted, the outputs differ, or the file cannot be written.
   """
-  require("ONNX export", "onnx", "jax2onnx", "onnx", "onnxruntime")
+  require("ONNX export", "jax2onnx", "onnx", "onnxruntime")
   import jax2onnx
   import onnx
   import onnxruntime

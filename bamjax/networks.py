@@ -104,7 +104,7 @@ def load_network(
       os.fspath(source), *identify(module), module.scale, module, variables
     )
   # Only here: a file of weights does without the packages of runs.
-  require("a run's folder", "train", "ml_collections", "orbax.checkpoint")
+  require("a run's folder", "ml_collections", "orbax.checkpoint")
   from bamjax.runs import folder
 
   config, module, variables, step = folder.load(path, hints.step)

@@ -170,23 +170,23 @@ def test_a_bare_installation_upscales_and_names_what_training_needs(
   for arguments, message in (
     (
       ["train"],
-      "bamjax train: error: training needs packages that are not installed"
-      " (ml_collections, tensorboardX): pip install 'bamjax[train]'\n",
+      "bamjax train: error: training needs what is not installed: pip install"
+      " ml_collections tensorboardX\n",
     ),
     (
       ["upscale", "photo.png", "--run_dir=."],
-      "bamjax upscale: error: a run's folder needs packages that are not"
-      " installed (ml_collections): pip install 'bamjax[train]'\n",
+      "bamjax upscale: error: a run's folder needs what is not installed: pip"
+      " install ml_collections\n",
     ),
     (
       ["report", "--weights=pan-bam-x2"],
-      "bamjax report: error: a report needs packages that are not installed"
-      " (jinja2, matplotlib): pip install 'bamjax[report]'\n",
+      "bamjax report: error: a report needs what is not installed: pip install"
+      " jinja2 matplotlib\n",
     ),
     (
       ["benchmark"],
-      "bamjax benchmark: error: the benchmark's figure needs packages that are"
-      " not installed (matplotlib): pip install 'bamjax[benchmark]'\n",
+      "bamjax benchmark: error: the benchmark's figure needs what is not"
+      " installed: pip install matplotlib\n",
     ),
   ):
     done = call("-m", "bamjax", *arguments)

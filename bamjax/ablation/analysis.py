@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from bamjax.ablation import crossed_bootstrap
 from bamjax.ablation.cell_costs import Cost
-from bamjax.ablation.crossed_bootstrap import Interval
 from bamjax.evaluation import comparison
+from bamjax.evaluation import crossed_bootstrap
+from bamjax.evaluation.crossed_bootstrap import Interval
 from bamjax.evaluation.protocols import PROTOCOLS
 from bamjax.evaluation.results import Row
 

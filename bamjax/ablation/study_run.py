@@ -4,7 +4,6 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
-import datetime
 from pathlib import Path
 import statistics
 
@@ -174,8 +173,9 @@ def describe(
         _duration(left),
       ]
     )
+  count = "1 cell" if len(chosen) == 1 else f"{len(chosen)} cells"
   table = Table(
-    f"{len(chosen)} cells, about {_duration(total)} of training left",
+    f"{count}, about {_duration(total)} of training left",
     (
       "cell",
       "parameters",
@@ -197,7 +197,11 @@ def describe(
 
 
 def _duration(seconds: float) -> str:
-  return str(datetime.timedelta(seconds=round(seconds)))
+  """An estimate in the largest unit of which there are two or more."""
+  for unit, name in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+    if seconds >= 2 * unit:
+      return f"{seconds / unit:.0f} {name}"
+  return f"{seconds:.0f} s"
 
 
 def _training_seconds(

@@ -131,7 +131,7 @@ def run(options: Options) -> int:
   Raises:
     UserError: a flag, the recipe, the data or a folder is invalid.
   """
-  require("an ablation", "report", "jinja2", "matplotlib")
+  require("an ablation", "jinja2", "matplotlib")
   # Imported here so that --help is immediate.
   from bamjax.ablation import study_run
   from bamjax.ablation.worker_process import Workers

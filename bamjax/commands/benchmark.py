@@ -86,11 +86,11 @@ def run(options: Options) -> None:
   """
   if options.rival_forms and not options.rival:
     raise UserError("--rival_forms needs --rival=super-image")
-  require("the benchmark's figure", "benchmark", "matplotlib")
+  require("the benchmark's figure", "matplotlib")
   if options.rival:
-    require("--rival=super-image", "torch", "torch")
+    require("--rival=super-image", "torch")
   if options.train:
-    require("--train", "train", "optax")
+    require("--train", "optax")
   # Imported here so that --help is immediate.
   from bamjax import benchmarking
   from bamjax.benchmarking.machine import environment

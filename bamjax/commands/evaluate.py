@@ -143,7 +143,10 @@ def run(options: Options) -> int:
   result_files.read(output)
   options.check_paths()
   check_writable(output / result_files.RESULTS)
-  parts: tuple[list, ...] = (options.sources, options.folders, options.scales)
+  scales = options.scales
+  if options.compare and scales == [None]:
+    scales = [_scale_of_networks(options)]
+  parts: tuple[list, ...] = (options.sources, options.folders, scales)
   tolerant = suite_lib.Tolerant(alone=max(map(len, parts)) == 1)
   rows: list[results.Row] = []
 
@@ -154,7 +157,7 @@ def run(options: Options) -> int:
 
   # Without one of two there is nothing to compare.
   kind = () if options.compare else UserError
-  for source, scale in itertools.product(options.sources, options.scales):
+  for source, scale in itertools.product(options.sources, scales):
     if options.is_outputs(source):
       for test_set in filter(None, options.folders):
         call = functools.partial(
@@ -191,6 +194,15 @@ def run(options: Options) -> int:
   else:
     print(f"written to {output}")
   return 1 if skipped or any(row["left_out"] for row in rows) else 0
+
+
+def _scale_of_networks(options: Options) -> int | None:
+  """The scale of a network that is compared with images; None if unknown."""
+  if any(map(options.is_outputs, options.compare)):
+    for source in options.compare:
+      if not options.is_outputs(source):
+        return options.load(source, None).scale
+  return None
 
 
 def _write_paper_tables(output: Path) -> None:

@@ -79,7 +79,7 @@ def run(options: Options) -> int:
     UserError: a flag, a file or a folder is invalid, or a package is missing.
   """
   options.check()
-  require("a report", "report", "jinja2", "matplotlib")
+  require("a report", "jinja2", "matplotlib")
   # Imported here so that --help is immediate.
   from bamjax.files import check_writable
   from bamjax.files import refuse_overwriting

@@ -34,7 +34,7 @@ def define_config(
   arguments: Sequence[str],
 ) -> None:
   """Defines --config; its default is the paper's recipe."""
-  require("training", "train", *_PACKAGES)
+  require("training", *_PACKAGES)
   from bamjax.runs import defaults
 
   config_flag.define(

@@ -124,7 +124,7 @@ def _from_hr(path: Path, scale: int) -> ImagePair:
 
 
 def _sample(scale: int) -> Source:
-  require("--data=sample", "train", "skimage")
+  require("--data=sample", "skimage")
   folder = Path(str(importlib.resources.files("skimage"))) / "data"
   missing = [
     name

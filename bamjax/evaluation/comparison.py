@@ -7,43 +7,16 @@ from typing import Any
 import numpy as np
 
 from bamjax.errors import UserError
+from bamjax.evaluation import crossed_bootstrap
 from bamjax.evaluation.protocols import PROTOCOLS
 from bamjax.evaluation.results import Row
 from bamjax.evaluation.tables import Table
 
-LEVEL = 0.95
 SEEDS_NOTE = (
-  "The interval is over images, for these two trained networks: training with"
-  " another seed may change the sign of the difference (see bamjax ablate)"
+  "The interval is over images only: another training of a network may change"
+  " the sign of the difference (see bamjax ablate)"
 )
-_RESAMPLES = 10_000
 _ALIKE = ("benchmark", "scale", "degradation", "protocol")
-
-
-def bootstrap_interval(
-  differences: np.ndarray, level: float = LEVEL, seed: int = 0
-) -> tuple[float, float]:
-  """Computes a confidence interval of the mean by the percentile bootstrap.
-
-  Args:
-    differences: (N,), one per image.
-    level: confidence level, in (0, 1).
-    seed: seed of the resampling.
-
-  Returns:
-    The bounds of the central `level` of the means of 10,000 resamples of N
-    images, drawn with replacement (Efron & Tibshirani 1993, chapter 13). For
-    small N, the interval is too narrow; for one image, there is none, and the
-    bounds are NaN.
-  """
-  count = len(differences)
-  if count < 2:
-    return math.nan, math.nan
-  rng = np.random.default_rng(seed)
-  drawn = rng.integers(0, count, (_RESAMPLES, count))
-  means = np.asarray(differences)[drawn].mean(axis=1)
-  low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-  return float(low), float(high)
 
 
 def compare(a: Row, b: Row) -> dict[str, Any]:
@@ -58,8 +31,8 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
     `protocol` and `folder` (of the benchmark); `images`, the difference of each
     image; and for the name of each score a dict of `difference`, the mean over
     the images, and `low` and `high`, the bounds of its 95 % confidence
-    interval, NaN for a single image. Images with an infinite PSNR count only for SSIM; their difference
-    in PSNR is infinite or NaN.
+    interval, NaN for a single image. Images with an infinite PSNR count only
+    for SSIM; their difference in PSNR is infinite or NaN.
 
   Raises:
     UserError: the rows are of different images, or have no scores.
@@ -89,9 +62,12 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
       raise UserError(
         f"nothing to compare: on {a['benchmark']}, the outputs equal HR"
       )
-    low, high = bootstrap_interval(differences)
-    mean = float(differences.mean())
-    found[key] = {"difference": mean, "low": low, "high": high}
+    bounds = crossed_bootstrap.interval(differences[None])
+    found[key] = {
+      "difference": bounds.mean,
+      "low": bounds.low,
+      "high": bounds.high,
+    }
   shared = {name: a.get(name) for name in _ALIKE}
   shared["folder"] = a.get("folder", "")
   return {

@@ -14,6 +14,9 @@ from bamjax.evaluation.tables import pair
 from bamjax.evaluation.tables import some
 from bamjax.evaluation.tables import Table
 
+# What papers print for bicubic on Set5.
+_LUMA = {2: "33.66/.9299", 3: "30.39/.8682", 4: "28.42/.8104"}
+
 
 def table(row: Row) -> Table:
   """Formats a row: its images, their mean, and notes with the paper's scores.
@@ -33,7 +36,8 @@ def table(row: Row) -> Table:
       name,
       pair(scores[f"bicubic_{keys[0]}"], scores[f"bicubic_{keys[1]}"]),
       pair(scores[keys[0]], scores[keys[1]]),
-      "–" if math.isnan(gain) else f"{gain:+.2f} dB",
+      # Adding 0 makes −0.00 positive.
+      "–" if math.isnan(gain) else f"{round(gain, 2) + 0:+.2f} dB",
       *(sr_origin.cells(scores) if origins else ()),
     ]
 
@@ -91,9 +95,10 @@ def _notes(row: Row, protocol: Protocol) -> Iterator[str]:
       f"paper: {row['model']} with BAM {pair(*printed['bam'])} (protocol bam)"
     )
   if clean and row["benchmark"] == "Set5" and protocol.name == "matlab":
-    yield (
-      "bicubic upscales the RGB image to 8 bits; the literature's scores"
-      " (33.66/.9299, 30.39/.8682, 28.42/.8104) are of upscaled luma"
-    )
+    if luma := _LUMA.get(row["scale"]):
+      yield (
+        f"bicubic upscales the RGB image to 8 bits; the literature's {luma} is"
+        " of upscaled luma"
+      )
   if row[key] is None:
     yield "not scored: there are no HR images"

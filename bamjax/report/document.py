@@ -13,7 +13,7 @@ import jinja2
 import numpy as np
 
 import bamjax
-from bamjax.evaluation import comparison
+from bamjax.evaluation import crossed_bootstrap
 from bamjax.evaluation.protocols import MATLAB
 from bamjax.report import curves
 from bamjax.report import encode
@@ -128,17 +128,18 @@ def _interval(found: Comparison) -> str:
   if len(values) != 2 or not values.size:
     return ""
   difference = values[1] - values[0]
-  low, high = comparison.bootstrap_interval(difference)
+  bounds = crossed_bootstrap.interval(difference[None])
   first, second = (entry.label for entry in found.entries)
   text = f"{difference.mean():+.3f} dB PSNR-Y; "
-  if np.isnan(low):
+  if np.isnan(bounds.low):
     text += "a single image has no confidence interval"
   else:
     text += (
-      f"95 % confidence interval of the mean {low:+.3f} to {high:+.3f} dB"
+      f"95 % confidence interval of the mean {bounds.low:+.3f} to"
+      f" {bounds.high:+.3f} dB"
     )
   text = _minus(text)
-  if low <= 0 <= high:
+  if bounds.low <= 0 <= bounds.high:
     text += ", which contains 0: the difference is not significant"
   return f"{second} − {first}: {text}."
 

@@ -121,7 +121,7 @@ def _size(shape: Iterable[int]) -> int:
 
 
 def _torch_reader(path: Path) -> Callable[[Path], Any]:
-  require(f"{path}: reading a PyTorch file", "torch", "torch")
+  require(f"{path}: reading a PyTorch file", "torch")
   import torch
 
   def read_torch(path: Path) -> Any:

@@ -72,9 +72,9 @@ def test_the_table_names_protocols_and_never_mixes_them():
   assert "33.67/.9303  38.00/.9605  +4.33 dB" in text
   assert "paper: imdn 38.00/.9605 (quoted" in text
   assert "paper: imdn with BAM 38.03/.9607 (protocol bam)" in text
-  assert "are of upscaled luma" in text
+  assert "is of upscaled luma" in text
   assert (
-    "are of upscaled luma" not in result_tables.table(row(protocol=BAM)).text()
+    "is of upscaled luma" not in result_tables.table(row(protocol=BAM)).text()
   )
   assert "paper" not in result_tables.table(row(protocol=NTIRE)).text()
   unscored = result_tables.table(row(values=(None,) * 4)).text()

@@ -3,8 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from bamjax.ablation import crossed_bootstrap
-from bamjax.evaluation import comparison
+from bamjax.evaluation import crossed_bootstrap
 
 
 @pytest.mark.parametrize(
@@ -15,6 +14,7 @@ from bamjax.evaluation import comparison
     (5, 100, 0.03, 0.03, 0.03, 0.92),
     (2, 14, 0.05, 0.01, 0.01, 0.85),
     (1, 30, 0.0, 0.1, 0.05, 0.9),
+    (1, 5, 0.0, 0.1, 0.05, 0.9),  # plain percentiles: 0.83
   ],
 )
 def test_coverage(monkeypatch, seeds, images, of_seed, of_image, rest, least):
@@ -41,8 +41,8 @@ def test_an_interval_over_images_alone_does_not_cover():
   covered = 0
   for _ in range(100):
     one = 0.05 * rng.standard_normal() + 0.01 * rng.standard_normal(100)
-    low, high = comparison.bootstrap_interval(one)
-    covered += low <= 0 <= high
+    found = crossed_bootstrap.interval(one[None])
+    covered += found.low <= 0 <= found.high
   assert covered < 20
 
 
@@ -50,10 +50,18 @@ def test_many_seeds_give_the_plain_bootstrap():
   rng = np.random.default_rng(1)
   column = rng.standard_normal((1, 400))
   found = crossed_bootstrap.interval(np.repeat(column, 50, axis=0))
-  low, high = comparison.bootstrap_interval(column[0])
-  assert found.low == pytest.approx(low, abs=0.006)
-  assert found.high == pytest.approx(high, abs=0.006)
+  one = crossed_bootstrap.interval(column)
+  assert found.low == pytest.approx(one.low, abs=0.006)
+  assert found.high == pytest.approx(one.high, abs=0.006)
   assert found.spread == pytest.approx(0, abs=1e-12)
+
+
+def test_many_images_give_the_normal_approximation():
+  differences = np.random.default_rng(0).normal(0.05, 0.2, (1, 400))
+  found = crossed_bootstrap.interval(differences)
+  error = 1.96 * differences.std() / np.sqrt(400)
+  assert found.low == pytest.approx(differences.mean() - error, abs=2e-3)
+  assert found.high == pytest.approx(differences.mean() + error, abs=2e-3)
 
 
 def test_what_is_stated():
