@@ -5,8 +5,9 @@
 
 The mixture `photo` with milder ranges than the published ones, which are those
 of a GAN at ×4: under the L1 loss they teach to smooth whatever comes. JPEG
-comes last, as in a file. It is the recipe of `pan-bam-x2-photo`; its scores are
-in docs/upscale.md.
+comes last, as in a file. It is the recipe of `pan-bam-x2-photo` and, with
+--scale=4 --init_from=pan-bam-x4, of `pan-bam-x4-photo`; their scores are in
+docs/upscale.md.
 """
 
 import ml_collections

@@ -47,7 +47,7 @@ class Options(selection.OneNetwork):
   )
   degradation: str = option(
     "auto",
-    "which shipped weights: photo, for noise, blur and compression (×2 only);"
+    "which shipped weights: photo, for noise, blur and compression (×2 and ×4);"
     " clean, for images without; auto takes photo for JPEG and lossy WebP",
     choices=("auto", "clean", "photo"),
   )
