@@ -32,6 +32,25 @@ def test_a_file_is_loaded_as_its_network(file):
   assert load_network(file, Hints(scale=3)).module.scale == 3
 
 
+def test_networks_compute_in_the_dtype_asked_for():
+  lr = np.random.default_rng(0).random((1, 12, 14, 3), np.float32)
+  outputs = []
+  for dtype in (None, "bfloat16"):
+    module, variables = bamjax.load_weights("pan-bam-x2", dtype=dtype)
+    assert module.attention.dtype == module.dtype
+    kinds = {leaf.dtype.name for leaf in jax.tree.leaves(variables)}
+    assert kinds == {"float32"}
+    program = jax.jit(module.apply).lower(variables, lr)
+    assert ("bf16" in program.as_text()) == (dtype is not None)
+    outputs.append(np.asarray(program.compile()(variables, lr), np.float32))
+  assert 0 < np.abs(outputs[0] - outputs[1]).max() < 0.05
+
+
+def test_a_run_is_loaded_without_a_word(finished_run, caplog):
+  bamjax.load_weights(finished_run)
+  assert not [r for r in caplog.records if r.levelname != "INFO"]
+
+
 def test_mistakes_are_reported(file, tmp_path):
   with pytest.raises(UserError, match="no such file"):
     load_network(tmp_path / "absent")

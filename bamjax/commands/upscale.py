@@ -163,8 +163,10 @@ def _check(options: Options) -> None:
   _tile(options.tile)
   if options.passes < 0:
     raise UserError(f"--passes can't be negative; got {options.passes}")
-  if not options.memory > 0:
-    raise UserError(f"--memory must be above 0; got {options.memory}")
+  if not options.memory >= 0.001:
+    raise UserError(
+      f"--memory is in GB, and at least 0.001; got {options.memory}"
+    )
   own = options.weights or options.run_dir
   if own and options.degradation != "auto":
     raise UserError(

@@ -317,6 +317,13 @@ def test_negative_tiles_are_refused(network):
       bamjax.Upscaler(*network, **options)
 
 
+def test_gigabytes_and_modules_without_a_scale_are_refused(network):
+  with pytest.raises(ValueError, match="memory is in bytes, e.g. 2e9; got 2"):
+    bamjax.Upscaler(*network, memory=2)
+  with pytest.raises(ValueError, match="Dense has no upscaling factor"):
+    bamjax.Upscaler(nn.Dense(3), {})
+
+
 def test_other_shapes_are_refused(network):
   with pytest.raises(ValueError, match="H×W×3"):
     bamjax.Upscaler(*network)(np.zeros((9, 7), np.uint8))

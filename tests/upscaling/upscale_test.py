@@ -115,6 +115,7 @@ def test_mistakes_are_reported_before_anything_is_written(
     ([rgb], {"ext": "gif"}, "unknown --ext 'gif'"),
     ([rgb], {"passes": -1}, "--passes"),
     ([rgb], {"memory": 0}, "--memory"),
+    ([rgb], {"memory": 1e-5}, "--memory is in GB"),
     ([rgb], {"scale": 4}, "of scale 2, not 4"),
     ([rgb], {"run_dir": "a"}, "exclude each other"),
     ([rgb, folder / "sub" / "rgb.png"], {}, "with another --output or --suf"),
