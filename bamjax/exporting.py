@@ -235,4 +235,7 @@ def write(
   else:
     FORMATS[form][1](network, path)
     if _source_card(network):
-      logging.info("%s: without the model card of %s", path, network.source)
+      logging.warning(
+        "%s: %s files can't hold the model card of %s, with its licence",
+        *(path, form, network.source),
+      )

@@ -164,7 +164,11 @@ def test_the_card_of_the_weights_is_kept(tmp_path, caplog, monkeypatch):
     exporting.FORMATS, "onnx", (".onnx", lambda network, path: None)
   )
   exporting.write(load_network(path), tmp_path / "a.onnx")
-  assert not caplog.records  # a card that can't be written is no problem
+  (record,) = caplog.records
+  assert record.getMessage() == (
+    f"{tmp_path / 'a.onnx'}: onnx files can't hold the model card of {path},"
+    " with its licence"
+  )
 
 
 def test_a_card_that_cannot_be_read_is_left_with_a_warning(
