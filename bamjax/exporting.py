@@ -236,6 +236,6 @@ def write(
     FORMATS[form][1](network, path)
     if _source_card(network):
       logging.warning(
-        "%s: %s files can't hold the model card of %s, with its licence",
+        "%s: %s files can't hold the model card of %s",
         *(path, form, network.source),
       )

@@ -166,8 +166,7 @@ def test_the_card_of_the_weights_is_kept(tmp_path, caplog, monkeypatch):
   exporting.write(load_network(path), tmp_path / "a.onnx")
   (record,) = caplog.records
   assert record.getMessage() == (
-    f"{tmp_path / 'a.onnx'}: onnx files can't hold the model card of {path},"
-    " with its licence"
+    f"{tmp_path / 'a.onnx'}: onnx files can't hold the model card of {path}"
   )
 
 
