@@ -9,7 +9,8 @@
 and ×4 for photographs) in float32 and in bfloat16, and writes rates.json.
 `train` takes the faster precision and as many steps as fit in the time, and
 writes the weights of each stage to OUTPUT/kept as soon as it ends. It starts
-from random weights, or from those of --start, e.g. pan-bam-x2.
+from random weights, or with --start=shipped each stage goes on from the shipped
+weights of its name, all for the same time.
 """
 
 import argparse
@@ -92,14 +93,14 @@ def _config(
   c.eval_every = c.checkpoint_every = 10**9
   if options.blocks:
     c.model_options.blocks = options.blocks
-  if stage.start:
+  if options.start:
+    c.optim.learning_rate *= 0.35 if stage.photo else 0.5
+    c.init_from = f"pan-bam-{stage.name}"
+  elif stage.start:
     c.optim.learning_rate *= 0.35 if stage.photo else 0.7
     run = Path(options.output) / stage.start
     # The shipped ones if that stage is not among those that run now.
     c.init_from = str(run) if run.exists() else f"pan-bam-{stage.start}"
-  elif options.start:
-    c.optim.learning_rate *= 0.5
-    c.init_from = options.start
   return c
 
 
@@ -168,6 +169,7 @@ def _train(options: argparse.Namespace) -> None:
   for i, stage in enumerate(options.stages):
     left = options.stages[i:]
     share = stage.share / sum(s.share for s in left)
+    share = 1 / len(left) if options.start else share
     seconds = share * (end - time.time() - _OVERHEAD * len(left))
     rate = rates[dtype][stage.name] * speed
     log = 10 * options.block
@@ -204,7 +206,7 @@ def main() -> None:
   parser.add_argument("--val_dir", required=True)
   parser.add_argument("--output", required=True)
   parser.add_argument("--minutes", type=float, default=9.0)
-  parser.add_argument("--start", default="", help="weights that ×2 starts from")
+  parser.add_argument("--start", default="", choices=("", "shipped"))
   parser.add_argument("--dtype", default="", choices=("", *_DTYPES))
   parser.add_argument(
     "--stages", default=",".join(stage.name for stage in _STAGES)

@@ -49,6 +49,32 @@ _UNUSED = (
 )
 # Packages of super-image whose __init__ would import all of it.
 _BARE = ("super_image", "super_image.models", "super_image.data")
+
+
+def _capture(network: Any) -> Any:
+  """Records a network's kernels at its first call, and replays them."""
+  graph = torch.cuda.CUDAGraph()
+  held: list[torch.Tensor] = []
+
+  def run(x: torch.Tensor) -> torch.Tensor:
+    if not held:
+      held.append(x.clone())
+      stream = torch.cuda.Stream()
+      stream.wait_stream(torch.cuda.current_stream())
+      # As PyTorch asks: algorithms are chosen before the recording.
+      with torch.cuda.stream(stream):
+        for _ in range(3):
+          network(held[0])
+      torch.cuda.current_stream().wait_stream(stream)
+      with torch.cuda.graph(graph):
+        held.append(network(held[0]))
+    held[0].copy_(x)
+    graph.replay()
+    return held[1]
+
+  return run
+
+
 # What is done to a network, by the first word of a form's name.
 _WAYS: dict[str, Callable[[Any], Any]] = {
   "eager": lambda function: function,
@@ -56,6 +82,7 @@ _WAYS: dict[str, Callable[[Any], Any]] = {
   "graphed": functools.partial(
     torch.compile, dynamic=False, mode="reduce-overhead"
   ),
+  "captured": _capture,
 }
 # super-image's names of our backbones.
 _NAMES = {
@@ -67,11 +94,10 @@ _NAMES = {
   "rcan": "rcan",
   "drln": "drln",
 }
-# "graphed" is compiled and replayed as a CUDA graph.
+# "graphed" is compiled and replayed as a CUDA graph, "captured" only replayed.
+_GRAPHS = ("graphed", "captured")
 FORMS = tuple(
-  f"{way} {layout}"
-  for layout in ("NCHW", "channels-last")
-  for way in ("eager", "compiled", "graphed")
+  f"{way} {layout}" for layout in ("NCHW", "channels-last") for way in _WAYS
 )
 
 
@@ -209,10 +235,11 @@ class SuperImage:
       raise UserError(
         "--rival: JAX uses a GPU but PyTorch cannot; install PyTorch with CUDA"
       )
-    if not self._gpu and any(x.startswith("graphed") for x in forms or ()):
-      raise UserError("--rival_forms: graphed forms need a GPU (CUDA graphs)")
+    graphs = tuple(form for form in forms or () if form.startswith(_GRAPHS))
+    if graphs and not self._gpu:
+      raise UserError(f"--rival_forms: {graphs[0]} needs a GPU (CUDA graphs)")
     self._forms = forms or [
-      form for form in FORMS if self._gpu or not form.startswith("graphed")
+      form for form in FORMS if self._gpu or not form.startswith(_GRAPHS)
     ]
     self._device = torch.device("cuda" if self._gpu else "cpu")
     tf32 = machine.precision() == "tensorfloat32"
@@ -264,6 +291,8 @@ class SuperImage:
       if network is None:
         return {}
       way, _, layout = name.partition(" ")
+      if plan.train and way == "captured":
+        continue  # records no gradients
       last = layout == "channels-last"
       memory_format = torch.channels_last if last else torch.contiguous_format
       _export(network, model, attn, variables, values)

@@ -54,8 +54,9 @@ class Options:
   )
   rival_forms: Sequence[str] | None = option(
     None,
-    "how PyTorch runs: eager, compiled or (on a GPU) graphed, each with NCHW or"
-    " channels-last, e.g. 'eager NCHW'; if omitted, all",
+    "how PyTorch runs: eager, compiled or, on a GPU, captured or graphed (these"
+    " two as a CUDA graph), each with NCHW or channels-last, e.g. 'eager NCHW';"
+    " if omitted, all",
     value="FORM,FORM",
   )
   output: str = option(

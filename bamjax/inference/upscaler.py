@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
+import functools
 import itertools
 import logging
 import math
@@ -13,6 +14,7 @@ import jax
 import numpy as np
 
 from bamjax.errors import UserError
+from bamjax.inference import cuda_graphs
 from bamjax.inference import footprint
 from bamjax.inference import tiling
 from bamjax.inference import windows
@@ -145,7 +147,11 @@ class Upscaler:
       module = module.clone(remat=False)  # useful in training only
     self._module = module
     # Otherwise each call would copy them to the device.
-    self._variables = jax.device_put(variables)
+    weights = jax.device_put(variables)
+    self._gather, self._super_resolve = (
+      cuda_graphs.Repeated(functools.partial(program, module), weights)
+      for program in (windows.gather, windows.super_resolve)
+    )
     self._turns = _EIGHT if self_ensemble else (_Turn(),)
     self._tile = tile
     needs = footprint.footprint(module)
@@ -276,7 +282,7 @@ class Upscaler:
             plan[1].flags(window[1].inside),
           )
           found = self._run(
-            windows.gather, images, plan, window, turn, moments[turn], own
+            self._gather, images, plan, window, turn, moments[turn], own
           )
           size = math.prod(s.stop - s.start for s in window)
           parts.append((size, jax.device_get(found)))
@@ -289,7 +295,7 @@ class Upscaler:
       total = np.zeros((), np.float32)
       for turn in self._turns:
         y = self._run(
-          windows.super_resolve, images, plan, window, turn, moments[turn]
+          self._super_resolve, images, plan, window, turn, moments[turn]
         )
         rows, columns = (_scaled(span.inside, scale) for span in window)
         y = turn.undo(np.asarray(y))[:, rows, columns]
@@ -330,7 +336,7 @@ class Upscaler:
     if any(axis.padded for axis in plan):
       valid = turn.area((plan[0].valid, plan[1].valid))
     areas = [valid] if own is None else [turn.area(own), valid]
-    return program(self._module, self._variables, lr, *areas, moments)
+    return program(lr, *areas, moments)
 
 
 def _usable_memory() -> float:
