@@ -22,6 +22,11 @@ _OPTIONS: dict[str, str | bool] = {
     "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONVOLUTION"
   ),
   "xla_gpu_graph_min_graph_size": "1",
+  # JAX's cache on disk also keeps which algorithms were fastest. A convolution
+  # that no one tried in this process then runs for the first time while it is
+  # recorded, when CUDA can't load kernels: the likely cause of cuDNN's status
+  # 5003, seen once in some 60 programs, in the one process that found a cache.
+  "xla_gpu_per_fusion_autotune_cache_dir": "",
 }
 # Bytes of weights up to which they become constants of the program, so that XLA
 # transposes kernels when it compiles and not in every frame. The program holds
@@ -115,11 +120,7 @@ class Repeated:
 
 @contextlib.contextmanager
 def _uncached() -> Iterator[None]:
-  """Keeps programs out of JAX's cache on disk.
-
-  A program with convolutions in graphs that came from it has ended in an error
-  of cuDNN.
-  """
+  """Keeps programs out of JAX's cache on disk, for the same reason."""
   name = "jax_persistent_cache_min_compile_time_secs"
   before = jax.config.values[name]
   jax.config.update(name, 1e9)
