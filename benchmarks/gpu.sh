@@ -26,7 +26,8 @@ bench() { # name, time limit in seconds, flags; failures do not stop the others
 part=(--sizes=60,240 --scales=2 --frames=100)
 nets=(--models=imdn,pan,edsr_baseline,carn --scales=2 --sizes=120)
 steps=(--train --models=imdn,edsr_baseline)
-rival=(--rival=super-image "--rival_forms=eager channels-last,graphed channels-last")
+forms="captured channels-last,graphed channels-last"
+rival=(--rival=super-image "--rival_forms=$forms")
 
 bench figure6-tf32 330 --sizes=60,120,180,240 --frames=100
 JAX_DEFAULT_MATMUL_PRECISION=highest bench float32 120 "${part[@]}"

@@ -9,7 +9,7 @@
 and ×4 for photographs) in float32 and in bfloat16, and writes rates.json.
 `train` takes the faster precision and as many steps as fit in the time, and
 writes the weights of each stage to OUTPUT/kept as soon as it ends. It starts
-from random weights, or with --start=shipped each stage goes on from the shipped
+from random weights (IMDN-BAM: --model=imdn), or with --start=shipped each stage goes on from the shipped
 weights of its name, all for the same time.
 """
 
@@ -79,6 +79,9 @@ def _config(
 ) -> ml_collections.ConfigDict:
   """A stage's recipe: that of configs/, within the time."""
   c = pretrained.get_config()
+  c.model = options.model
+  if options.learning_rate:
+    c.optim.learning_rate = options.learning_rate
   if stage.photo:
     c.data.degradation = "photo"
     c.data.degradation_options = (
@@ -95,12 +98,13 @@ def _config(
     c.model_options.blocks = options.blocks
   if options.start:
     c.optim.learning_rate *= 0.35 if stage.photo else 0.5
-    c.init_from = f"pan-bam-{stage.name}"
+    c.init_from = f"{options.model}-bam-{stage.name}"
   elif stage.start:
     c.optim.learning_rate *= 0.35 if stage.photo else 0.7
     run = Path(options.output) / stage.start
     # The shipped ones if that stage is not among those that run now.
-    c.init_from = str(run) if run.exists() else f"pan-bam-{stage.start}"
+    shipped = f"{options.model}-bam-{stage.start}"
+    c.init_from = str(run) if run.exists() else shipped
   return c
 
 
@@ -211,10 +215,16 @@ def main() -> None:
   parser.add_argument(
     "--stages", default=",".join(stage.name for stage in _STAGES)
   )
+  parser.add_argument("--model", default="pan")
+  parser.add_argument(
+    "--learning_rate", type=float, default=0.0, help="0: the recipe's"
+  )
   parser.add_argument("--patch", type=int, default=64)
   parser.add_argument("--batch_size", type=int, default=32)
   parser.add_argument("--block", type=int, default=50, help="steps a call")
-  parser.add_argument("--blocks", type=int, default=0, help="0: PAN's own")
+  parser.add_argument(
+    "--blocks", type=int, default=0, help="0: the model's own"
+  )
   options = parser.parse_args()
   wanted = options.stages.split(",")
   options.stages = [stage for stage in _STAGES if stage.name in wanted]

@@ -115,11 +115,17 @@ def check_library(names):
   assert names["sr"].shape == (1, 120, 160, 3)
   x = np.ones((1, 8, 8, 32), np.float32)
   assert names["NnxBlock"](32, names["nnx"].Rngs(0))(x).shape == x.shape
-  tiny = names["bamjax"].create_model("tiny", "bam", 3)
-  lr = x[..., :3]
-  assert tiny.init_with_output(jax.random.key(0), lr)[0].shape[1] == 24
   both = ["channel_weights", "spatial_weights"]
   assert sorted(names["maps"]["up_0_attention"]) == both
+
+
+def check_backbone(names):
+  assert names["upscale"](np.zeros((8, 9, 3), np.uint8)).shape == (24, 27, 3)
+  assert names["module"].features == 64
+
+
+def check_start(names):
+  assert names["larger"].shape == (120, 160, 3)
 
 
 def check_attention(names):
@@ -140,6 +146,8 @@ def check_weights(names):
 CHECKS = {
   "README": check_readme,
   "library": check_library,
+  "start": check_start,
+  "backbone": check_backbone,
   "attention": check_attention,
   "export": check_export,
   "weights": check_weights,
