@@ -9,8 +9,8 @@
 and ×4 for photographs) in float32 and in bfloat16, and writes rates.json.
 `train` takes the faster precision and as many steps as fit in the time, and
 writes the weights of each stage to OUTPUT/kept as soon as it ends. It starts
-from random weights (IMDN-BAM: --model=imdn), or with --start=shipped each stage goes on from the shipped
-weights of its name, all for the same time.
+from random weights (IMDN-BAM: --model=imdn), or with --start=shipped each stage
+goes on from the shipped weights of its name, all for the same time.
 """
 
 import argparse
