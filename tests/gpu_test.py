@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import bamjax
+from bamjax.inference import cuda_graphs
 from models import small
 
 
@@ -69,3 +70,17 @@ def test_shipped_weights_upscale_as_on_the_cpu():
   sr = bamjax.Upscaler(*network)(lr)
   expected = on("cpu", network[0].apply, network[1], lr[None])[0]
   np.testing.assert_allclose(sr, np.clip(expected, 0, 1), atol=2e-6)
+
+
+@pytest.mark.parametrize("constant", [2**25, 0])
+def test_graphs_give_what_the_cpu_gives(constant, monkeypatch):
+  """With weights as constants, and as arguments; it must not fall back."""
+  monkeypatch.setattr(cuda_graphs, "_CONSTANT", constant)
+  module, variables = bamjax.load_weights("pan-bam-x2")
+  lr = np.random.default_rng(0).random((1, 40, 50, 3), dtype=np.float32)
+  with jax.default_matmul_precision("highest"):
+    _, run = cuda_graphs._compile_graph(
+      module.apply, jax.device_put(variables), lr
+    )
+  sr = np.asarray(run(lr))
+  assert difference(sr, on("cpu", module.apply, variables, lr)) < 1e-5
