@@ -10,7 +10,7 @@ import re
 from bamjax.errors import UserError
 
 # Numbers of mallopt's parameters in glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def check_devices() -> None:
@@ -84,14 +84,11 @@ def keep_memory() -> None:
 
   XLA's CPU client allocates a program's arrays anew at each run. Mapping and
   unmapping them costs a page fault every 4 KiB: up to half of the time of a
-  network. It allocates them in a thread of its own, and a thread's own part of
-  the heap has at most 64 MiB, so there must be a single part. To be called
-  before there are threads.
+  network.
   """
   try:
     libc = ctypes.CDLL(None)
-    libc.mallopt(_M_ARENA_MAX, 1)
-    libc.mallopt(_M_MMAP_THRESHOLD, 2**31 - 1)
+    libc.mallopt(_M_MMAP_THRESHOLD, 2**30)
     libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
   except (AttributeError, OSError, TypeError):
     pass  # another C library
