@@ -15,6 +15,7 @@ validation images of the first run.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -96,7 +97,8 @@ def run(options: Options) -> int:
     for source in options.sources
     for scale in options.scales
   ]
-  images = [_sr_files(options, source) for source in options.outputs]
+  known = {network.scale for network in networks}
+  images = [_sr_files(options, source, known) for source in options.outputs]
   named = labels([*networks, *(found[0] for found in images)])
   entries: list[AnyEntry] = [
     side_by_side.Entry(
@@ -148,8 +150,12 @@ def run(options: Options) -> int:
   return 1 if any(each.left_out for each in comparisons) else 0
 
 
-def _sr_files(options: Options, source: str) -> list[SrFiles]:
+def _sr_files(
+  options: Options, source: str, likely: Collection[int]
+) -> list[SrFiles]:
   """The files of a folder of SR images for each benchmark, at one scale.
+
+  If the sizes fit several scales, it is that of the networks beside them.
 
   Raises:
     UserError: no file matches an HR image, or the scale can't be inferred.
@@ -159,7 +165,7 @@ def _sr_files(options: Options, source: str) -> list[SrFiles]:
   (scale,) = options.scales
   found = []
   for folder in options.benchmarks:
-    _, files = find_sr_files(source, folder, scale)
+    _, files = find_sr_files(source, folder, scale, likely)
     found.append(files)
     scale = files.scale
   return found

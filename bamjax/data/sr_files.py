@@ -11,6 +11,7 @@ test set or the scale: DIR/Set5/x4.
 """
 
 from collections import Counter
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
@@ -88,7 +89,10 @@ class _Match:
 
 
 def find_sr_files(
-  source: str | Path, test_set: str | Path, scale: int | None = None
+  source: str | Path,
+  test_set: str | Path,
+  scale: int | None = None,
+  likely: Collection[int] = (),
 ) -> tuple[Benchmark, SrFiles]:
   """Finds a test set and the SR files that belong to it; reads no scores yet.
 
@@ -97,6 +101,7 @@ def find_sr_files(
     test_set: folder of a test set with HR images.
     scale: upscaling factor. If None, it is inferred from the names of the
       files, then from those of their folders, then from the image sizes.
+    likely: scales to choose from if the sizes fit several.
 
   Returns:
     The test set at the scale, and the files that match it. Files of other
@@ -109,7 +114,7 @@ def find_sr_files(
   folder = _descend(Path(source), test_set, scale)
   paths = rgb.list_images(folder)
   if scale is None:
-    scale = _infer_scale(source, folder, paths, test_set)
+    scale = _infer_scale(source, folder, paths, test_set, likely)
   benchmark = find_benchmark(test_set, scale)
   if not any(image.hr for image in benchmark.images):
     raise UserError(
@@ -273,7 +278,11 @@ def _assign(
 
 
 def _infer_scale(
-  source: str | Path, folder: Path, paths: list[Path], test_set: str | Path
+  source: str | Path,
+  folder: Path,
+  paths: list[Path],
+  test_set: str | Path,
+  likely: Collection[int],
 ) -> int:
   """The scale of SR files by their names, their folders', or their sizes.
 
@@ -304,6 +313,7 @@ def _infer_scale(
   # A test set with LR files for some scales is meant for those.
   given = [s for s, images in fitting.items() if any(i.lr for i in images)]
   found = given or list(fitting)
+  found = [s for s in found if s in likely] or found
   if len(found) == 1:
     return found[0]
   reason = f"the sizes fit {_times(found)}" if found else "no size fits"

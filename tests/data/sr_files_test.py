@@ -145,6 +145,18 @@ def test_lr_files_of_one_scale_settle_what_sizes_leave_open(tmp_path, hr):
   assert sr_files.scale == 2
 
 
+def test_likely_scales_settle_what_sizes_leave_open(tmp_path, hr):
+  source = lay(tmp_path / "made", "baby", "bird", size=(30, 24))
+  for likely in ({3}, {3, 4}):
+    assert find_sr_files(source, hr, likely=likely)[1].scale == 3
+  for likely in ({2, 3}, {4}):
+    with pytest.raises(UserError, match="sizes fit ×2 and ×3; pass --scale"):
+      find_sr_files(source, hr, likely=likely)
+  # What the names say counts more.
+  named = lay(tmp_path / "named", "baby_x2", "bird_x2", size=(30, 24))
+  assert find_sr_files(named, hr, likely={3})[1].scale == 2
+
+
 def test_mistakes(tmp_path, hr):
   empty = tmp_path / "empty"
   empty.mkdir()
