@@ -21,6 +21,7 @@ from absl import logging
 import bamjax
 from bamjax import terminal
 from bamjax.commands import config_flag
+from bamjax.commands import huge_pages
 from bamjax.commands import options as options_lib
 from bamjax.commands import process
 from bamjax.commands import usage
@@ -37,6 +38,10 @@ COMMANDS = (
   "export",
   "report",
 )
+
+# Those that run the same program for minutes. A photograph is upscaled as fast
+# without huge pages (docs/performance.md).
+_LASTING = ("train", "ablate", "benchmark")
 
 # errno values of storage problems.
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
@@ -76,11 +81,12 @@ def run(
     arguments: the command line after the program; by default that of the
       script.
   """
-  run_module(
-    importlib.import_module(f"bamjax.commands.{name}"),
-    Path(sys.argv[0]).name if program is None else program,
-    sys.argv[1:] if arguments is None else arguments,
-  )
+  program = Path(sys.argv[0]).name if program is None else program
+  arguments = sys.argv[1:] if arguments is None else arguments
+  if name in _LASTING and not _asks_for_help(arguments):
+    huge_pages.use_huge_pages()
+  module = importlib.import_module(f"bamjax.commands.{name}")
+  run_module(module, program, arguments)
 
 
 def run_module(

@@ -15,6 +15,7 @@ from jax import lax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from bamjax.layers import nearest
 from bamjax.layers.cpu import choice
 from bamjax.layers.fields import check_fields
 from bamjax.layers.fields import is_whole
@@ -100,9 +101,10 @@ def _convolve_parts(
 class Conv(nn.Module):
   """Stride-1 convolution with zero "same" padding and PyTorch's initializer.
 
-  Maps N×H×W×C_in to N×H×W×`features`. A list of maps is convolved as if the
-  maps were concatenated in the channels. Parameters are float32: `kernel`
-  k×k×(C_in/groups)×features, `bias` (features,) and `gain` (features,).
+  Maps N×H×W×C_in to N×H×W×`features`, or with `upsample` to N×fH×fW×`features`.
+  A list of maps is convolved as if the maps were concatenated in the channels.
+  Parameters are float32: `kernel` k×k×(C_in/groups)×features, `bias` (features,)
+  and `gain` (features,).
 
   Attributes:
     features: output channels.
@@ -111,6 +113,7 @@ class Conv(nn.Module):
     groups: channel groups; must divide C_in and features.
     dilation: distance between the kernel's taps, in pixels.
     relu: whether the result goes through a ReLU.
+    upsample: f, how many times x is first enlarged, by repeating its pixels.
     weight_norm: learn kernel = gain · direction / ‖direction‖ per output
       channel, as parameters `kernel` (the direction) and `gain` (Salimans &
       Kingma 2016, eq. 2).
@@ -124,6 +127,7 @@ class Conv(nn.Module):
   groups: int = 1
   dilation: int = 1
   relu: bool = False
+  upsample: int = 1
   weight_norm: bool = False
   dtype: DTypeLike | None = None
 
@@ -132,6 +136,8 @@ class Conv(nn.Module):
     check_fields(self)
     if self.kernel_size % 2 == 0:
       raise ValueError(f"kernel_size must be odd; got {self.kernel_size}")
+    if self.upsample > 1 and self.groups * self.dilation > 1:
+      raise ValueError("a convolution that upsamples has no groups or dilation")
 
   @nn.compact
   def __call__(
@@ -143,9 +149,11 @@ class Conv(nn.Module):
     only one pass over the output.
 
     Raises:
-      ValueError: x does not have four axes, or `groups` does not divide its
-        channels or `features`.
+      ValueError: x does not have four axes, `groups` does not divide its
+        channels or `features`, or there is an `add` and the layer upsamples.
     """
+    if add is not None and self.upsample > 1:
+      raise ValueError("a convolution that upsamples adds nothing")
     parts = x if isinstance(x, list) else [x]
     k = self.kernel_size
     depth = sum(part.shape[-1] for part in parts)
@@ -166,10 +174,26 @@ class Conv(nn.Module):
     bias = None
     if self.use_bias:
       bias = self.param("bias", init, (self.features,))
+    if self.upsample > 1:
+      kernel = nearest.fold(kernel, self.upsample)
+      bias = None if bias is None else jnp.tile(bias, self.upsample**2)
     kernel, bias, add, *parts = nn.dtypes.promote_dtype(
       kernel, bias, add, *parts, dtype=self.dtype
     )
-    if k == self.groups == 1 and jax.default_backend() == "cpu":
+    y = self._convolve(parts, kernel, bias, add)
+    if self.upsample == 1:
+      return y
+    # Otherwise XLA would keep y, and interleave it in every pass that reads it.
+    return choice.materialized(nearest.interleave(y, self.upsample))
+
+  def _convolve(
+    self,
+    parts: list[jax.Array],
+    kernel: jax.Array,
+    bias: jax.Array | None,
+    add: jax.Array | None,
+  ) -> jax.Array:
+    if kernel.shape[0] == self.groups == 1 and jax.default_backend() == "cpu":
       return _convolve_parts(parts, kernel, bias, add, self.relu)
     return convolve(
       jnp.concatenate(parts, axis=-1),

@@ -91,8 +91,12 @@ class PAN(nn.Module):
     x = Conv(self.features, dtype=self.dtype, name="body")(x, add=head)
 
     for i, factor in enumerate(upsample_steps(self.scale)):
-      x = jnp.repeat(jnp.repeat(x, factor, axis=1), factor, axis=2)
-      x = Conv(self.up_features, dtype=self.dtype, name=f"up_{i}_conv_0")(x)
+      x = Conv(
+        *(self.up_features, 3),
+        upsample=factor,
+        dtype=self.dtype,
+        name=f"up_{i}_conv_0",
+      )(x)
       x = _activate(self.attention(f"up_{i}_attention")(x))
       x = Conv(self.up_features, dtype=self.dtype, name=f"up_{i}_conv_1")(x)
       x = _activate(x)

@@ -189,6 +189,51 @@ def test_computes_in_bfloat16_with_float32_parameters():
   np.testing.assert_allclose(y.astype(jnp.float32), want, 0.03, 0.03)
 
 
+@pytest.mark.parametrize("purpose", ["export", "here"])
+@pytest.mark.parametrize("size, factor", [(3, 2), (3, 3), (5, 2), (7, 4), (1, 2)])
+def test_a_conv_enlarges_its_input_first(purpose, size, factor):
+  x = random(0, (2, 5, 1, 6))
+  layer = Conv(4, size, upsample=factor, relu=True)
+  variables = layer.init(jax.random.key(1), x)
+  p = variables["params"]
+  assert p["kernel"].shape == (size, size, 6, 4)
+  large = np.repeat(np.repeat(x, factor, 1), factor, 2)
+  want = np.maximum(naive(large, p["kernel"]) + np.asarray(p["bias"]), 0)
+  with compile_for(purpose):
+    got = jax.jit(lambda v, x: layer.apply(v, x))(variables, x)
+  assert got.shape == (2, 5 * factor, factor, 4)
+  np.testing.assert_allclose(got, want, 1e-4, 1e-5)
+
+
+def test_gradients_of_a_conv_that_enlarges_are_those_of_the_definition():
+  x, dy = random(0, (2, 6, 7, 6)), random(1, (2, 12, 14, 4))
+  variables = Conv(4).init(jax.random.key(2), x)
+
+  def pull(layer, enlarge):
+    def call(v, x):
+      return layer.apply(v, enlarge(x))
+
+    return jax.jit(lambda v, x: jax.vjp(call, v, x)[1](dy))(variables, x)
+
+  def repeat(x):
+    return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+
+  got = pull(Conv(4, upsample=2), lambda x: x)
+  want = pull(Conv(4), repeat)
+  for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+    np.testing.assert_allclose(a, b, 1e-4, 1e-4)
+
+
+def test_what_a_conv_that_enlarges_cannot_do():
+  for options in ({"groups": 2}, {"dilation": 2}):
+    with pytest.raises(ValueError, match="no groups or dilation"):
+      Conv(4, upsample=2, **options)
+  x = random(0, (1, 4, 4, 4))
+  layer = Conv(4, upsample=2)
+  with pytest.raises(ValueError, match="adds nothing"):
+    layer.init(jax.random.key(1), x, add=x)
+
+
 @pytest.mark.parametrize("factor", [2, 3])
 def test_pixel_shuffle_has_pytorchs_order(factor):
   # All values differ, so that a wrong order is noticed.

@@ -9,6 +9,7 @@ import functools
 
 import jax
 from jax import lax
+from jax.experimental import layout
 import jax.numpy as jnp
 
 from bamjax.layers import purpose
@@ -77,13 +78,15 @@ def _by_onednn(
 def materialized(x: jax.Array) -> jax.Array:
   """Makes XLA write x, of any shape, to memory before it is read.
 
-  Otherwise XLA on the CPU computes a concatenation or an activation again in
-  every pass that reads it. Does nothing on other platforms, and in programs for
-  export.
+  Otherwise XLA on the CPU computes a concatenation, an activation or a
+  transposition again in every pass that reads it. Does nothing on other
+  platforms, and in programs for export.
   """
   if jax.default_backend() != "cpu" or purpose.is_portable():
     return x
-  return lax.optimization_barrier(x)
+  # XLA would turn a transposition into a layout, and copy behind the barrier.
+  rows = layout.Layout(tuple(range(x.ndim)))
+  return lax.optimization_barrier(layout.with_layout_constraint(x, rows))
 
 
 def _tap_by_tap(x: jax.Array, kernel: jax.Array) -> jax.Array:
