@@ -224,22 +224,35 @@ class SuperImage:
 
   name = "super-image"
 
-  def __init__(self, forms: Sequence[str] | None = None):
+  def __init__(self, forms: Sequence[str] | None = None, train: bool = False):
     """Makes a rival.
 
     Args:
       forms: which of `FORMS` to time; None: all that the device supports.
+      train: whether training steps are to be timed.
+
+    Raises:
+      UserError: a form cannot run here, or cannot be trained.
     """
     self._gpu = jax.default_backend() == "gpu"
     if self._gpu and not torch.cuda.is_available():
       raise UserError(
         "--rival: JAX uses a GPU but PyTorch cannot; install PyTorch with CUDA"
       )
+    frozen = [form for form in forms or () if form.startswith("captured")]
+    if train and frozen:
+      raise UserError(
+        f"--rival_forms: {frozen[0]} cannot be trained, because the graph holds"
+        " no gradients; choose graphed, compiled or eager"
+      )
     graphs = tuple(form for form in forms or () if form.startswith(_GRAPHS))
     if graphs and not self._gpu:
       raise UserError(f"--rival_forms: {graphs[0]} needs a GPU (CUDA graphs)")
     self._forms = forms or [
-      form for form in FORMS if self._gpu or not form.startswith(_GRAPHS)
+      form
+      for form in FORMS
+      if (self._gpu or not form.startswith(_GRAPHS))
+      and not (train and form.startswith("captured"))
     ]
     self._device = torch.device("cuda" if self._gpu else "cpu")
     tf32 = machine.precision() == "tensorfloat32"
@@ -291,8 +304,6 @@ class SuperImage:
       if network is None:
         return {}
       way, _, layout = name.partition(" ")
-      if plan.train and way == "captured":
-        continue  # records no gradients
       last = layout == "channels-last"
       memory_format = torch.channels_last if last else torch.contiguous_format
       _export(network, model, attn, variables, values)
@@ -384,15 +395,16 @@ class _Image:
     return array.astype(dtype or array.dtype)
 
 
-def make_rival(forms: Sequence[str] | None) -> SuperImage:
+def make_rival(forms: Sequence[str] | None, train: bool = False) -> SuperImage:
   """Makes the rival for some of its `FORMS`.
 
   Args:
     forms: names of forms, or their first words, which stand for both layouts;
       None: all that the device supports.
+    train: whether training steps are to be timed.
 
   Raises:
-    UserError: a form is unknown, or cannot run here.
+    UserError: a form is unknown, or cannot run here, or cannot be trained.
   """
   chosen = []
   for given in forms or ():
@@ -402,4 +414,4 @@ def make_rival(forms: Sequence[str] | None) -> SuperImage:
         f"--rival_forms: unknown form {given!r}; choose from {', '.join(FORMS)}"
       )
     chosen += found
-  return SuperImage(list(dict.fromkeys(chosen)) or None)
+  return SuperImage(list(dict.fromkeys(chosen)) or None, train)

@@ -106,7 +106,7 @@ def run(options: Options) -> None:
   if options.rival:
     from bamjax.benchmarking.super_image import make_rival
 
-    rival = make_rival(options.rival_forms)
+    rival = make_rival(options.rival_forms, options.train)
   found = environment()
   print(f"{found['device']} ({found['platform']}), jax {found['jax']}")
   if found["platform"] == "cpu":

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from bamjax.layers import nearest
+from bamjax.layers import purpose
 from bamjax.layers.cpu import choice
 from bamjax.layers.fields import check_fields
 from bamjax.layers.fields import is_whole
@@ -101,10 +102,10 @@ def _convolve_parts(
 class Conv(nn.Module):
   """Stride-1 convolution with zero "same" padding and PyTorch's initializer.
 
-  Maps N×H×W×C_in to N×H×W×`features`, or with `upsample` to N×fH×fW×`features`.
-  A list of maps is convolved as if the maps were concatenated in the channels.
-  Parameters are float32: `kernel` k×k×(C_in/groups)×features, `bias` (features,)
-  and `gain` (features,).
+  Maps N×H×W×C_in to N×H×W×`features`, or with `upsample` to
+  N×fH×fW×`features`. A list of maps is convolved as if the maps were
+  concatenated in the channels. Parameters are float32: `kernel`
+  k×k×(C_in/groups)×features, `bias` (features,) and `gain` (features,).
 
   Attributes:
     features: output channels.
@@ -174,15 +175,19 @@ class Conv(nn.Module):
     bias = None
     if self.use_bias:
       bias = self.param("bias", init, (self.features,))
-    if self.upsample > 1:
+    # Programs for elsewhere stay as they are defined; so does what
+    # `bamjax.inference.reach` reads.
+    folded = self.upsample > 1 and not purpose.is_portable()
+    if folded:
       kernel = nearest.fold(kernel, self.upsample)
       bias = None if bias is None else jnp.tile(bias, self.upsample**2)
     kernel, bias, add, *parts = nn.dtypes.promote_dtype(
       kernel, bias, add, *parts, dtype=self.dtype
     )
+    if not folded:
+      parts = [nearest.enlarge(part, self.upsample) for part in parts]
+      return self._convolve(parts, kernel, bias, add)
     y = self._convolve(parts, kernel, bias, add)
-    if self.upsample == 1:
-      return y
     # Otherwise XLA would keep y, and interleave it in every pass that reads it.
     return choice.materialized(nearest.interleave(y, self.upsample))
 

@@ -12,6 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 
+def enlarge(x: jax.Array, factor: int) -> jax.Array:
+  """Repeats pixels: N×H×W×C → N×fH×fW×C."""
+  for axis in (1, 2) if factor > 1 else ():
+    x = jnp.repeat(x, factor, axis)
+  return x
+
+
 def fold(kernel: jax.Array, factor: int) -> jax.Array:
   """The kernel that convolves the image before it is enlarged.
 

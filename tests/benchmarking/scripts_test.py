@@ -1,4 +1,4 @@
-"""The scripts that nothing else runs, on small inputs, as a user starts them."""
+"""The scripts that nothing else runs, on small inputs, as users start them."""
 
 import subprocess
 import sys

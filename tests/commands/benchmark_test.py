@@ -3,6 +3,7 @@
 import importlib.util
 import json
 
+import jax
 import pytest
 
 import scripts
@@ -75,3 +76,21 @@ def test_the_rival_returns_the_same(train, models, tmp_path):
   rows = json.loads(output.read_text())["rows"]
   assert len(rows) == 2 * len(models.split(","))
   assert all(row["rival"]["difference"] < 1e-4 for row in rows)
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (["--rival_forms=captured", "--train"], "captured NCHW cannot be trained"),
+    (["--rival_forms=graphed"], "graphed NCHW needs a GPU"),
+  ],
+)
+def test_forms_of_the_rival_that_cannot_run(flags, message):
+  for package in ("torch", "super_image"):
+    if importlib.util.find_spec(package) is None:
+      pytest.skip(f"{package} is not installed")
+  if jax.default_backend() == "gpu" and "GPU" in message:
+    pytest.skip("there is a GPU")
+  done = script("--rival=super-image", *flags)
+  assert done.code == 2 and "Traceback" not in done.err
+  assert message in done.err.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""A process that asks for huge pages starts anew, with all that it was given."""
+"""A process that asks for huge pages starts anew, with all it was given."""
 
 import json
 import os

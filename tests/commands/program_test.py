@@ -43,6 +43,17 @@ def test_help_may_be_cut_short():
   assert done.stdout.startswith("usage: ") and not done.stderr
 
 
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_commands_that_run_for_long_ask_for_huge_pages(name, monkeypatch):
+  asked = []
+  monkeypatch.setattr(cli.huge_pages, "use_huge_pages", lambda: asked.append(1))
+  monkeypatch.setattr(cli, "run_module", lambda *_: None)
+  cli.run(name, name, ["--help"])
+  assert not asked
+  cli.run(name, name, ["--x=1"])
+  assert bool(asked) == (name in ("train", "ablate", "benchmark"))
+
+
 def test_help_does_not_wait_for_jax():
   program = "import sys; from bamjax.commands import cli\nsys.argv[1:] = {}\n"
   check = "try: cli.main()\nfinally: assert 'jax' not in sys.modules"

@@ -190,7 +190,9 @@ def test_computes_in_bfloat16_with_float32_parameters():
 
 
 @pytest.mark.parametrize("purpose", ["export", "here"])
-@pytest.mark.parametrize("size, factor", [(3, 2), (3, 3), (5, 2), (7, 4), (1, 2)])
+@pytest.mark.parametrize(
+  "size, factor", [(3, 2), (3, 3), (5, 2), (7, 4), (1, 2)]
+)
 def test_a_conv_enlarges_its_input_first(purpose, size, factor):
   x = random(0, (2, 5, 1, 6))
   layer = Conv(4, size, upsample=factor, relu=True)

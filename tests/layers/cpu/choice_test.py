@@ -11,6 +11,7 @@ from bamjax.layers import compile_for
 from bamjax.layers import Conv
 from bamjax.layers import convolution
 from bamjax.layers import PA
+from bamjax.layers.cpu import onednn
 from bamjax.layers.xla import convolve_by_xla
 
 
@@ -81,6 +82,8 @@ def test_bam_materializes_its_input_but_not_in_programs_for_export():
 
 
 def test_enlarged_maps_are_stored_once():
+  if not onednn.usable():
+    pytest.skip("oneDNN is not used here")
   conv, gate = Conv(24, upsample=2), PA()
   x = draw(0, 1, 40, 40, 8)
   variables = conv.init(jax.random.key(0), x)
@@ -91,9 +94,9 @@ def test_enlarged_maps_are_stored_once():
     return gate.apply(gates, conv.apply(variables, x))
 
   compiled = jax.jit(run).lower(variables, gates, x).compile()
-  # The maps before they are interleaved, and after, which the gates replace.
+  # Before they are interleaved, they may be where the result comes.
   memory = compiled.memory_analysis().temp_size_in_bytes
-  assert memory < 2.1 * enlarged.nbytes
+  assert memory < 1.5 * enlarged.nbytes
 
 
 def test_programs_for_onnx_have_no_choice_between_platforms():
