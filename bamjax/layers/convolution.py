@@ -189,7 +189,7 @@ class Conv(nn.Module):
       return self._convolve(parts, kernel, bias, add)
     y = self._convolve(parts, kernel, bias, add)
     # Otherwise XLA would keep y, and interleave it in every pass that reads it.
-    return choice.materialized(nearest.interleave(y, self.upsample))
+    return choice.rearranged(nearest.interleave(y, self.upsample))
 
   def _convolve(
     self,

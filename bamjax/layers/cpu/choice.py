@@ -78,15 +78,26 @@ def _by_onednn(
 def materialized(x: jax.Array) -> jax.Array:
   """Makes XLA write x, of any shape, to memory before it is read.
 
-  Otherwise XLA on the CPU computes a concatenation, an activation or a
-  transposition again in every pass that reads it. Does nothing on other
-  platforms, and in programs for export.
+  Otherwise XLA on the CPU computes a concatenation or an activation again in
+  every pass that reads it. Does nothing on other platforms, and in programs for
+  export.
   """
   if jax.default_backend() != "cpu" or purpose.is_portable():
     return x
-  # XLA would turn a transposition into a layout, and copy behind the barrier.
+  return lax.optimization_barrier(x)
+
+
+def rearranged(x: jax.Array) -> jax.Array:
+  """Makes XLA write x, of any shape, in the order of its axes.
+
+  XLA on the CPU turns a transposition into a layout, which passes barriers, and
+  copies in every pass that reads it. Does nothing where oneDNN does not
+  convolve: JAX can't export the request, and partitions no array that has it.
+  """
+  if x.dtype != jnp.float32 or not onednn.usable():
+    return x
   rows = layout.Layout(tuple(range(x.ndim)))
-  return lax.optimization_barrier(layout.with_layout_constraint(x, rows))
+  return layout.with_layout_constraint(x, rows)
 
 
 def _tap_by_tap(x: jax.Array, kernel: jax.Array) -> jax.Array:
