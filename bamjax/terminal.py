@@ -27,6 +27,11 @@ def plain(text: object) -> str:
   return _CONTROL.sub(_escape, str(text))
 
 
+def counted(count: int, noun: str) -> str:
+  """Returns "1 image", "2 images", "12,000 images"."""
+  return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def _spell(error: UnicodeError) -> tuple[str, int]:
   """Replaces characters that an encoding lacks, or that are not text."""
   if not isinstance(error, UnicodeEncodeError):

@@ -27,6 +27,7 @@ from bamjax.evaluation.tables import Table
 from bamjax.files import check_writable
 from bamjax.runs import config as config_lib
 from bamjax.runs.checkpoints import steps_on_disk
+from bamjax.terminal import counted
 
 Show = Callable[[str], None]
 Networks = dict[tuple[str, str], Cost]
@@ -173,9 +174,9 @@ def describe(
         _duration(left),
       ]
     )
-  count = "1 cell" if len(chosen) == 1 else f"{len(chosen)} cells"
   table = Table(
-    f"{count}, about {_duration(total)} of training left",
+    f"{counted(len(chosen), 'cell')}, about {_duration(total)} of training"
+    " left",
     (
       "cell",
       "parameters",

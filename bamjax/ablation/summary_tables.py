@@ -12,6 +12,7 @@ from bamjax.ablation.analysis import METRICS
 from bamjax.ablation.analysis import verdict
 from bamjax.ablation.summary import Summary
 from bamjax.evaluation.tables import Table
+from bamjax.terminal import counted
 
 # Digits of a mean score; unit and digits of a difference.
 _FORMATS = {"psnr": (3, 1.0, 3), "ssim": (5, 1e-4, 1)}
@@ -91,7 +92,8 @@ def notes(summary: Summary, benchmark: str) -> list[str]:
   study, lines = summary.study, summary.lines[benchmark]
   seeds = sorted({seed for line in lines for seed in line.psnr.per_seed})
   found = [
-    f"{len(lines[0].images)} images; seeds {', '.join(map(str, seeds))}; ±:"
+    f"{counted(len(lines[0].images), 'image')};"
+    f" seeds {', '.join(map(str, seeds))}; ±:"
     " standard deviation over the seeds",
     f"difference: attention − control ({study.control}), paired over images"
     " and seeds; interval: 95 %, by a bootstrap over images and seeds",

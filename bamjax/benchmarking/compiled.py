@@ -34,6 +34,7 @@ class Program:
     macs: multiply-accumulates of the forward pass of one image.
     memory: bytes of the program's arguments, results and temporary arrays,
       according to XLA; None if unknown.
+    text: returns the compiled program as XLA prints it.
   """
 
   run: Run
@@ -41,6 +42,7 @@ class Program:
   compile_s: float
   macs: int
   memory: int | None
+  text: Callable[[], str]
 
 
 def random_weights(shapes: Any) -> Any:
@@ -100,7 +102,11 @@ def build(plan: Plan, name: str, attn: str, scale: int, size: int) -> Program:
   macs = complexity.summary(module, size, size)["macs"]
   make = _training if plan.train else _inference
   compiled, run, compile_s = make(plan, module, variables, scale, size)
-  return Program(run, variables, compile_s, macs, _memory(compiled))
+
+  def text() -> str:
+    return compiled.as_text() or ""
+
+  return Program(run, variables, compile_s, macs, _memory(compiled), text)
 
 
 def _memory(compiled: jax.stages.Compiled) -> int | None:

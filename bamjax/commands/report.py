@@ -28,6 +28,7 @@ from bamjax.commands import selection
 from bamjax.commands.options import option
 from bamjax.errors import require
 from bamjax.errors import UserError
+from bamjax.terminal import counted
 
 if TYPE_CHECKING:
   from bamjax.data.sr_files import SrFiles
@@ -140,7 +141,7 @@ def run(options: Options) -> int:
     comparison = side_by_side.run_networks(group, benchmark, options.images)
     comparisons.append(comparison)
     print(
-      f"{comparison.title}: {len(comparison.names)} images,"
+      f"{comparison.title}: {counted(len(comparison.names), 'image')},"
       f" {len(comparison.shown)} shown",
       flush=True,
     )

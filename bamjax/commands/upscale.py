@@ -21,6 +21,7 @@ from bamjax.commands import selection
 from bamjax.commands.options import option
 from bamjax.commands.options import positional
 from bamjax.errors import UserError
+from bamjax.terminal import counted
 
 if TYPE_CHECKING:
   from bamjax.inference import Upscaler
@@ -131,7 +132,9 @@ def run(options: Options) -> int:
     jobs = _without_existing(jobs, len(sources))
   skipped = batch.upscale_files(jobs, choose, scale, options.quality)
   if skipped:
-    print(f"{skipped} of {len(jobs)} images left out", file=sys.stderr)
+    print(
+      f"{skipped} of {counted(len(jobs), 'image')} left out", file=sys.stderr
+    )
   return 1 if skipped else 0
 
 
@@ -180,8 +183,10 @@ def _check(options: Options) -> None:
 def _without_existing(jobs: list, sources: int) -> list:
   """Leaves out images that have a result, and says how many there are."""
   if results := sources - len(jobs):
-    print(f"{results} of {sources} images are results of others: skipped")
+    found = counted(sources, "image")
+    print(f"{results} of {found}: results of others, skipped")
   # Anything else of that name is reported later.
   left = [job for job in jobs if not os.path.isfile(job[1])]
-  print(f"{len(jobs) - len(left)} of {len(jobs)} images have a result: skipped")
+  done = len(jobs) - len(left)
+  print(f"{done} of {counted(len(jobs), 'image')}: has a result, skipped")
   return left

@@ -18,6 +18,7 @@ from bamjax.errors import UserError
 from bamjax.files import readable
 from bamjax.images import resize
 from bamjax.images import rgb
+from bamjax.terminal import counted
 
 if TYPE_CHECKING:
   import tensorflow_datasets as tfds
@@ -172,8 +173,8 @@ def _div2k(scale: int, data_dir: str | None, manual_dir: str | None) -> Source:
   count = _count(data_dir)
   if count:
     raise UserError(
-      f"{data_dir} has {count} images but no folder DIV2K_train_HR; to train"
-      " on your own images, add --data=folder"
+      f"{data_dir} has {counted(count, 'image')} but no folder DIV2K_train_HR;"
+      " to train on your own images, add --data=folder"
     )
   if scale not in _DIV2K_SCALES:
     raise UserError(

@@ -27,6 +27,7 @@ from bamjax.errors import warn_once
 from bamjax.files import readable
 from bamjax.images import rgb
 from bamjax.images.resize import mod_crop
+from bamjax.terminal import counted
 
 # Scales that image sizes are tested for; names may state any other.
 _SCALES = (2, 3, 4)
@@ -137,7 +138,7 @@ def find_sr_files(
   if ignored:
     more = ", …" if len(ignored) > 1 else ""
     warn_once(
-      f"{folder}: ignored {len(ignored)} images that match no HR image of"
+      f"{folder}: ignored {counted(len(ignored), 'image')} without HR image in"
       f" {benchmark.name} ({ignored[0].name}{more})"
     )
   files, problems = _assign(of_scale, benchmark.images)

@@ -29,6 +29,7 @@ from bamjax.errors import warn_once
 from bamjax.files import readable
 from bamjax.images import resize
 from bamjax.images import rgb
+from bamjax.terminal import counted
 
 _DEPTH = 4  # maximum depth of images below a test set's folder
 
@@ -299,9 +300,10 @@ def _split(
   if hr:  # HR files are named as such: other images are not part of the set
     if strangers := sorted(found[None].values()):
       made = "" if lr else ", and LR is made by bicubic downscaling"
+      more = ", …" if len(strangers) > 1 else ""
       warn_once(
-        f"{strangers[0].parent}: ignored {len(strangers)} images whose names"
-        f" say neither HR nor LR ({strangers[0].name}, …){made}"
+        f"{strangers[0].parent}: ignored {counted(len(strangers), 'image')}"
+        f" named neither HR nor LR ({strangers[0].name}{more}){made}"
       )
     return hr, lr
   for key, path in found[None].items():

@@ -17,6 +17,7 @@ from bamjax.evaluation.protocols import MATLAB
 from bamjax.evaluation.protocols import Protocol
 from bamjax.evaluation.tables import some
 from bamjax.images import rgb
+from bamjax.terminal import counted
 
 
 def evaluate(
@@ -133,8 +134,8 @@ def in_common(
     )
   if odd := names[0] ^ names[1]:
     logging.warning(
-      "compared on the %d images of %s that both have; left out: %s",
-      len(shared),
+      "compared on %s of %s, which both have; left out: %s",
+      counted(len(shared), "image"),
       a["benchmark"],
       some(sorted(odd)),
     )

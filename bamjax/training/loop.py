@@ -34,6 +34,7 @@ from bamjax.runs import config as config_lib
 from bamjax.runs import folder
 from bamjax.runs.checkpoints import Checkpoints
 from bamjax.runs.checkpoints import steps_on_disk
+from bamjax.terminal import counted
 from bamjax.training import distributed
 from bamjax.training import feed
 from bamjax.training import parallel
@@ -306,7 +307,8 @@ class _Run:
     return (
       f"{device} ×{jax.device_count()}: {' '.join(identify(self._module))}"
       f" ×{config.scale}, {count:,} parameters; trains on"
-      f" {len(decoded.names)} images ({len(self._store.places)} crops),"
+      f" {counted(len(decoded.names), 'image')}"
+      f" ({counted(len(self._store.places), 'crop')}),"
       f" validates on {len(names)}{'' if kept else ' held out'}:"
       f" {run_data.abbreviate(names)}"
     )

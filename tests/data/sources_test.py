@@ -163,7 +163,7 @@ def test_kinds_and_folders_that_do_not_exist(tmp_path):
 
 def test_images_of_ones_own_are_no_div2k(tmp_path):
   Image.fromarray(image(0)).save(tmp_path / "a.png")
-  with pytest.raises(UserError, match="has 1 images.*add --data=folder"):
+  with pytest.raises(UserError, match="has 1 image but no.*add --data=folder"):
     sources.make_source("div2k", SCALE, data_dir=str(tmp_path))
 
 

@@ -68,7 +68,7 @@ def test_missing_and_other_images(tmp_path, hr, caplog):
   _, sr_files = find_sr_files(source, hr, 4)
   assert [image.name for image in sr_files.missing] == ["bird"]
   assert {p.stem for p in sr_files.ignored} == {"comic", "babybird"}
-  assert "ignored 2 images that match no HR image of Set5" in caplog.text
+  assert "ignored 2 images without HR image in Set5" in caplog.text
 
 
 def problems(source, test_set, scale=4):

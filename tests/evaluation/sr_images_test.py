@@ -221,7 +221,7 @@ def test_a_part_of_a_test_set_is_compared_by_what_both_have(
     *sr_images.in_common(whole["matlab"], part["matlab"])
   )
   assert [image["name"] for image in found["images"]] == ["chelsea"]
-  assert "compared on the 1 images of Mine" in caplog.text
+  assert "compared on 1 image of Mine, which both have" in caplog.text
   assert found["b"] == str(tmp_path / "part")
   other = {**part["matlab"], "images": []}
   with pytest.raises(UserError, match="no image of Mine in common"):

@@ -50,7 +50,7 @@ def test_results_are_overwritten_or_skipped(folder, weights, tmp_path, capsys):
   old.write_text("old")
   options = {"output": f"{old.parent}/", "skip_existing": True}
   assert upscale(inputs, weights, **options) == 0
-  assert "1 of 2 images have a result: skipped" in capsys.readouterr().out
+  assert "1 of 2 images: has a result, skipped" in capsys.readouterr().out
   assert old.read_text() == "old"
   assert size(old.with_name("gray_x2.png")) == (60, 42)
   assert upscale(inputs[:1], weights, old.parent) == 0
@@ -73,8 +73,8 @@ def test_results_among_the_inputs_are_not_overwritten(
   (folder / "rgb_x2_x2.png").write_text("old")
   assert upscale([folder], weights, folder, skip_existing=True) == 0
   printed = capsys.readouterr().out
-  assert "2 of 4 images are results of others: skipped" in printed
-  assert "1 of 2 images have a result: skipped" in printed
+  assert "2 of 4 images: results of others, skipped" in printed
+  assert "1 of 2 images: has a result, skipped" in printed
   assert result.read_bytes() == before
   assert (folder / "rgb_x2_x2.png").read_text() == "old"
   assert size(folder / "new_x2.png") == (60, 42)
