@@ -1,6 +1,6 @@
 """The same as `bamjax benchmark`; see `python benchmark.py --help`."""
 
-from bamjax.commands import cli
+from bamjax.commands import entry
 
 if __name__ == "__main__":
-  cli.run("benchmark")
+  entry.run("benchmark")

@@ -1,6 +1,6 @@
 """The same as `bamjax export`; see `python export.py --help`."""
 
-from bamjax.commands import cli
+from bamjax.commands import entry
 
 if __name__ == "__main__":
-  cli.run("export")
+  entry.run("export")

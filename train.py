@@ -1,6 +1,6 @@
 """The same as `bamjax train`; see `python train.py --help`."""
 
-from bamjax.commands import cli
+from bamjax.commands import entry
 
 if __name__ == "__main__":
-  cli.run("train")
+  entry.run("train")

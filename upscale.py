@@ -1,6 +1,6 @@
 """The same as `bamjax upscale`; see `python upscale.py --help`."""
 
-from bamjax.commands import cli
+from bamjax.commands import entry
 
 if __name__ == "__main__":
-  cli.run("upscale")
+  entry.run("upscale")

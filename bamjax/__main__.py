@@ -1,6 +1,6 @@
 """`python -m bamjax` is `bamjax`."""
 
-from bamjax.commands import cli
+from bamjax.commands import entry
 
 if __name__ == "__main__":
-  cli.main()
+  entry.main()

@@ -10,7 +10,10 @@ import os
 from pathlib import Path
 import secrets
 import shutil
+import signal
 import sys
+import threading
+from types import FrameType
 from typing import Any
 from typing import IO
 
@@ -116,17 +119,18 @@ def replacing(path: Path) -> Iterator[Path]:
     check_target(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = new_file(final)
-    yield temporary
-    if final.exists():
-      shutil.copymode(final, temporary)
-    try:
-      os.replace(temporary, final)
-    except OSError as error:
-      if error.errno not in _HELD:
-        raise
-      raise HeldError(
-        f"{path} cannot be replaced: {error.strerror}; use another name"
-      ) from None
+    with _removed_if_ended(temporary):
+      yield temporary
+      if final.exists():
+        shutil.copymode(final, temporary)
+      try:
+        os.replace(temporary, final)
+      except OSError as error:
+        if error.errno not in _HELD:
+          raise
+        raise HeldError(
+          f"{path} cannot be replaced: {error.strerror}; use another name"
+        ) from None
     temporary = None
   except OSError as error:
     raise UserError(
@@ -135,6 +139,35 @@ def replacing(path: Path) -> Iterator[Path]:
   finally:
     if temporary:
       temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _removed_if_ended(path: Path) -> Iterator[None]:
+  """Removes a file if SIGTERM, or a closed terminal, ends the process.
+
+  Only while the context is open, so that at any other time these signals end it
+  without waiting for the Python interpreter.
+  """
+  caught: list[int] = []
+
+  def end(number: int, frame: FrameType | None) -> None:
+    del frame
+    path.unlink(missing_ok=True)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+  # Python allows handlers in the main thread only.
+  if threading.current_thread() is threading.main_thread():
+    for name in ("SIGTERM", "SIGHUP"):
+      number = getattr(signal, name, None)  # Windows has no SIGHUP
+      if number and signal.getsignal(number) == signal.SIG_DFL:
+        signal.signal(number, end)
+        caught.append(number)
+  try:
+    yield
+  finally:
+    for number in caught:
+      signal.signal(number, signal.SIG_DFL)
 
 
 def new_file(path: Path) -> Path:

@@ -15,3 +15,6 @@ def run(main: Callable[[], None]) -> None:
     name = Path(sys.argv[0]).stem
     print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
     sys.exit(2)
+  except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)

@@ -2,7 +2,9 @@ import errno
 import os
 from pathlib import Path
 import runpy
+import signal
 import stat
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -108,6 +110,37 @@ def test_a_failure_leaves_the_old_file_alone(tmp_path):
   with pytest.raises(KeyError), replacing(Path(path)):
     raise KeyError
   assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_the_end_of_the_process_leaves_no_part_of_a_file(tmp_path, name):
+  number = getattr(signal, name)
+  program = f"""
+import os, pathlib, time
+from bamjax.files import replacing
+with replacing(pathlib.Path({str(tmp_path / "a.txt")!r})) as temporary:
+  temporary.write_text("a part")
+  assert len(os.listdir({str(tmp_path)!r})) == 1
+  os.kill(os.getpid(), {int(number)})
+  time.sleep(20)
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", program], capture_output=True, text=True
+  )
+  assert (done.returncode, done.stderr) == (-number, "")
+  assert not list(tmp_path.iterdir())
+
+
+def test_signals_are_as_before_once_a_file_is_written(tmp_path):
+  for before in (signal.SIG_DFL, signal.SIG_IGN):
+    restored = signal.signal(signal.SIGTERM, before)
+    try:
+      with replacing(tmp_path / "a.txt"):
+        caught = signal.getsignal(signal.SIGTERM) != before
+        assert caught == (before == signal.SIG_DFL)
+      assert signal.getsignal(signal.SIGTERM) == before
+    finally:
+      signal.signal(signal.SIGTERM, restored)
 
 
 def test_a_file_that_is_held_has_an_error_of_its_own(tmp_path, monkeypatch):

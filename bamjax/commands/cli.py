@@ -22,6 +22,7 @@ import bamjax
 from bamjax import terminal
 from bamjax.commands import config_flag
 from bamjax.commands import huge_pages
+from bamjax.commands import interruption
 from bamjax.commands import options as options_lib
 from bamjax.commands import process
 from bamjax.commands import usage
@@ -121,15 +122,25 @@ def run_module(
       module.start(options)
     process.check_devices()
     process.keep_compiled()
+    interruption.unwind()
     sys.exit(module.run(options))
-  except UserError as error:
-    _fail(program, str(error))
   except KeyboardInterrupt:
-    print("interrupted", file=sys.stderr)
-    sys.exit(130)
-  except OSError as error:
+    interruption.leave()
+  except Exception as error:
+    # What it was turned into, for example in an extension module's import.
+    if interruption.happened():
+      interruption.leave()
+    _explain(program, error)
+    raise
+
+
+def _explain(program: str, error: Exception) -> None:
+  """Ends the process with one line if an error isn't a bug."""
+  if isinstance(error, UserError):
+    _fail(program, str(error))
+  if isinstance(error, OSError):
     if error.errno not in _STORAGE:
-      raise
+      return
     where = f"{error.filename}: " if error.filename else ""
     _fail(
       program,
@@ -249,8 +260,12 @@ def _report_unraisable(unraisable: Any) -> None:
 
   The first read or write that fails ends Orbax's event loop. Each pending one
   then reports that with a traceback, while the failure itself is reported by
-  us. A coroutine that is still waiting is ended with garbage collection.
+  us. A coroutine that is still waiting is ended with garbage collection. A
+  Ctrl-C within a callback is repeated outside.
   """
+  if isinstance(unraisable.exc_value, KeyboardInterrupt):
+    interruption.again()
+    return
   code = getattr(unraisable.object, "cr_code", None)
   pending = code is not None and "orbax" in code.co_filename
   if not pending and str(unraisable.exc_value) != "Event loop is closed":

@@ -1,0 +1,81 @@
+"""What Ctrl-C does to a command: one line, status 130, and no traceback.
+
+Python's own handler raises KeyboardInterrupt wherever the program is. In the
+import of an extension module that ends in its errors or in a crash; in a
+callback, such as JAX's at garbage collection, it is printed and forgotten; and
+Python's shutdown can crash while XLA's threads still run a program.
+"""
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import NoReturn
+
+_STATUS = 128 + signal.SIGINT
+_RETRY = 0.05  # seconds
+
+_ours = False  # whether this process is a command's, not another program's
+_happened = False
+
+
+def end_at_once() -> None:
+  """From now on, Ctrl-C ends the process immediately.
+
+  For the time before a command has begun anything, while modules are imported.
+  Does nothing where Ctrl-C is ignored, as in a shell's background jobs.
+  """
+  global _ours
+  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    _ours = True
+    signal.signal(signal.SIGINT, lambda *_: leave())
+
+
+def unwind() -> None:
+  """From now on, Ctrl-C raises KeyboardInterrupt, so that work is cleaned up.
+
+  Does nothing if `end_at_once` was not called or did nothing.
+  """
+  if _ours:
+    signal.signal(signal.SIGINT, _raise)
+
+
+def happened() -> bool:
+  """Whether Ctrl-C has raised KeyboardInterrupt; it may have become another."""
+  return _happened
+
+
+def again() -> None:
+  """Repeats a KeyboardInterrupt that ended nowhere, out of a callback."""
+  if _ours:
+    timer = threading.Timer(_RETRY, os.kill, (os.getpid(), signal.SIGINT))
+    timer.daemon = True
+    timer.start()
+
+
+def leave() -> NoReturn:
+  """Prints "interrupted" and ends the process with status 130.
+
+  A command's process ends without Python's shutdown.
+  """
+  if not _ours:
+    print("interrupted", file=sys.stderr)
+    sys.exit(_STATUS)
+  for stream in (sys.stdout, sys.stderr):
+    try:
+      stream.flush()
+    except (AttributeError, OSError, RuntimeError, ValueError):
+      pass  # closed, or interrupted while it was written
+  try:
+    os.write(2, b"interrupted\n")
+  except OSError:
+    pass
+  os._exit(_STATUS)
+
+
+def _raise(number: int, frame: FrameType | None) -> NoReturn:
+  del number, frame
+  global _happened
+  _happened = True
+  raise KeyboardInterrupt

@@ -1,0 +1,110 @@
+"""Ctrl-C, at the moments at which Python's own handler goes wrong."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import scripts
+
+_START = """
+import os, signal, sys, time
+from bamjax.commands import interruption
+
+def press():
+  os.kill(os.getpid(), signal.SIGINT)
+  time.sleep(0)  # where Python calls the handler
+
+class Freed:
+  def __del__(self):  # what it raises, Python prints and forgets
+    press()
+
+interruption.end_at_once()
+"""
+
+_BODIES = {
+  # No command has begun, and a traceback would show an import.
+  "while modules are imported": """
+press()
+""",
+  "in a destructor": """
+from bamjax.commands import cli
+interruption.unwind()
+sys.unraisablehook = cli._report_unraisable
+try:
+  Freed()
+  time.sleep(20)
+except KeyboardInterrupt:
+  interruption.leave()
+""",
+  # As by an extension module that is interrupted while it is imported.
+  "turned into another error": """
+import dataclasses
+from bamjax.commands import cli
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  pass
+
+def run(options):
+  try:
+    press()
+  except KeyboardInterrupt:
+    raise ImportError("initialization failed") from None
+
+tool = type(sys)("bamjax.commands.tool", "A test.")
+tool.Options, tool.run = Options, run
+cli.run_module(tool, "tool.py", [])
+""",
+}
+
+
+def start(body, *before):
+  return subprocess.run(
+    [*before, sys.executable, "-c", _START + body],
+    cwd=scripts.ROOT,
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+
+
+@pytest.mark.parametrize("when", _BODIES)
+def test_ctrl_c_is_one_line_and_a_status(when):
+  begin = time.monotonic()
+  done = start(_BODIES[when] + "\nprint('it went on')\n")
+  assert (done.returncode, done.stdout) == (130, "")
+  assert done.stderr == "interrupted\n"
+  assert time.monotonic() - begin < 15
+
+
+def test_where_ctrl_c_is_ignored_it_stays_so():
+  body = "press()\ninterruption.unwind()\npress()\nprint('it went on')\n"
+  done = start(body, "sh", "-c", "trap '' INT; exec \"$@\"", "sh")
+  assert (done.returncode, done.stdout) == (0, "it went on\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.6, 1.2, 2.4])
+def test_an_evaluation_ends_whenever_it_comes(seconds, photographs, tmp_path):
+  process = subprocess.Popen(
+    [
+      sys.executable,
+      "evaluate.py",
+      "--weights=pan-bam-x2",
+      f"--benchmarks={photographs}",
+      f"--output={tmp_path}",
+    ],
+    cwd=scripts.ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  time.sleep(seconds)
+  os.kill(process.pid, signal.SIGINT)
+  _, err = process.communicate(timeout=60)
+  # On a fast machine the last ones may come too late.
+  assert (process.returncode, err) in ((130, "interrupted\n"), (0, ""))
