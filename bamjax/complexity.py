@@ -74,8 +74,11 @@ def summary(
       convolutions with biases.
 
   Raises:
-    ValueError: the module is not a registered backbone.
+    ValueError: the module is not a registered backbone, or the image has no
+      pixel.
   """
+  if min(height, width) < 1:
+    raise ValueError(f"an image has at least 1×1 pixels; got {height}×{width}")
   lr = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
   variables = jax.eval_shape(module.init, jax.random.key(0), lr)
   macs = operations = 0

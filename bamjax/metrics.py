@@ -5,6 +5,7 @@ rounded to 8 bits, the coefficients of luma, and the border that is cropped.
 """
 
 import functools
+import operator
 
 import jax
 from jax import lax
@@ -36,8 +37,12 @@ def luma(rgb: jax.Array, standard: str = "matlab") -> jax.Array:
     float32 of shape …; in [16, 235] for "matlab".
 
   Raises:
-    ValueError: rgb is not …×3, or not floating.
+    ValueError: rgb is not …×3, or not floating, or the standard is unknown.
   """
+  if standard not in _LUMA:
+    raise ValueError(
+      f"unknown luma {standard!r}; choose from {', '.join(_LUMA)}"
+    )
   if not jnp.issubdtype(rgb.dtype, jnp.floating):
     raise ValueError(f"RGB must be floating, in [0, 1]; got {rgb.dtype}")
   if rgb.shape[-1:] != (3,):
@@ -95,10 +100,9 @@ def ssim(a: jax.Array, b: jax.Array, peak: float = 255.0) -> jax.Array:
   return _mean(_similarity(a, b, peak))
 
 
-@functools.partial(jax.jit, static_argnames=("planes", "rounded"))
 def scores(
-  sr: jax.Array,
-  hr: jax.Array,
+  sr: jax.Array | np.ndarray,
+  hr: jax.Array | np.ndarray,
   border: int,
   planes: str = "matlab",
   rounded: bool = True,
@@ -126,13 +130,50 @@ def scores(
     NaN if less than 11×11 pixels are left inside the border.
 
   Raises:
-    ValueError: the shapes differ or are not N×H×W×3, or a dtype is neither
-      uint8 nor floating.
+    ValueError: the shapes differ or are not N×H×W×3, a dtype is neither uint8
+      nor floating, `planes` is unknown, or `border` or `size` is no number of
+      pixels of the images.
   """
   if sr.shape != hr.shape or sr.ndim != 4 or sr.shape[-1] != 3:
     raise ValueError(
       f"SR and HR must both be N×H×W×3; got {sr.shape} and {hr.shape}"
     )
+  if planes not in ("rgb", *_LUMA):
+    raise ValueError(
+      f"unknown planes {planes!r}; choose from rgb, {', '.join(_LUMA)}"
+    )
+  _check_pixels("border", border, max(sr.shape[1:3]))
+  if size is not None:
+    for side, most in zip(size, sr.shape[1:3], strict=True):
+      _check_pixels("size", side, most)
+  return _scores(
+    jnp.asarray(sr), jnp.asarray(hr), border, planes, rounded, size
+  )
+
+
+def _check_pixels(name: str, value: int | jax.Array, most: int) -> None:
+  """Checks a number of pixels, unless it is known only when compiled."""
+  if isinstance(value, jax.core.Tracer):
+    return
+  try:
+    fits = 0 <= operator.index(value) <= most
+  except TypeError:
+    fits = False
+  if not fits:
+    raise ValueError(
+      f"{name} must be a whole number of pixels from 0 to {most}; got {value}"
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("planes", "rounded"))
+def _scores(
+  sr: jax.Array,
+  hr: jax.Array,
+  border: int,
+  planes: str,
+  rounded: bool,
+  size: tuple[int, int] | None,
+) -> dict[str, jax.Array]:
   # Rounds HR, too: it has 8 bits already, but two ways to compute k/255 may
   # differ in the last digit, and the PSNR of equal images must be inf.
   sr, hr = (_levels(x, rounded) for x in (sr, hr))

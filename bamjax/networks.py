@@ -166,6 +166,7 @@ def load_weights(
   Raises:
     UserError: the source can't be read, no supported network has its weights,
       or it contradicts the hints.
+    ValueError: the dtype is not floating.
   """
   hints = Hints(model, attn, scale, normalization, step)
   if isinstance(source, Mapping):
@@ -177,7 +178,13 @@ def load_weights(
 
 
 def with_dtype(module: nn.Module, dtype: DTypeLike) -> nn.Module:
-  """Returns a backbone that computes in another dtype, its attention too."""
+  """Returns a backbone that computes in another dtype, its attention too.
+
+  Raises:
+    ValueError: the dtype is not floating.
+  """
   dtype = jnp.dtype(dtype)
+  if not jnp.issubdtype(dtype, jnp.floating):
+    raise ValueError(f"networks compute in a floating dtype; got {dtype}")
   attention = dataclasses.replace(module.attention, dtype=dtype)
   return module.clone(dtype=dtype, attention=attention)

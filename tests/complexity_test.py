@@ -96,3 +96,9 @@ def test_other_modules_are_refused():
 
   with pytest.raises(ValueError):
     complexity.summary(BAM())
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, -3)])
+def test_an_image_without_pixels_is_refused(size):
+  with pytest.raises(ValueError, match="at least 1×1"):
+    complexity.summary(create_model("pan"), *size)

@@ -155,6 +155,18 @@ PLANE, IMAGE = np.zeros((16, 16)), np.zeros((1, 16, 16, 3), np.uint8)
       lambda: metrics.image_scores(*[IMAGE[0] + np.float32(200)] * 2, 2),
       "HR must be in .*200",
     ),
+    (lambda: metrics.scores(IMAGE, IMAGE, -1), "border must be .* got -1"),
+    (lambda: metrics.scores(IMAGE, IMAGE, 1.5), "border must be .* got 1.5"),
+    (
+      lambda: metrics.image_scores(IMAGE[0], IMAGE[0], -1),
+      "border must be .* got -1",
+    ),
+    (
+      lambda: metrics.scores(IMAGE, IMAGE, 2, size=(999, 9)),
+      "size must be .* got 999",
+    ),
+    (lambda: metrics.scores(IMAGE, IMAGE, 2, "y"), "planes 'y'; choose from"),
+    (lambda: metrics.luma(IMAGE / 255, "rec709"), "luma 'rec709'; choose from"),
   ],
 )
 def test_invalid_inputs_are_refused(call, message):
@@ -234,7 +246,7 @@ def test_padded_images_of_similar_sizes_share_a_program():
       for border in (2, 3):
         crop = np.s_[:height, :width]
         metrics.image_scores(sr[crop], hr[crop], border)
-  assert sum("jit(scores)" in line for line in compiled) == 1
+  assert sum("jit(_scores)" in line for line in compiled) == 1
 
 
 @contextlib.contextmanager

@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import jax
@@ -44,6 +45,11 @@ def test_networks_compute_in_the_dtype_asked_for():
     assert ("bf16" in program.as_text()) == (dtype is not None)
     outputs.append(np.asarray(program.compile()(variables, lr), np.float32))
   assert 0 < np.abs(outputs[0] - outputs[1]).max() < 0.05
+
+
+def test_whole_numbers_compute_no_network():
+  with pytest.raises(ValueError, match="floating dtype; got int8"):
+    bamjax.load_weights("pan-bam-x2", dtype="int8")
 
 
 def test_a_run_is_loaded_without_a_word(finished_run, caplog):
@@ -157,6 +163,17 @@ def test_reading_a_run_leaves_its_folder_as_it_is(finished_run, tmp_path):
   with pytest.raises(UserError, match="has no checkpoint yet"):
     load_network(run_dir)
   assert not (run_dir / "checkpoints").exists()
+
+
+def test_a_run_of_a_network_that_cannot_be_is_one_line(finished_run, tmp_path):
+  shutil.copytree(finished_run, tmp_path / "run")
+  path = tmp_path / "run" / "config.json"
+  config = json.loads(path.read_text())
+  # BAM reduces the channels by 16.
+  config["model"], config["model_options"] = "edsr", {"features": 8}
+  path.write_text(json.dumps(config))
+  with pytest.raises(UserError, match="config.json: this network cannot be"):
+    load_network(tmp_path / "run")
 
 
 def test_a_run_is_loaded_like_any_weights(finished_run):

@@ -87,6 +87,14 @@ class Options(selection.NetworksAndImages):
       raise UserError("--compare excludes --run_dir, --weights and --outputs")
     if any(map(self.is_outputs, self.compare)):
       self.check_outputs()
+    if (
+      self.self_ensemble
+      and self.outputs
+      and all(map(self.is_outputs, self.sources))
+    ):
+      raise UserError(
+        "--self_ensemble is for networks; --outputs are results already"
+      )
 
   def is_outputs(self, source: str) -> bool:
     """Whether a source is a folder of super-resolved images."""
@@ -124,7 +132,6 @@ def run(options: Options) -> int:
   from bamjax.evaluation import result_tables
   from bamjax.evaluation import results
   from bamjax.evaluation import suite as suite_lib
-  from bamjax.files import check_writable
 
   output = options.folder
   if options.tables and not options.sources:
@@ -140,9 +147,8 @@ def run(options: Options) -> int:
     save_images=options.save_images,
   )
   # Before the work, not after it.
-  result_files.read(output)
   options.check_paths()
-  check_writable(output / result_files.RESULTS)
+  result_files.check(output)
   scales = options.scales
   if options.compare and scales == [None]:
     scales = [_scale_of_networks(options)]

@@ -103,7 +103,7 @@ def run(options: Options) -> int:
   from bamjax.upscaling import jobs as jobs_lib
 
   _check(options)
-  sources = jobs_lib.find_inputs(options.images)
+  sources, empty = jobs_lib.find_inputs(options.images)
   if options.weights or options.run_dir:
     network = options.load()
     scale = network.scale
@@ -135,7 +135,7 @@ def run(options: Options) -> int:
     print(
       f"{skipped} of {counted(len(jobs), 'image')} left out", file=sys.stderr
     )
-  return 1 if skipped else 0
+  return 1 if skipped or empty else 0
 
 
 def _upscaler(network: "Network", options: Options) -> "Upscaler":

@@ -13,10 +13,12 @@ from bamjax.evaluation.results import key
 from bamjax.evaluation.results import LISTS
 from bamjax.evaluation.results import restored
 from bamjax.evaluation.results import Row
+from bamjax.files import check_writable
 from bamjax.files import to_json
 from bamjax.files import write_atomically
 
 RESULTS = "results.json"
+_TABLE, _TABLES = "results.csv", "results.md"
 
 
 def read(folder: str | Path) -> list[Row]:
@@ -72,6 +74,17 @@ def saved_in(rows: Iterable[Row], new: Row, name: str) -> str:
   )
 
 
+def check(folder: str | Path) -> None:
+  """Checks that results can be written to a folder, before the work.
+
+  Raises:
+    UserError: they can't, or its results.json is invalid.
+  """
+  read(folder)
+  for name in (RESULTS, _TABLE, _TABLES):
+    check_writable(Path(folder) / name)
+
+
 def write(folder: str | Path, rows: list[Row]) -> None:
   """Adds rows to a folder's results.json, results.csv and results.md.
 
@@ -87,10 +100,11 @@ def write(folder: str | Path, rows: list[Row]) -> None:
     before = merged.pop(key(row), {}).get("saved")
     merged[key(row)] = {**row, "saved": row.get("saved") or before}
   rows = list(merged.values())
-  write_atomically(folder / "results.csv", to_csv(rows))
-  tables = (table(row).markdown() for row in rows)
-  write_atomically(folder / "results.md", "\n".join(tables))
+  # First the one that is read back.
   write_atomically(folder / RESULTS, to_json(rows, indent=2) + "\n")
+  write_atomically(folder / _TABLE, to_csv(rows))
+  tables = (table(row).markdown() for row in rows)
+  write_atomically(folder / _TABLES, "\n".join(tables))
 
 
 def to_csv(rows: list[Row]) -> str:

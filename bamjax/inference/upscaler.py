@@ -7,10 +7,12 @@ import functools
 import itertools
 import logging
 import math
+import numbers
 from typing import Any
 
 from flax import linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bamjax.errors import UserError
@@ -128,14 +130,18 @@ class Upscaler:
         padded to a size compiles one more.
 
     Raises:
-      ValueError: `tile`, `halo`, `passes` or `memory` is negative, `memory`
-        looks like gigabytes, or the module has no `scale`.
+      ValueError: `tile`, `halo`, `passes` or `memory` is no number or negative,
+        `memory` looks like gigabytes, the variables have no `params`, or the
+        module has no `scale`.
     """
-    if min(tile or 0, halo or 0, passes, memory or 0) < 0:
-      raise ValueError(
-        "tile, halo, passes and memory must not be negative; got"
-        f" {tile}, {halo}, {passes}, {memory}"
-      )
+    limits = {"tile": tile, "halo": halo, "passes": passes, "memory": memory}
+    for name, value in limits.items():
+      if value is None and name != "passes":
+        continue
+      if not isinstance(value, numbers.Real) or not value >= 0:
+        raise ValueError(f"{name} must be a number from 0 on; got {value!r}")
+    if variables and "params" not in variables:
+      raise ValueError('variables must be {"params": …}, as from load_weights')
     if memory is not None and 0 < memory < _SMALLEST_MEMORY:
       raise ValueError(f"memory is in bytes, e.g. 2e9; got {memory}")
     if not isinstance(getattr(module, "scale", None), int):
@@ -203,10 +209,13 @@ class Upscaler:
         f"images must be H×W×3 or N×H×W×3; got shape {image.shape}"
       )
     integer = image.dtype.name in PEAKS
-    if not integer and not np.issubdtype(image.dtype, np.floating):
+    # NumPy's own floating-point types do not include bfloat16.
+    if not integer and not jnp.issubdtype(image.dtype, jnp.floating):
       raise ValueError(
         f"images must be uint8, uint16 or floating; got {image.dtype}"
       )
+    if not integer and image.dtype.kind != "f":
+      image = image.astype(np.float32)
     # Resizing leaves values a little outside [0, 1].
     if not integer and not -1 < image.min() <= image.max() < 2:
       raise ValueError(

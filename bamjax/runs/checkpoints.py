@@ -21,6 +21,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from bamjax.errors import UserError
+from bamjax.errors import warn_once
 from bamjax.files import readable
 from bamjax.runs import folder
 
@@ -90,6 +91,28 @@ def steps_on_disk(run_dir: str | Path) -> list[int]:
   return sorted(int(name) for name in names if name.isdigit())
 
 
+class _Manager(ocp.CheckpointManager):
+  """Orbax's, but damaged scores do not cost the checkpoints.
+
+  Orbax reads the scores of all checkpoints when it opens their folder, and
+  those of one with its description. Both go through this method of its own.
+  """
+
+  def _get_metrics(self, step: int) -> Any:
+    """Returns a checkpoint's metrics, None if there are none or damaged."""
+    try:
+      found = super()._get_metrics(step)
+      if found is not None:
+        _psnr(found)
+      return found
+    except (AttributeError, KeyError, TypeError, ValueError):
+      warn_once(
+        f"the scores of checkpoint {step} in {self.directory} are damaged: it"
+        " counts as not validated"
+      )
+      return None
+
+
 class Checkpoints:
   """The newest checkpoints of a run, and the best one by PSNR-Y.
 
@@ -124,22 +147,10 @@ class Checkpoints:
     self._on_primary = on_primary
     self._highest = highest
     self._manager = _listed(
-      ocp.CheckpointManager,
+      _Manager,
       self._directory,
       options=ocp.CheckpointManagerOptions(
-        **_READ_ONLY if read_only else {"cleanup_tmp_directories": True},
-        preservation_policy=policies.AnyPreservationPolicy(
-          [
-            policies.LatestN(keep_last),
-            policies.BestN(
-              n=1,
-              get_metric_fn=_psnr,
-              keep_checkpoints_without_metrics=False,
-            ),
-          ]
-        ),
-        # Orbax writes metrics only if there is a best_fn.
-        best_fn=_psnr,
+        **_READ_ONLY if read_only else _kept(keep_last)
       ),
     )
 
@@ -308,9 +319,10 @@ class Checkpoints:
 
   def _score(self, step: int) -> float:
     try:
-      return float(_psnr(self._manager.metrics(step)))
-    except (AttributeError, KeyError, OSError, TypeError, ValueError):
-      return -math.inf  # not validated, or the file is damaged
+      metrics = self._manager.metrics(step)
+    except OSError:
+      metrics = None
+    return _psnr(metrics) if metrics else -math.inf  # not validated
 
   def _restore_first(
     self, like: Tree, order: Callable[[], list[int]]
@@ -381,6 +393,25 @@ class Checkpoints:
     _listed(self._manager.reload)
 
 
+def _kept(last: int) -> dict[str, Any]:
+  """Orbax's options for a folder that is written to.
+
+  Args:
+    last: number of newest checkpoints to keep, besides the best.
+  """
+  best = policies.BestN(
+    n=1, get_metric_fn=_psnr, keep_checkpoints_without_metrics=False
+  )
+  return {
+    "cleanup_tmp_directories": True,
+    "preservation_policy": policies.AnyPreservationPolicy(
+      [policies.LatestN(last), best]
+    ),
+    # Orbax writes metrics only if there is a best_fn.
+    "best_fn": _psnr,
+  }
+
+
 def _names(tree: Any) -> set[str]:
   """The paths of a tree's arrays."""
   return {
@@ -439,4 +470,4 @@ def _absent(path: Path) -> bool:
 
 
 def _psnr(metrics: dict[str, float]) -> float:
-  return metrics.get("ema_psnr_y", metrics["psnr_y"])
+  return float(metrics.get("ema_psnr_y", metrics["psnr_y"]))

@@ -46,12 +46,13 @@ def load(
   try:
     config_lib.check(config)
     module = config_lib.build_model(config)
+    described = _described(module)
   except UserError as error:
     raise UserError(f"{path / CONFIG}: {error}") from None
   if not (path / CHECKPOINTS).is_dir():
     raise UserError(f"{path} has no checkpoint yet")
   name = "ema" if config.optim.ema_decay > 0 else "params"
-  like = {name: _described(module)}
+  like = {name: described}
   with contextlib.closing(Checkpoints(path, read_only=True)) as checkpoints:
     steps = checkpoints.steps()
     if not steps or (step is not None and step not in steps):
@@ -67,10 +68,19 @@ def load(
 
 
 def _described(module: nn.Module) -> Any:
-  """Shapes and dtypes of a network's parameters, on the first device."""
+  """Shapes and dtypes of a network's parameters, on the first device.
+
+  Raises:
+    UserError: its hyper-parameters do not go together.
+  """
   key = jax.eval_shape(lambda: jax.random.key(0))
   image = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
-  params = jax.eval_shape(module.init, key, image)["params"]
+  try:
+    params = jax.eval_shape(module.init, key, image)["params"]
+  # Such as more groups than channels; Flax and JAX raise what they like.
+  except (TypeError, ValueError) as error:
+    reason = " ".join(str(error).split())
+    raise UserError(f"this network cannot be built: {reason}") from error
   place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   return jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), params

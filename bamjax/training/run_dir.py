@@ -180,9 +180,10 @@ class Logs:
     rows = _rows(self._path)
     kept = [line for at in sorted(rows) if at <= step for line in rows[at]]
     write_atomically(self._path, "".join(f"{line}\n" for line in kept))
-    self._board = tensorboardX.SummaryWriter(
-      str(path / "tensorboard"), purge_step=step + 1
-    )
+    board = path / "tensorboard"
+    if board.exists() and not board.is_dir():
+      raise UserError(f"{board} is not a folder; move it elsewhere")
+    self._board = tensorboardX.SummaryWriter(str(board), purge_step=step + 1)
 
   def write(self, step: int, **scalars: float) -> None:
     """Writes a row; a value that is not finite becomes null."""

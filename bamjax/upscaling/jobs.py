@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import glob
+import logging
 import os
 from pathlib import Path
 
@@ -18,24 +19,32 @@ Job = tuple[Path, Path]
 _EXTENSIONS = [extension[1:] for extension in image_file.EXTENSIONS]
 
 
-def find_inputs(inputs: Sequence[str]) -> list[Path]:
+def find_inputs(inputs: Sequence[str]) -> tuple[list[Path], int]:
   """Lists the files of files, folders and globs, each once, in their order.
 
   A file that does not exist, or is in a folder that can't be read, is listed
-  too, so that whoever reads it names it.
+  too, so that whoever reads it names it. A folder without images and a glob
+  without match are left out with a warning.
+
+  Returns:
+    The files, and the number of inputs that were left out.
 
   Raises:
-    UserError: there is none; or a folder has no image, a glob no match.
+    UserError: there is no file.
   """
   files: list[Path] = []
   absent: list[Path] = []
+  empty: list[UserError] = []
   for name in inputs:
     if not name:  # Path takes it for the current folder
       raise UserError("an input's name is empty; name files, folders or globs")
     path = Path(name)
     # Path's own tests raise if a name is too long or a folder can't be read.
     if os.path.isdir(path):
-      files += list_images(path)
+      try:
+        files += list_images(path)
+      except UserError as error:
+        empty.append(error)
     elif os.path.lexists(path):
       files.append(path)
     elif matches := [*map(Path, sorted(glob.glob(name, recursive=True)))]:
@@ -44,10 +53,14 @@ def find_inputs(inputs: Sequence[str]) -> list[Path]:
         warn_once(f"{name}: passed over {count_kinds(folders)}")
       files += [p for p in matches if p not in folders]
     elif glob.has_magic(name):
-      raise UserError(f"there is no file, folder or match of {name}")
+      empty.append(UserError(f"there is no file, folder or match of {name}"))
     else:
       absent.append(path)
       files.append(path)
+  if empty and len(files) == len(absent):
+    raise empty[0]
+  for reason in empty:
+    logging.warning("left out: %s", reason)
   if not files:
     raise UserError("no image named; name files, folders or globs")
   if len(absent) == len(inputs):
@@ -55,7 +68,7 @@ def find_inputs(inputs: Sequence[str]) -> list[Path]:
   once: dict[object, Path] = {}
   for path in files:  # one file may have several spellings
     once.setdefault((identity(path) or path, path.name), path)
-  return list(once.values())
+  return list(once.values()), len(empty)
 
 
 def plan_outputs(

@@ -49,8 +49,9 @@ def save_weights(
       JSON's. `read_card` adds the network's description as `network`.
 
   Raises:
-    UserError: the extension is wrong, a weight is NaN or infinite, the card is
-      not JSON, or the file cannot be written.
+    UserError: the extension is wrong, the variables are not the module's, a
+      weight is NaN or infinite, the card is not JSON, or the file cannot be
+      written.
     ValueError: the module is not a registered backbone.
   """
   import safetensors.numpy
@@ -58,6 +59,9 @@ def save_weights(
   path = Path(path)
   if path.suffix.lower() != ".safetensors":
     raise UserError(f"{path}: the extension must be .safetensors")
+  if "params" not in variables:
+    raise UserError(f"{path} was not written: the variables have no 'params'")
+  network = describe(module)
   tensors = {
     name: np.ascontiguousarray(leaf, np.float32)
     for name, leaf in traverse_util.flatten_dict(
@@ -65,13 +69,19 @@ def save_weights(
     ).items()
   }
   try:
+    if odd := _difference(
+      _expected(module), {name: leaf.shape for name, leaf in tensors.items()}
+    ):
+      raise ValueError(
+        f"the variables are not those of this {network['model']}: {odd}"
+      )
     check_finite(tensors)
     text = json.dumps(dict(card or {}), ensure_ascii=False, allow_nan=False)
   except (TypeError, ValueError, RecursionError) as error:
     raise UserError(f"{path} was not written: {error}") from None
   metadata = {
     "format": _FORMAT,
-    "network": json.dumps(describe(module)),
+    "network": json.dumps(network),
     "card": text,
   }
   with replacing(path) as temporary:
@@ -164,8 +174,7 @@ def load(
     module = build(network)
     found = _shapes(path)
     _check_depth(module, found)
-    example = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
-    tree = jax.eval_shape(module.init, jax.random.key(0), example)["params"]
+    expected = _expected(module)
     tensors = safetensors.numpy.load_file(path)
     # What overflows float32 becomes infinite, which `check_finite` reports.
     with np.errstate(over="ignore"):
@@ -177,19 +186,29 @@ def load(
   except Exception as error:
     reason = " ".join(str(error).split())
     raise UserError(f"{path}: cannot be read: {reason}") from None
-  shapes = {
-    name: leaf.shape
-    for name, leaf in traverse_util.flatten_dict(tree, sep="/").items()
-  }
-  if odd := sorted(set(shapes.items()) ^ set(found.items())):
-    raise UserError(
-      f"{path}: tensors don't match {network['model']}: {odd[0][0]}"
-      f"{f' and {len(odd) - 1} more' if odd[1:] else ''}"
-    )
+  if odd := _difference(expected, found):
+    raise UserError(f"{path}: tensors don't match {network['model']}: {odd}")
   if other := mismatch(module, hints):
     raise UserError(f"{path} contains weights of {other}")
   arrays = {name: jnp.asarray(tensor) for name, tensor in params.items()}
   return module, {"params": traverse_util.unflatten_dict(arrays, sep="/")}
+
+
+def _expected(module: nn.Module) -> dict[str, tuple[int, ...]]:
+  """The shapes of a module's parameters by name, without computing them."""
+  example = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
+  tree = jax.eval_shape(module.init, jax.random.key(0), example)["params"]
+  flat = traverse_util.flatten_dict(tree, sep="/")
+  return {name: leaf.shape for name, leaf in flat.items()}
+
+
+def _difference(
+  expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+) -> str:
+  """The first parameter of other shape, or missing, and how many more."""
+  names = sorted({name for name, _ in expected.items() ^ found.items()})
+  more = f" and {len(names) - 1} more" if names[1:] else ""
+  return f"{names[0]}{more}" if names else ""
 
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:

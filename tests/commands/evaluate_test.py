@@ -339,6 +339,7 @@ def test_images_are_compared_at_the_networks_scale(finished_run, tmp_path):
     ({"benchmarks": []}, "need --benchmarks=DIR"),
     ({"scale": [2, 3]}, "have one scale each"),
     ({"outputs": ["absent"]}, "there is no folder absent"),
+    ({"self_ensemble": True}, "--self_ensemble is for networks"),
     ({"scale": [3]}, "named as ×2, not ×3"),
   ],
 )
@@ -378,6 +379,15 @@ def test_mistakes(finished_run, tmp_path, options, message):
   with pytest.raises(UserError, match=message):
     evaluate.run(evaluate.Options(output=output, **options))
   assert not list(tmp_path.glob("*.json"))
+
+
+@pytest.mark.parametrize("name", ["results.md", "results.csv"])
+def test_nothing_is_scored_that_cannot_be_written(finished_run, tmp_path, name):
+  (tmp_path / name).mkdir()
+  options = {"run_dir": [str(finished_run)], "output": str(tmp_path)}
+  with pytest.raises(UserError, match=f"{name} is not a file"):
+    evaluate.run(evaluate.Options(**options))
+  assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_the_script_prints_and_writes(finished_run, tmp_path):

@@ -312,8 +312,17 @@ def test_self_ensemble_is_the_mean_over_eight_symmetries(network):
 
 
 def test_negative_tiles_are_refused(network):
-  for options in ({"tile": -1}, {"halo": -1}, {"passes": -1}, {"memory": -1}):
-    with pytest.raises(ValueError, match="negative"):
+  for options in (
+    {"tile": -1},
+    {"tile": "auto"},
+    {"halo": -1},
+    {"passes": -1},
+    {"passes": None},
+    {"memory": -1},
+    {"memory": float("nan")},
+  ):
+    ((name, value),) = options.items()
+    with pytest.raises(ValueError, match=f"{name} must be .* got {value!r}"):
       bamjax.Upscaler(*network, **options)
 
 
@@ -322,6 +331,20 @@ def test_gigabytes_and_modules_without_a_scale_are_refused(network):
     bamjax.Upscaler(*network, memory=2)
   with pytest.raises(ValueError, match="Dense has no upscaling factor"):
     bamjax.Upscaler(nn.Dense(3), {})
+
+
+def test_parameters_alone_are_refused(network):
+  module, variables = network
+  with pytest.raises(ValueError, match="variables must be"):
+    bamjax.Upscaler(module, variables["params"])
+
+
+def test_bfloat16_images_are_images(network):
+  lr = np.random.default_rng(0).random((9, 7, 3)).astype(jnp.bfloat16)
+  upscale = bamjax.Upscaler(*network)
+  sr = upscale(jnp.asarray(lr))
+  assert sr.dtype == np.float32
+  np.testing.assert_array_equal(sr, upscale(lr.astype(np.float32)))
 
 
 def test_other_shapes_are_refused(network):

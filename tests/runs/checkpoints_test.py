@@ -11,6 +11,7 @@ import pytest
 import tensorstore
 
 from bamjax.errors import UserError
+from bamjax.runs import checkpoints as checkpoints_lib
 from bamjax.runs.checkpoints import check_path
 from bamjax.runs.checkpoints import Checkpoints
 from bamjax.runs.checkpoints import DamagedError
@@ -221,6 +222,30 @@ def test_the_best_that_can_be_read_and_nothing_moves(tmp_path, states, caplog):
   assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("text", ["", '{"psnr', "[]", "{}"])
+def test_damaged_scores_do_not_cost_the_checkpoint(
+  tmp_path, states, caplog, text
+):
+  save(tmp_path, states, {1: 30.0, 2: 31.5, 3: 31.0})
+  file = tmp_path / "checkpoints" / "2" / "metrics" / "metrics"
+  assert file.is_file()
+  file.write_text(text)
+  opened = Checkpoints(tmp_path, read_only=True)
+  with contextlib.closing(opened) as checkpoints:
+    assert checkpoints.best() == 3
+    assert same(checkpoints.restore_step(params(), 2), params(states[2]))
+  assert file.read_text() == text
+  # A training goes on, and keeps the best by the scores that there are.
+  with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+    tree, step = checkpoints.restore(fresh())
+    assert step == 3 and same(tree, states[3])
+    checkpoints.save(4, states[4], {"psnr_y": 30.5})
+    checkpoints.save(5, states[5], {"psnr_y": 30.6})
+    checkpoints.wait()
+    assert checkpoints.steps() == [3, 4, 5]
+  assert "the scores of checkpoint 2 in " in caplog.text
+
+
 def test_read_only_reads_nothing_but_what_is_asked_for(tmp_path):
   rng = np.random.default_rng(0)
   tree = {
@@ -297,14 +322,14 @@ def test_a_listing_that_a_removal_breaks_is_made_again(
   tmp_path, states, monkeypatch, error
 ):
   save(tmp_path, states, {3: 30.0})
-  manager, errors = ocp.CheckpointManager, [error("checkpoints/4")]
+  manager, errors = checkpoints_lib._Manager, [error("checkpoints/4")]
 
   def broken_once(*args, **options):
     if errors:
       raise errors.pop()
     return manager(*args, **options)
 
-  monkeypatch.setattr(ocp, "CheckpointManager", broken_once)
+  monkeypatch.setattr(checkpoints_lib, "_Manager", broken_once)
   opened = Checkpoints(tmp_path, read_only=True)
   with contextlib.closing(opened) as checkpoints:
     assert checkpoints.steps() == [3] and not errors

@@ -39,8 +39,28 @@ def test_a_file_with_several_spellings_is_one_input(
   (tmp_path / "way").symlink_to(folder)
   (folder / "link.png").symlink_to("rgb.png")
   names = ["rgb.png", "../in/rgb.png", folder / "rgb.png", "../way/rgb.png"]
-  found = jobs_lib.find_inputs([*map(str, names), "link.png", "gray.png"])
+  found, empty = jobs_lib.find_inputs(
+    [*map(str, names), "link.png", "gray.png"]
+  )
+  assert not empty
   assert found == [Path(n) for n in ("rgb.png", "link.png", "gray.png")]
+
+
+def test_an_empty_folder_among_others_is_named_and_left_out(
+  folder, tmp_path, caplog
+):
+  (tmp_path / "empty").mkdir()
+  nothing = [str(tmp_path / "empty"), str(tmp_path / "*.none")]
+  image = str(folder / "rgb.png")
+  assert jobs_lib.find_inputs([nothing[0], image, nothing[1]]) == (
+    [Path(image)],
+    2,
+  )
+  assert "left out: the folder" in caplog.text
+  assert "left out: there is no file, folder or match of" in caplog.text
+  for alone in (nothing, nothing[1:], [nothing[0], "absent.png"]):
+    with pytest.raises(UserError, match="holds no image|no file, folder"):
+      jobs_lib.find_inputs(alone)
 
 
 def test_results_are_overwritten_or_skipped(folder, weights, tmp_path, capsys):

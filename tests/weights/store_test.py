@@ -199,6 +199,10 @@ def test_what_cannot_be_read_back_is_not_written(tmp_path):
   odd = jax.tree.map(lambda a: a * np.float32("nan"), variables)
   with pytest.raises(UserError, match="NaN or infinite numbers in"):
     bamjax.save_weights(path, module, odd)
+  with pytest.raises(UserError, match="are not those of this edsr: "):
+    bamjax.save_weights(path, make("edsr")[0], variables)
+  with pytest.raises(UserError, match="have no 'params'"):
+    bamjax.save_weights(path, module, variables["params"])
   assert not list(tmp_path.iterdir())
 
 
