@@ -16,6 +16,8 @@ import json
 from pathlib import Path
 import re
 import tempfile
+from typing import Any
+import warnings
 
 import jax
 
@@ -40,6 +42,14 @@ def origins(program: str) -> dict[str, str]:
     parts = [part for part in path.split("/") if not part.startswith("jit(")]
     found[name] = "/".join(parts)
   return found
+
+
+def _stats(event: Any) -> dict[str, Any]:
+  """What the profiler knows of an event, by name."""
+  with warnings.catch_warnings():
+    # Python 3.12 finds a fault in how jaxlib makes the type, at its first use.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    return dict(event.stats)
 
 
 def measure(folder: Path, frames: int) -> dict[str, dict[str, float]]:
@@ -72,7 +82,7 @@ def measure(folder: Path, frames: int) -> dict[str, dict[str, float]]:
       if devices and not line.name.startswith(("Stream", "XLA Ops")):
         continue
       for event in line.events:
-        operation = dict(event.stats).get("hlo_op")
+        operation = _stats(event).get("hlo_op")
         if devices and operation is None:  # a kernel of a CUDA graph
           operation = event.name
         # A second event marks the end of a CPU's operation.
