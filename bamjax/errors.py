@@ -4,6 +4,8 @@ import functools
 import importlib.util
 import logging
 
+_logger = logging.getLogger(__name__)
+
 # Distributions whose name is not that of the module.
 _DISTRIBUTIONS = {
   "orbax.checkpoint": "orbax-checkpoint",
@@ -19,7 +21,7 @@ class UserError(ValueError):
 @functools.cache
 def warn_once(message: str) -> None:
   """Logs a warning, unless the same message was logged before."""
-  logging.warning("%s", message)
+  _logger.warning("%s", message)
 
 
 def require(purpose: str, *modules: str) -> None:

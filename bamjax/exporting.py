@@ -31,6 +31,8 @@ from bamjax.networks import Network
 from bamjax.weights import save_weights
 from bamjax.weights import store
 
+_logger = logging.getLogger(__name__)
+
 _PLATFORMS = ("cpu", "cuda", "tpu")
 
 
@@ -79,7 +81,7 @@ def _source_card(network: Network) -> dict[str, Any]:
     card = store.read_card(path)
   except UserError as error:
     # The weights can be used without it.
-    logging.warning("%s; it is left out", error)
+    _logger.warning("%s; it is left out", error)
     return {}
   del card["network"]  # `save_weights` writes its own description
   return card
@@ -235,7 +237,7 @@ def write(
   else:
     FORMATS[form][1](network, path)
     if _source_card(network):
-      logging.warning(
+      _logger.warning(
         "%s: %s files can't hold the model card of %s",
         *(path, form, network.source),
       )

@@ -1,6 +1,7 @@
-"""Rules for the package's structure: imports, module names, annotations."""
+"""Rules for the package: imports, module names, annotations, loggers."""
 
 import ast
+import logging
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,50 @@ def test_public_functions_have_types(path):
     where = f"{node.name}, line {node.lineno}"
     assert not untyped, f"{where}: {', '.join(untyped)}"
     assert node.returns is not None or node.name == "__init__", where
+
+
+def _root_logger_uses(tree):
+  """Yields the lines that log through the root logger or absl's."""
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import):
+      names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+      names = [f"{node.module}.{alias.name}" for alias in node.names]
+    elif isinstance(node, ast.Call):
+      names = []
+      called = ast.unparse(node.func)
+      level = called.removeprefix("logging.")
+      if called.startswith("logging.") and (
+        level in ("basicConfig", "log", "warn", "exception")
+        or level.upper() in logging.getLevelNamesMapping()
+        or (level == "getLogger" and not node.args)
+      ):
+        yield node.lineno
+    else:
+      continue
+    for name in names:
+      if name.startswith(("absl", "logging.")):
+        yield node.lineno
+
+
+# A program decides what is logged and how: bamjax's own are the commands.
+@pytest.mark.parametrize(
+  "path",
+  [path for path in MODULES if path.parent.name != "commands"],
+  ids=_name,
+)
+def test_the_library_logs_through_its_own_loggers(path):
+  assert not list(_root_logger_uses(ast.parse(path.read_text())))
+
+
+def test_uses_of_the_root_logger_are_found():
+  source = """
+from absl import logging
+import absl.logging
+from logging import warning
+import logging
+logging.warning("x")
+logging.getLogger().info("x")
+logging.getLogger("bamjax").info("x")
+"""
+  assert list(_root_logger_uses(ast.parse(source))) == [2, 3, 4, 6, 7]

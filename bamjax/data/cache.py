@@ -29,6 +29,8 @@ from bamjax.files import lock
 from bamjax.files import new_file
 from bamjax.memory import host_memory
 
+_logger = logging.getLogger(__name__)
+
 _T = TypeVar("_T")
 # An image's number, and either its LR, HR and digest or the reading error.
 _Loaded = tuple[int, tuple[Pair, str] | UserError]
@@ -142,7 +144,7 @@ def decode(
     if not isinstance(item[1], UserError):
       budget -= sum(array.nbytes for array in item[1][0])
     if budget < 0:
-      logging.warning(
+      _logger.warning(
         "the decoded images need more than half of the free memory: storing"
         " them in %s",
         path,
@@ -276,6 +278,6 @@ def _open(path: Path, images: Sequence[ImagePair]) -> Decoded | None:
       decoded.pairs.append((lr, hr))
       decoded.digests.append(hashed)
   except (ValueError, LookupError, TypeError, RecursionError, struct.error):
-    logging.warning("%s is damaged or truncated: rebuilding it", path)
+    _logger.warning("%s is damaged or truncated: rebuilding it", path)
     return None
   return decoded

@@ -11,6 +11,8 @@ from bamjax.data.cache import Decoded
 from bamjax.data.sources import Pair
 from bamjax.errors import UserError
 
+_logger = logging.getLogger(__name__)
+
 # Top row, left column, height and width, in LR pixels.
 Place = tuple[int, int, int, int]
 
@@ -69,7 +71,7 @@ class CropStore:
         crops = [(0, 0, height, width)]
       found += [(i, *place) for place in crops]
     for line in left_out:
-      logging.warning("skipped: %s", line)
+      _logger.warning("skipped: %s", line)
     if not found:
       raise UserError(
         f"no usable training image: all {len(left_out)} are unreadable or"

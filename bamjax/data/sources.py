@@ -23,6 +23,8 @@ from bamjax.terminal import counted
 if TYPE_CHECKING:
   import tensorflow_datasets as tfds
 
+_logger = logging.getLogger(__name__)
+
 # LR, h×w×3, and HR, sh×sw×3, uint8.
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -198,7 +200,7 @@ def _div2k_split(root: Path, split: str, scale: int) -> list[ImagePair]:
   paths = rgb.list_images(root / f"DIV2K_{split}_HR")
   lr_dir = root / f"DIV2K_{split}_LR_bicubic" / f"X{scale}"
   if not lr_dir.is_dir():
-    logging.warning("no folder %s: making LR by bicubic downscaling", lr_dir)
+    _logger.warning("no folder %s: making LR by bicubic downscaling", lr_dir)
     return [_from_hr(path, scale) for path in paths]
 
   def pair(path: Path) -> ImagePair:

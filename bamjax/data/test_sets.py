@@ -31,6 +31,8 @@ from bamjax.images import resize
 from bamjax.images import rgb
 from bamjax.terminal import counted
 
+_logger = logging.getLogger(__name__)
+
 _DEPTH = 4  # maximum depth of images below a test set's folder
 
 _SRF = re.compile(r"(?P<key>.+)_SRF_(?P<scale>\d)_(?P<role>\w+)")
@@ -194,7 +196,7 @@ def find_benchmark(folder: str | Path, scale: int) -> Benchmark:
     ("has no HR and is skipped", lr.keys() - hr.keys()),
   ):
     if hr and lr and names:
-      logging.warning(
+      _logger.warning(
         "%s, ×%d: LR of %s %s", folder, scale, ", ".join(sorted(names)), text
       )
   if not keys:
@@ -295,7 +297,7 @@ def _split(
         twins.append(f"{file.path} (next to {first})")
   if twins:
     more = f" and {len(twins) - 1} more" if len(twins) > 1 else ""
-    logging.warning("skipped duplicate names: %s%s", twins[0], more)
+    _logger.warning("skipped duplicate names: %s%s", twins[0], more)
   hr, lr = found["hr"], found["lr"]
   if hr:  # HR files are named as such: other images are not part of the set
     if strangers := sorted(found[None].values()):

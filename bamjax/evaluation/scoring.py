@@ -19,6 +19,8 @@ from bamjax.errors import UserError
 from bamjax.evaluation.protocols import MATLAB
 from bamjax.evaluation.protocols import Protocol
 
+_logger = logging.getLogger(__name__)
+
 Upscale = Callable[[np.ndarray], np.ndarray]
 Save = Callable[[Protocol, str, np.ndarray], None]
 # Maps an image's name, LR and HR to another LR.
@@ -123,7 +125,7 @@ def evaluate_each(
         upscale_of(image), lr, hr, scale, protocols, change
       )
     except UserError as error:
-      logging.warning("left out: %s: %s", label, error)
+      _logger.warning("left out: %s: %s", label, error)
       left_out.append(label)
       continue
     for name, row in scores.items():

@@ -19,6 +19,8 @@ from bamjax.evaluation.tables import some
 from bamjax.images import rgb
 from bamjax.terminal import counted
 
+_logger = logging.getLogger(__name__)
+
 
 def evaluate(
   sr_files: SrFiles,
@@ -45,7 +47,7 @@ def evaluate(
   """
   missing = set(sr_files.missing)
   if missing:
-    logging.warning(
+    _logger.warning(
       "left out: %s has no file for %d of the %d images of %s: %s",
       sr_files.folder,
       len(missing),
@@ -133,7 +135,7 @@ def in_common(
       " common"
     )
   if odd := names[0] ^ names[1]:
-    logging.warning(
+    _logger.warning(
       "compared on %s of %s, which both have; left out: %s",
       counted(len(shared), "image"),
       a["benchmark"],

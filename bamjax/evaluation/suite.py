@@ -31,6 +31,8 @@ from bamjax.files import write_atomically
 from bamjax.inference import Upscaler
 from bamjax.networks import Network
 
+_logger = logging.getLogger(__name__)
+
 _T = TypeVar("_T")
 
 
@@ -64,7 +66,7 @@ class Tolerant:
     except kind as error:
       if self._alone:
         raise
-      logging.warning("left out: %s: %s", name, error)
+      _logger.warning("left out: %s: %s", name, error)
       self.skipped += 1
       return None
 
@@ -232,7 +234,7 @@ def compare_pairs(
   pairs = [group for group in groups.values() if len(group) == 2]
   for (scale, folder, benchmark, *_), group in groups.items():
     if len(group) != 2:
-      logging.warning(
+      _logger.warning(
         "×%d on %s: only one of the two networks has scores, not compared",
         scale,
         folder or benchmark,

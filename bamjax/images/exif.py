@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 from PIL import Image
 
+_logger = logging.getLogger(__name__)
+
 ORIENTATION = 0x0112
 # Nested directories: of the camera, and of the place (GPS).
 INNER_IFDS = (0x8769, 0x8825)
@@ -30,7 +32,7 @@ def attempt(
   # Damaged bytes raise nearly anything in Pillow.
   except Exception as error:
     reason = " ".join(str(error).split()) or type(error).__name__
-    logging.warning("%s: EXIF data was not read (%s)", path, reason)
+    _logger.warning("%s: EXIF data was not read (%s)", path, reason)
     return None
 
 

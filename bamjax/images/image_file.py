@@ -23,6 +23,8 @@ from bamjax.images.decoding import ImageData
 from bamjax.images.decoding import read as read  # callers read and write
 from bamjax.images.decoding import to_8_bits
 
+_logger = logging.getLogger(__name__)
+
 _FORMATS = {
   ".png": "PNG",
   ".jpg": "JPEG",
@@ -91,7 +93,7 @@ def write(path: Path, image: ImageData, quality: int | None = None) -> None:
   kind = _FORMATS[path.suffix.lower()]
   deep = image.color.dtype == np.uint16
   if deep and kind not in ("PNG", "TIFF"):
-    logging.warning(
+    _logger.warning(
       "%s: %s has 8 bits per channel; rounded from 16", path, kind
     )
     image = dataclasses.replace(
@@ -101,7 +103,7 @@ def write(path: Path, image: ImageData, quality: int | None = None) -> None:
     )
     deep = False
   if image.alpha is not None and kind in ("JPEG", "BMP"):
-    logging.warning(
+    _logger.warning(
       "%s: %s has no transparency; blended with white", path, kind
     )
     image = _on_white(image, image.alpha)

@@ -17,6 +17,8 @@ from PIL.PngImagePlugin import PngInfo
 from bamjax.images.decoding import ImageData
 from bamjax.images.exif import INNER_IFDS
 
+_logger = logging.getLogger(__name__)
+
 _EXIF_IFD, _WIDTH, _HEIGHT = 0x8769, 0xA002, 0xA003
 # Ranges of pixels per inch: JFIF has 16 bits for them, others have 31 bits for
 # pixels per meter.
@@ -46,7 +48,7 @@ def options(
     warnings.simplefilter("ignore")  # Pillow's, of odd but valid metadata
     found, left_out = _fitting(kind, image, height, width)
   if left_out:
-    logging.warning("%s: %s cannot hold %s", path, kind, ", ".join(left_out))
+    _logger.warning("%s: %s cannot hold %s", path, kind, ", ".join(left_out))
   return found
 
 

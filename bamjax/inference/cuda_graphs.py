@@ -17,6 +17,8 @@ import jax
 import jax.extend
 import numpy as np
 
+_logger = logging.getLogger(__name__)
+
 _OPTIONS: dict[str, str | bool] = {
   "xla_gpu_enable_command_buffer": (
     "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONVOLUTION"
@@ -64,7 +66,7 @@ def compile_often(
     try:
       return _compile_graph(function, weights, *args)
     except jax.errors.JaxRuntimeError as error:
-      logging.warning("no CUDA graphs, which only costs speed: %s", error)
+      _logger.warning("no CUDA graphs, which only costs speed: %s", error)
   compiled = jax.jit(function).lower(weights, *args).compile()
   return compiled, functools.partial(compiled, weights)
 
@@ -112,7 +114,7 @@ class Repeated:
       _, graph = _compile_graph(self._function, self._weights, *args)
     except jax.errors.JaxRuntimeError as error:
       self._usable = False
-      logging.warning("no CUDA graphs, which only costs speed: %s", error)
+      _logger.warning("no CUDA graphs, which only costs speed: %s", error)
       return self._function(self._weights, *args)
     self._graphs[shapes] = graph
     return graph(*args)

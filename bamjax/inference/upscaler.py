@@ -23,6 +23,8 @@ from bamjax.inference import windows
 from bamjax.memory import device_memory
 from bamjax.memory import host_memory
 
+_logger = logging.getLogger(__name__)
+
 _SMALLEST_TILE = 64  # LR pixels
 # Limit of the default halo. Pixels farther away have hardly any influence.
 _LARGEST_HALO = 64  # LR pixels
@@ -272,7 +274,7 @@ class Upscaler:
     if self._shared and len(spans) == 1:
       self._seen.add((plan[0].window, plan[1].window))
     if self._tile is None and len(spans) > 1 and not self._padded:
-      logging.warning(
+      _logger.warning(
         "%d×%d LR pixels would not fit in memory: using %d tiles%s",
         width,
         height,

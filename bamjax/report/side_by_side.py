@@ -24,6 +24,8 @@ from bamjax.inference import Upscaler
 from bamjax.networks import Network
 from bamjax.report import differences
 
+_logger = logging.getLogger(__name__)
+
 Scores = dict[str, float]
 
 
@@ -206,7 +208,7 @@ def run_networks(
       pair = _pair(file.name, lr, hr, scale, benchmark.degrader)
       image = _run(entries, file, label, *pair, scale)
     except UserError as error:
-      logging.warning("left out: %s: %s", label, error)
+      _logger.warning("left out: %s: %s", label, error)
       left_out.append(label)
       continue
     names.append(label)
@@ -243,7 +245,7 @@ def _with_files(
     missing = [i for i in benchmark.images if not entry.has(i)]
     absent |= dict.fromkeys(missing)
     if missing:
-      logging.warning(
+      _logger.warning(
         "left out: %s has no file for %d of the %d images of %s: %s",
         entry.source,
         len(missing),

@@ -25,6 +25,8 @@ from bamjax.errors import warn_once
 from bamjax.files import readable
 from bamjax.runs import folder
 
+_logger = logging.getLogger(__name__)
+
 _T = TypeVar("_T")
 
 # Named trees of arrays; for restoring, `jax.ShapeDtypeStruct` will do.
@@ -336,10 +338,10 @@ class Checkpoints:
         except DamagedError as error:
           if _absent(self._directory / str(step)):
             break  # the training process has removed it since
-          logging.warning("%s", error)
+          _logger.warning("%s", error)
         else:
           if step != steps[0]:
-            logging.warning("using the checkpoint of step %d instead", step)
+            _logger.warning("using the checkpoint of step %d instead", step)
           return tree, step
       else:
         raise UserError(

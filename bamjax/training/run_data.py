@@ -18,6 +18,8 @@ from bamjax.runs import config as config_lib
 from bamjax.runs import folder
 from bamjax.training.validation import Validation
 
+_logger = logging.getLogger(__name__)
+
 
 def check_validation(path: Path, validation: Validation) -> None:
   """Checks that a resumed run validates on the same images as before.
@@ -67,7 +69,7 @@ def warn_of_other_images(
     )
     counts = _changed(path, validation)
     if counts:
-      logging.warning(
+      _logger.warning(
         "the validation images are not those that %s was trained with (%s):"
         " scores are not comparable",
         path,
@@ -96,7 +98,7 @@ def note(path: Path, store: CropStore, validation: Validation) -> None:
   }
   then = _read(path)
   if any(then.get(k, now[k]) != now[k] for k in ("sha256", "content")):
-    logging.warning(
+    _logger.warning(
       "the training images have changed since the run started (%s images then,"
       " %d now, or other content): continuing with the new ones; the result"
       " will differ from an uninterrupted run",
@@ -107,7 +109,7 @@ def note(path: Path, store: CropStore, validation: Validation) -> None:
   pairs = zip(validation.digests, validation.names, strict=True)
   both = [name for digest, name in pairs if digest in trained]
   if both:
-    logging.warning(
+    _logger.warning(
       "%d of the %d validation images are also training images (%s): scores do"
       " not measure quality on unseen images",
       len(both),

@@ -25,6 +25,8 @@ from bamjax.training.schedule import make_schedule
 from bamjax.training.state import create_state
 from bamjax.training.state import TrainState
 
+_logger = logging.getLogger(__name__)
+
 
 @contextlib.contextmanager
 def opened(path: Path, config: ml_collections.ConfigDict) -> Iterator[None]:
@@ -61,7 +63,7 @@ def _locked(path: Path, config: ml_collections.ConfigDict) -> Iterator[None]:
     try:
       free = files.lock(lock, wait=False)
     except OSError as error:
-      logging.warning(
+      _logger.warning(
         "cannot lock %s (%s): make sure that no other process trains in it",
         path,
         error.strerror,
@@ -223,5 +225,5 @@ def _rows(path: Path) -> dict[int, list[str]]:
     except (ValueError, TypeError, KeyError, RecursionError):
       invalid.append(number)
   if invalid and invalid != [len(lines)]:
-    logging.warning("%s: skipped invalid lines: %s", path, invalid[:10])
+    _logger.warning("%s: skipped invalid lines: %s", path, invalid[:10])
   return rows

@@ -17,6 +17,8 @@ from bamjax.errors import UserError
 from bamjax.evaluation.protocols import MATLAB
 from bamjax.training import distributed
 
+_logger = logging.getLogger(__name__)
+
 
 class Kept(NamedTuple):
   """An image in memory: LR, h×w×3, and HR, sh×sw×3, uint8."""
@@ -136,11 +138,11 @@ def _read(image: ImagePair, scale: int, level: int) -> Kept | None:
     lr, hr = image.load()
     MATLAB.check_size(hr.shape, scale)
   except UserError as error:
-    logging.log(level, "skipped: %s: %s", image.name, error)
+    _logger.log(level, "skipped: %s: %s", image.name, error)
     return None
   kept = Kept(image.name, lr, hr)
   if not kept.counts("psnr_y"):
-    logging.warning(
+    _logger.warning(
       "%s has a single color: excluded from the mean PSNR", image.name
     )
   return kept

@@ -21,6 +21,8 @@ from bamjax.upscaling import one_image
 from bamjax.upscaling.chosen import Choose
 from bamjax.upscaling.jobs import Job
 
+_logger = logging.getLogger(__name__)
+
 _FULL = "RESOURCE_EXHAUSTED"  # XLA's code if a device's memory is full
 _QUIET_SECONDS = 30  # between two lines about one image
 
@@ -62,7 +64,7 @@ def upscale_files(
       height, width = image.color.shape[:2]
       image_file.check_output(target, scale * height, scale * width)
     except UserError as error:
-      logging.warning("left out: %s", error)
+      _logger.warning("left out: %s", error)
       skipped += 1
       continue
     name = terminal.plain(source.name)
@@ -80,7 +82,7 @@ def upscale_files(
       ) as error:
         if isinstance(error, JaxRuntimeError) and _FULL not in str(error):
           raise
-        logging.warning("left out: %s", _reason(error, source))
+        _logger.warning("left out: %s", _reason(error, source))
         skipped += 1
         continue
     written.add(identity(target))

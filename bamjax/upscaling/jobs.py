@@ -13,6 +13,8 @@ from bamjax.images import image_file
 from bamjax.images.rgb import count_kinds
 from bamjax.images.rgb import list_images
 
+_logger = logging.getLogger(__name__)
+
 # An image and the file of its result.
 Job = tuple[Path, Path]
 
@@ -60,7 +62,7 @@ def find_inputs(inputs: Sequence[str]) -> tuple[list[Path], int]:
   if empty and len(files) == len(absent):
     raise empty[0]
   for reason in empty:
-    logging.warning("left out: %s", reason)
+    _logger.warning("left out: %s", reason)
   if not files:
     raise UserError("no image named; name files, folders or globs")
   if len(absent) == len(inputs):

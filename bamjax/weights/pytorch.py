@@ -25,6 +25,8 @@ from bamjax.weights.names import torch_name
 from bamjax.weights.recognise import recognise
 from bamjax.weights.recognise import Recognised
 
+_logger = logging.getLogger(__name__)
+
 # Input conventions of `super-image` that differ from the paper's: RCAN sees
 # [0, 1] minus 255·mean, and AWSRN without BAM treats [0, 1] as [0, 255].
 _SUPER_IMAGE = {
@@ -106,11 +108,11 @@ def _report_scale(
   listed = f"{', '.join(first)} and {last}"
   flags = " or ".join(f"--scale={scale}" for scale in several)
   if named:
-    logging.warning(
+    _logger.warning(
       "%s: the tensors fit %s; using ×%d, as in the name", name, listed, named
     )
   elif held:
-    logging.warning(
+    _logger.warning(
       "%s: has branches for %s; using ×%d (to change this, use %s)",
       *(name, listed, several[0], flags),
     )
@@ -137,7 +139,7 @@ def _report_normalization(
   ]
   others = [n for n in forms if _create(network, module.scale, n) != module]
   if others:
-    logging.warning(
+    _logger.warning(
       "%s: the tensors do not determine the input normalization of %s; assuming"
       " %s (to change this, use --normalization=%s)",
       *(name, network.model, default, " or ".join(others)),

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 
 from bamjax.errors import UserError
 
+_logger = logging.getLogger(__name__)
+
 # Wrappers around the tensors, each a dictionary or a prefix of their names, in
 # order of preference; and the wrappers that each is preferred to. A moving
 # average comes first: it is what authors publish and evaluate.
@@ -78,7 +80,7 @@ def _of_other_names(content: Mapping[Any, Any], source: str) -> list[Any]:
     raise UserError(f"there are weights in each of {_listed(inner)}; {_ADVICE}")
   # If there are weights outside of it too, `_take` raises.
   if inner and not any(map(_is_weight, content.values())):
-    logging.warning(
+    _logger.warning(
       "%s: using the weights in %s, the only ones present", source, inner[0]
     )
   return inner
@@ -104,7 +106,7 @@ def _take(
       f"there are weights in {taken}, but also in {_listed(odd)}; {_ADVICE}"
     )
   if outside:
-    logging.warning(
+    _logger.warning(
       "%s: using the weights in %s, not those in %s",
       source,
       taken,
