@@ -11,8 +11,8 @@ import numpy as np
 
 from bamjax.ablation.cell_costs import Cost
 from bamjax.evaluation import comparison
-from bamjax.evaluation import crossed_bootstrap
-from bamjax.evaluation.crossed_bootstrap import Interval
+from bamjax.evaluation import crossed_factors
+from bamjax.evaluation.crossed_factors import Interval
 from bamjax.evaluation.protocols import PROTOCOLS
 from bamjax.evaluation.results import Row
 
@@ -186,7 +186,7 @@ def _measure(
   table = table[:, finite]
   if not table.size:
     return Measure(per_seed, left_out=left_out)
-  difference = crossed_bootstrap.interval(table)
+  difference = crossed_factors.interval(table)
   return Measure(per_seed, difference, table.tolist(), left_out)
 
 

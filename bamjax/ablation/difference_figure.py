@@ -64,15 +64,11 @@ def _panel(panel: Any, lines: list[Line], benchmarks: list[str]) -> None:
     for place, line in zip(places, own, strict=True):
       found = line.psnr.difference
       assert found is not None
-      errors = None
-      if np.isfinite(found.low):
-        # The bounds of a skewed bootstrap may lie on one side of the mean.
-        bounds = [found.mean - found.low, found.high - found.mean]
-        errors = np.maximum([[b] for b in bounds], 0)
+      half = (found.high - found.low) / 2
       panel.errorbar(
         [place],
         [found.mean],
-        yerr=errors,
+        yerr=half if np.isfinite(half) else None,
         color=colour,
         marker=_MARKERS[k % len(_MARKERS)],
         capsize=3,

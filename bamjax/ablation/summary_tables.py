@@ -96,7 +96,7 @@ def notes(summary: Summary, benchmark: str) -> list[str]:
     f" seeds {', '.join(map(str, seeds))}; ±:"
     " standard deviation over the seeds",
     f"difference: attention − control ({study.control}), paired over images"
-    " and seeds; interval: 95 %, by a bootstrap over images and seeds",
+    " and seeds; interval: 95 %, over images and seeds",
     "MACs: of one RGB image of 360×240 LR pixels",
   ]
   if any(len(line.seeds) == 1 for line in lines):

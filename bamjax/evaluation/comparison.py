@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bamjax.errors import UserError
-from bamjax.evaluation import crossed_bootstrap
+from bamjax.evaluation import crossed_factors
 from bamjax.evaluation.protocols import PROTOCOLS
 from bamjax.evaluation.results import Row
 from bamjax.evaluation.tables import Table
@@ -62,7 +62,7 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
       raise UserError(
         f"nothing to compare: on {a['benchmark']}, the outputs equal HR"
       )
-    bounds = crossed_bootstrap.interval(differences[None])
+    bounds = crossed_factors.interval(differences[None])
     found[key] = {
       "difference": bounds.mean,
       "low": bounds.low,

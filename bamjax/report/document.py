@@ -13,7 +13,8 @@ import jinja2
 import numpy as np
 
 import bamjax
-from bamjax.evaluation import crossed_bootstrap
+from bamjax.evaluation import crossed_factors
+from bamjax.evaluation.comparison import SEEDS_NOTE
 from bamjax.evaluation.protocols import MATLAB
 from bamjax.report import curves
 from bamjax.report import encode
@@ -128,7 +129,7 @@ def _interval(found: Comparison) -> str:
   if len(values) != 2 or not values.size:
     return ""
   difference = values[1] - values[0]
-  bounds = crossed_bootstrap.interval(difference[None])
+  bounds = crossed_factors.interval(difference[None])
   first, second = (entry.label for entry in found.entries)
   text = f"{difference.mean():+.3f} dB PSNR-Y; "
   if np.isnan(bounds.low):
@@ -141,6 +142,8 @@ def _interval(found: Comparison) -> str:
   text = _minus(text)
   if bounds.low <= 0 <= bounds.high:
     text += ", which contains 0: the difference is not significant"
+  if not np.isnan(bounds.low):
+    text += f". {SEEDS_NOTE}"
   return f"{second} − {first}: {text}."
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from bamjax.errors import UserError
 from bamjax.evaluation import comparison
-from bamjax.evaluation import crossed_bootstrap
+from bamjax.evaluation import crossed_factors
 from bamjax.evaluation.tables import pair
 
 
@@ -47,7 +47,7 @@ def test_differences_are_b_minus_a():
   assert differences == pytest.approx([0.1, 0.4, 0.1])
   assert found["psnr_y"]["difference"] == pytest.approx(0.2)
   # Wider than the three differences, as it should be for so few.
-  expected = crossed_bootstrap.interval(np.array([[0.1, 0.4, 0.1]]))
+  expected = crossed_factors.interval(np.array([[0.1, 0.4, 0.1]]))
   assert found["psnr_y"]["low"] == pytest.approx(expected.low)
   assert found["psnr_y"]["high"] == pytest.approx(expected.high)
   assert expected.low < 0.05 and expected.high > 0.5

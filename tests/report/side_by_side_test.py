@@ -144,3 +144,6 @@ def test_a_folder_of_sr_images_is_an_entry(tmp_path, caplog):
   assert found.notes[0].startswith("made </b>: 2 of 2 SR images are made from")
   page = document.page(found.entries, [found])
   assert "made &lt;/b&gt;" in page and "resized to a multiple of 2" in page
+  # An interval of one seed: as `evaluate --compare` notes it.
+  assert "95 % confidence interval" in page
+  assert "another training of a network may change the sign" in page
