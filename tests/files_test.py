@@ -4,7 +4,6 @@ from pathlib import Path
 import runpy
 import signal
 import stat
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -112,36 +111,42 @@ def test_a_failure_leaves_the_old_file_alone(tmp_path):
   assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_the_end_of_the_process_leaves_no_part_of_a_file(tmp_path, name):
-  number = getattr(signal, name)
-  program = f"""
-import os, pathlib, signal, time
-from bamjax.files import replacing
-signal.signal({int(number)}, signal.SIG_DFL)  # may be ignored, as by nohup
-with replacing(pathlib.Path({str(tmp_path / "a.txt")!r})) as temporary:
-  temporary.write_text("a part")
-  assert len(os.listdir({str(tmp_path)!r})) == 1
-  os.kill(os.getpid(), {int(number)})
-  time.sleep(20)
-"""
-  done = subprocess.run(
-    [sys.executable, "-c", program], capture_output=True, text=True
-  )
-  assert (done.returncode, done.stderr) == (-number, "")
-  assert not list(tmp_path.iterdir())
+def test_what_is_written_is_on_the_disk_before_its_name_is(
+  tmp_path, monkeypatch
+):
+  """Recorded by file, so that a power cut after any call leaves one of both."""
+  calls = []
+  fsync, replace = os.fsync, os.replace
+
+  def record_fsync(descriptor):
+    # Everything has been written by then.
+    status = os.fstat(descriptor)
+    calls.append(("fsync", status.st_ino, status.st_size))
+    fsync(descriptor)
+
+  def record_replace(source, target):
+    calls.append(("replace", os.stat(source).st_ino, str(target)))
+    replace(source, target)
+
+  monkeypatch.setattr(os, "fsync", record_fsync)
+  monkeypatch.setattr(os, "replace", record_replace)
+  path = tmp_path / "a.txt"
+  path.touch()
+  write_atomically(path, "12345")
+  file, folder = os.stat(path).st_ino, os.stat(tmp_path).st_ino
+  assert [call[:2] for call in calls] == [
+    ("fsync", file),
+    ("replace", file),
+    ("fsync", folder),
+  ]
+  assert calls[0][2] == 5
 
 
-def test_signals_are_as_before_once_a_file_is_written(tmp_path):
-  for before in (signal.SIG_DFL, signal.SIG_IGN):
-    restored = signal.signal(signal.SIGTERM, before)
-    try:
-      with replacing(tmp_path / "a.txt"):
-        caught = signal.getsignal(signal.SIGTERM) != before
-        assert caught == (before == signal.SIG_DFL)
-      assert signal.getsignal(signal.SIGTERM) == before
-    finally:
-      signal.signal(signal.SIGTERM, restored)
+def test_the_library_handles_no_signal(tmp_path):
+  before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)]
+  with replacing(tmp_path / "a.txt"):
+    during = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)]
+  assert during == before
 
 
 def test_a_file_that_is_held_has_an_error_of_its_own(tmp_path, monkeypatch):
@@ -181,6 +186,32 @@ def test_one_process_at_a_time_holds_a_lock(tmp_path):
       assert not files.lock(second, wait=False)
   with (tmp_path / "lock").open("w") as third:
     assert files.lock(third, wait=True)
+
+
+def test_a_lock_leaves_what_it_is_a_link_to(tmp_path):
+  (tmp_path / "precious").write_text("text")
+  (tmp_path / "lock").symlink_to("precious")
+  with files.open_lock(tmp_path / "lock") as file:
+    assert files.lock(file, wait=False)
+    with files.open_lock(tmp_path / "lock") as second:
+      assert not files.lock(second, wait=False)
+  assert (tmp_path / "precious").read_text() == "text"
+
+
+def test_a_lock_of_another_user_locks(tmp_path, monkeypatch):
+  path = tmp_path / "lock"
+  path.touch()
+  real = os.open
+
+  def open_as_another(name, flags, *mode):
+    if flags & (os.O_RDWR | os.O_CREAT):
+      raise PermissionError(errno.EACCES, "Permission denied", str(name))
+    return real(name, flags, *mode)
+
+  monkeypatch.setattr(os, "open", open_as_another)
+  with files.open_lock(path) as file, path.open() as other:
+    assert files.lock(file, wait=False)
+    assert not files.lock(other, wait=False)
 
 
 def test_locks_on_windows(tmp_path, monkeypatch):

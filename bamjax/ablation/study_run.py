@@ -90,7 +90,7 @@ def run(
 def _locked(folder: Path) -> Iterator[None]:
   """Keeps other processes from writing the study's own files meanwhile."""
   folder.mkdir(parents=True, exist_ok=True)
-  with (folder / ".lock").open("w") as lock:
+  with files.open_lock(folder / ".lock") as lock:
     with contextlib.suppress(OSError):  # a disk without locks
       files.lock(lock, wait=True)
     yield

@@ -1,4 +1,7 @@
-"""What Ctrl-C does to a command: one line, status 130, and no traceback.
+"""What signals do to a command.
+
+After Ctrl-C, it ends with one line, status 130, and no traceback. SIGTERM, or a
+closed terminal, ends it at once, and leaves no part of a file.
 
 Python's own handler raises KeyboardInterrupt wherever the program is. In the
 import of an extension module that ends in its errors or in a crash; in a
@@ -6,7 +9,10 @@ callback, such as JAX's at garbage collection, it is printed and forgotten; and
 Python's shutdown can crash while XLA's threads still run a program.
 """
 
+from collections.abc import Iterator
+import contextlib
 import os
+from pathlib import Path
 import signal
 import sys
 import threading
@@ -18,6 +24,7 @@ _RETRY = 0.05  # seconds
 
 _ours = False  # whether this process is a command's, not another program's
 _happened = False
+_parts: set[Path] = set()  # those of files that are being written
 
 
 def end_at_once() -> None:
@@ -39,6 +46,46 @@ def unwind() -> None:
   """
   if _ours:
     signal.signal(signal.SIGINT, _raise)
+
+
+def leave_no_parts() -> None:
+  """From now on, SIGTERM or a closed terminal leaves no part of a file."""
+  from bamjax import files  # a longer import
+
+  files.guard = _removed_if_ended
+
+
+@contextlib.contextmanager
+def _removed_if_ended(part: Path) -> Iterator[None]:
+  """Removes a file if SIGTERM, or a closed terminal, ends the process.
+
+  Only while the context is open, so that at any other time these signals end it
+  without waiting for the Python interpreter.
+  """
+  caught: list[int] = []
+  _parts.add(part)
+  # Python allows handlers in the main thread only.
+  if threading.current_thread() is threading.main_thread():
+    for name in ("SIGTERM", "SIGHUP"):
+      number = getattr(signal, name, None)  # Windows has no SIGHUP
+      if number and signal.getsignal(number) == signal.SIG_DFL:
+        signal.signal(number, _end)
+        caught.append(number)
+  try:
+    yield
+  finally:
+    for number in caught:
+      signal.signal(number, signal.SIG_DFL)
+    _parts.discard(part)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+  del frame
+  for part in tuple(_parts):
+    with contextlib.suppress(OSError):
+      part.unlink()
+  signal.signal(number, signal.SIG_DFL)
+  os.kill(os.getpid(), number)
 
 
 def happened() -> bool:

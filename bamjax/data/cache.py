@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from concurrent import futures
 import contextlib
+import errno
 import hashlib
 import itertools
 import json
@@ -17,6 +18,7 @@ import logging
 import mmap
 import os
 from pathlib import Path
+import re
 import struct
 from typing import TypeVar
 
@@ -25,8 +27,10 @@ import numpy as np
 from bamjax.data.sources import ImagePair
 from bamjax.data.sources import Pair
 from bamjax.errors import UserError
+from bamjax.files import identity
 from bamjax.files import lock
-from bamjax.files import new_file
+from bamjax.files import open_lock
+from bamjax.files import part_of
 from bamjax.memory import host_memory
 
 _logger = logging.getLogger(__name__)
@@ -37,6 +41,8 @@ _Loaded = tuple[int, tuple[Pair, str] | UserError]
 
 _MARK = b"bamjax-2"
 _TAIL = struct.Struct("<Q8s")  # length of the index, mark
+# A part of a file: the file's name, and what `part_of` adds.
+_PART = re.compile(r"\.([0-9a-f]{20})[0-9a-f]+\.images")
 _WORKERS = min(8, os.cpu_count() or 1)
 # The share of free memory that decoded images may use.
 _SHARE = 0.5
@@ -210,52 +216,85 @@ def _cached(
 ) -> Decoded:
   """Opens the images' file, and writes it first if necessary."""
   path = _path(images, folder)
+  before = identity(path)
+  # What others have written needs no lock, which only they may be able to open.
+  if before and (decoded := _open(path, images)):
+    return decoded
   try:
     folder.mkdir(parents=True, exist_ok=True)
     # Another process that needs the same file waits until it is written.
-    with path.with_suffix(".lock").open("w") as file:
+    with open_lock(path.with_suffix(".lock")) as file:
+      locked = False
       with contextlib.suppress(OSError):  # a file system without locks
-        lock(file, wait=True)
-      decoded = _open(path, images) if path.exists() else None
+        locked = lock(file, wait=True)
+      now = identity(path)
+      decoded = _open(path, images, new=True) if now and now != before else None
       if decoded is None:
+        _remove_parts(folder, path.stem if locked else "")
         _write(path, loaded)
-        decoded = _open(path, images)
+        decoded = _open(path, images, new=True)
   except OSError as error:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     raise UserError(
-      f"cannot store decoded images in {folder}: {error.strerror}; free some"
-      " space, or use another --cache_dir"
+      f"cannot store decoded images in {folder}: {error.strerror};"
+      f" {'free some space, or ' if full else ''}use another --cache_dir"
     ) from error
   assert decoded is not None
   return decoded
 
 
+def _remove_parts(folder: Path, ours: str) -> None:
+  """Removes parts of files that killed processes have left.
+
+  A living process holds the file's lock.
+
+  Args:
+    folder: the folder of the files.
+    ours: stem of the file whose lock this process holds, or "".
+  """
+  for part in folder.glob(".*.images"):
+    if match := _PART.fullmatch(part.name):
+      with (
+        contextlib.suppress(OSError),
+        open_lock(folder / f"{match[1]}.lock") as file,
+      ):
+        if match[1] == ours or lock(file, wait=False):
+          part.unlink(missing_ok=True)
+
+
 def _write(path: Path, loaded: Iterable[_Loaded]) -> None:
-  """Writes the file atomically."""
+  """Writes the file completely or not at all."""
   rows: list[list] = []
   left_out, offset = [], 0
-  part = new_file(path)
-  try:
-    with part.open("wb") as file:
-      for number, result in loaded:
-        if isinstance(result, UserError):
-          left_out.append([number, str(result)])
-          continue
-        shapes = [array.shape[:2] for array in result[0]]
-        rows.append([number, result[1], offset, *shapes])
-        for array in result[0]:
-          file.write(_bytes(array))
-          offset += array.nbytes
-      index = json.dumps({"images": rows, "left_out": left_out}).encode()
-      file.write(index + _TAIL.pack(len(index), _MARK))
-    os.replace(part, path)
-  except BaseException:
-    with contextlib.suppress(OSError):
-      part.unlink()
-    raise
+  with part_of(path, prefix=path.stem) as part, part.open("wb") as file:
+    for number, result in loaded:
+      if isinstance(result, UserError):
+        left_out.append([number, str(result)])
+        continue
+      shapes = [array.shape[:2] for array in result[0]]
+      rows.append([number, result[1], offset, *shapes])
+      for array in result[0]:
+        file.write(_bytes(array))
+        offset += array.nbytes
+    index = json.dumps({"images": rows, "left_out": left_out}).encode()
+    file.write(index + _TAIL.pack(len(index), _MARK))
 
 
-def _open(path: Path, images: Sequence[ImagePair]) -> Decoded | None:
-  """Maps the file into memory; warns and returns None if it is damaged."""
+def _open(
+  path: Path, images: Sequence[ImagePair], *, new: bool = False
+) -> Decoded | None:
+  """Maps the file into memory.
+
+  Args:
+    path: the file.
+    images: its images.
+    new: whether it has just been written. Otherwise, what could not be read
+      then is tried again: a disk may have failed for a moment.
+
+  Returns:
+    The images; None, with a warning, if the file is damaged, or leaves out an
+    image that can be read now.
+  """
   try:
     with path.open("rb") as file:
       mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -265,7 +304,17 @@ def _open(path: Path, images: Sequence[ImagePair]) -> Decoded | None:
     numbers = sorted(row[0] for row in [*rows, *left_out])
     if mark != _MARK or numbers != list(range(len(images))):
       raise ValueError(mark)
-    decoded = Decoded([], [], [], [line for _, line in left_out], mapping)
+    lines: list[str] = []
+    for number, line in left_out:
+      if not new and (line := _problem(images[number])) == "":
+        logging.warning(
+          "%s lacks %s, which can be read now: rebuilding it",
+          path,
+          images[number].name,
+        )
+        return None
+      lines.append(line)
+    decoded = Decoded([], [], [], lines, mapping)
     for number, hashed, offset, *shapes in rows:
       pair = []
       for height, width in shapes:
@@ -281,3 +330,12 @@ def _open(path: Path, images: Sequence[ImagePair]) -> Decoded | None:
     _logger.warning("%s is damaged or truncated: rebuilding it", path)
     return None
   return decoded
+
+
+def _problem(image: ImagePair) -> str:
+  """Why an image can't be read; "" if it can."""
+  try:
+    image.load()
+  except UserError as error:
+    return str(error)
+  return ""

@@ -23,6 +23,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from bamjax.errors import UserError
 from bamjax.errors import warn_once
 from bamjax.files import readable
+from bamjax.files import sync_tree
 from bamjax.runs import folder
 
 _logger = logging.getLogger(__name__)
@@ -148,6 +149,7 @@ class Checkpoints:
     self._read_only = read_only
     self._on_primary = on_primary
     self._highest = highest
+    self._synced: int | None = None  # the newest step that is on the disk
     self._manager = _listed(
       _Manager,
       self._directory,
@@ -171,6 +173,7 @@ class Checkpoints:
       UserError: this checkpoint or an earlier one cannot be written.
     """
     with self._writing():
+      self._sync()
       self._manager.save(
         step, args=ocp.args.StandardSave(dict(tree)), metrics=metrics
       )
@@ -263,7 +266,7 @@ class Checkpoints:
       UserError: one of them cannot be written.
     """
     with self._writing():
-      self._manager.wait_until_finished()
+      self._sync()
 
   def close(self) -> None:
     """Waits until all checkpoints are on disk and releases the folder.
@@ -272,7 +275,20 @@ class Checkpoints:
       UserError: one of them cannot be written.
     """
     with self._writing():
+      self._sync()
       self._manager.close()
+
+  def _sync(self) -> None:
+    """Waits until the newest checkpoint is on the disk, its metadata too.
+
+    Orbax does that for arrays only. Saving the next one removes an older one,
+    which might be the last intact one if the power fails.
+    """
+    self._manager.wait_until_finished()
+    newest = self._manager.latest_step()
+    if newest not in (None, self._synced) and not self._read_only:
+      sync_tree(self._directory / str(newest))
+      self._synced = newest
 
   def _read(self, like: Tree, step: int) -> Tree:
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, dict(like))

@@ -53,7 +53,7 @@ def opened(path: Path, config: ml_collections.ConfigDict) -> Iterator[None]:
 def _locked(path: Path, config: ml_collections.ConfigDict) -> Iterator[None]:
   try:
     path.mkdir(parents=True, exist_ok=True)
-    lock = (path / ".lock").open("w")
+    lock = files.open_lock(path / ".lock")
   except OSError as error:
     raise UserError(
       f"cannot write to the run folder {path}: {error.strerror}; use another"

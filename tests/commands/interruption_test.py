@@ -1,4 +1,4 @@
-"""Ctrl-C, at the moments at which Python's own handler goes wrong."""
+"""Ctrl-C, at the moments at which Python's own handler goes wrong; SIGTERM."""
 
 import os
 import signal
@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from bamjax import files
+from bamjax.commands import interruption
 import scripts
 
 # What starts the tests may ignore Ctrl-C, as a shell does for what it starts in
@@ -122,3 +124,40 @@ def test_an_evaluation_ends_whenever_it_comes(seconds, photographs, tmp_path):
   # has given up its handlers, shuts down.
   late = ((0, ""), (-signal.SIGINT, ""))
   assert (process.returncode, err) in ((130, "interrupted\n"), *late)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_the_end_of_a_command_leaves_no_part_of_a_file(tmp_path, name):
+  number = getattr(signal, name)
+  program = f"""
+import os, pathlib, signal, time
+from bamjax.commands import interruption
+from bamjax.files import replacing
+signal.signal({int(number)}, signal.SIG_DFL)  # may be ignored, as by nohup
+interruption.leave_no_parts()
+folder = pathlib.Path({str(tmp_path)!r})
+with replacing(folder / "a.txt") as one, replacing(folder / "b.txt") as two:
+  one.write_text("a part")
+  assert len(os.listdir(folder)) == 2
+  os.kill(os.getpid(), {int(number)})
+  time.sleep(20)
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", program], capture_output=True, text=True
+  )
+  assert (done.returncode, done.stderr) == (-number, "")
+  assert not list(tmp_path.iterdir())
+
+
+def test_signals_are_as_before_once_a_file_is_written(tmp_path, monkeypatch):
+  monkeypatch.setattr(files, "guard", files.guard)
+  interruption.leave_no_parts()
+  for before in (signal.SIG_DFL, signal.SIG_IGN):
+    restored = signal.signal(signal.SIGTERM, before)
+    try:
+      with files.replacing(tmp_path / "a.txt"):
+        caught = signal.getsignal(signal.SIGTERM) != before
+        assert caught == (before == signal.SIG_DFL)
+      assert signal.getsignal(signal.SIGTERM) == before
+    finally:
+      signal.signal(signal.SIGTERM, restored)

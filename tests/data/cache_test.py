@@ -2,6 +2,9 @@ import errno
 import json
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 from PIL import Image
@@ -10,6 +13,8 @@ import pytest
 from bamjax.data import cache
 from bamjax.data import sources
 from bamjax.errors import UserError
+from bamjax.files import lock
+from bamjax.files import open_lock
 from bamjax.images import resize
 from bamjax.memory import Memory
 
@@ -49,7 +54,12 @@ def files(path):
 
 
 def no_decoding(monkeypatch):
+  """Lets only what could not be read be read again."""
+  read = sources.rgb.read_rgb
+
   def fail(path):
+    if path.name == "text.png":
+      return read(path)
     raise AssertionError(f"{path} is read again")
 
   monkeypatch.setattr(sources.rgb, "read_rgb", fail)
@@ -195,7 +205,7 @@ def test_a_full_disk_leaves_nothing_behind(folder, tmp_path, monkeypatch):
   def full(*args):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-  monkeypatch.setattr(cache.os, "replace", full)
+  monkeypatch.setattr(os, "replace", full)
   with pytest.raises(UserError, match="No space left.*--cache_dir"):
     cache.decode(images(folder), cache_dir=tmp_path / "cache")
   assert [p.suffix for p in (tmp_path / "cache").iterdir()] == [".lock"]
@@ -207,3 +217,102 @@ def test_an_image_that_vanished_is_left_out(folder):
   decoded = cache.decode(found)
   assert decoded.names == ["1", "2", "4", "5"]
   assert any("3.png" in line for line in decoded.left_out)
+
+
+def test_an_error_is_not_remembered(folder, tmp_path, monkeypatch, caplog):
+  where = tmp_path / "cache"
+  read = sources.rgb.read_rgb
+
+  def fail_once(path):
+    if path.name == "3.png":
+      raise UserError(f"{path} cannot be read (Input/output error)")
+    return read(path)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(sources.rgb, "read_rgb", fail_once)
+    decoded = cache.decode(images(folder), cache_dir=where)
+    assert decoded.names == ["1", "2", "4", "5"]
+    assert len(decoded.left_out) == 2
+  check(cache.decode(images(folder), cache_dir=where), folder)
+  assert "lacks 3, which can be read now" in caplog.text
+  no_decoding(monkeypatch)
+  check(cache.decode(images(folder), cache_dir=where), folder)
+
+
+def test_another_user_reads_what_it_may_not_write(
+  folder, tmp_path, monkeypatch
+):
+  where = tmp_path / "cache"
+  cache.decode(images(folder), cache_dir=where)
+
+  def refuse(*args):
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+  monkeypatch.setattr(cache, "open_lock", refuse)
+  check(cache.decode(images(folder), cache_dir=where), folder)
+  with pytest.raises(UserError, match="denied; use another --cache_dir"):
+    cache.decode(images(folder, 3), cache_dir=where)
+
+
+def test_a_lock_leaves_what_it_is_a_link_to(folder, tmp_path):
+  where = tmp_path / "cache"
+  cache.decode(images(folder), cache_dir=where)
+  (file,) = files(where)
+  file.unlink()
+  (tmp_path / "precious").write_text("text")
+  file.with_suffix(".lock").unlink()
+  file.with_suffix(".lock").symlink_to(tmp_path / "precious")
+  cache.decode(images(folder), cache_dir=where)
+  assert (tmp_path / "precious").read_text() == "text"
+
+
+_KILLED = """
+import os, signal, sys, threading
+from pathlib import Path
+from bamjax.commands import interruption
+from bamjax.data import cache, sources
+
+signal.signal(signal.SIGTERM, signal.SIG_DFL)  # may be ignored
+interruption.leave_no_parts()
+where, number = Path(sys.argv[2]), int(sys.argv[3])
+images = sources.make_source("folder", 2, data_dir=sys.argv[1]).train
+read = cache.digest
+
+def end_late(pair):  # when the first images are in the part
+  if len(list(where.glob(".*.images"))) and end_late.left == 0:
+    os.kill(os.getpid(), number)
+  end_late.left -= 1
+  return read(pair)
+
+end_late.left = 4
+cache.digest = end_late
+cache.decode(images, cache_dir=where)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+def test_a_killed_process_leaves_no_part_for_ever(folder, tmp_path, name):
+  where, number = tmp_path / "cache", int(getattr(signal, name))
+  args = [sys.executable, "-c", _KILLED, folder, where, str(number)]
+  done = subprocess.run(args, capture_output=True, text=True)
+  assert done.returncode == -number, done.stderr
+  parts = list(where.glob(".*.images"))
+  # SIGKILL leaves one, which the next that writes there removes: the same
+  # images' or others'.
+  assert len(parts) == (name == "SIGKILL")
+  for scale in (3, 2):
+    cache.decode(images(folder, scale), cache_dir=where)
+    assert not list(where.glob(".*.images"))
+
+
+def test_the_part_of_a_living_process_stays(folder, tmp_path):
+  where = tmp_path / "cache"
+  where.mkdir()
+  part = where / f".{'0a' * 10}{'1' * 12}.images"
+  part.touch()
+  with open_lock(where / f"{'0a' * 10}.lock") as file:
+    assert lock(file, wait=False)
+    cache.decode(images(folder), cache_dir=where)
+    assert part.exists()
+  cache.decode(images(folder, 3), cache_dir=where)
+  assert not part.exists()

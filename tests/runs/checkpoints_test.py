@@ -89,6 +89,32 @@ def test_keeps_the_last_two_and_the_best(tmp_path, states):
     assert checkpoints.latest() == 5
 
 
+def test_all_of_a_checkpoint_is_on_the_disk_before_the_next(
+  tmp_path, monkeypatch
+):
+  synced, sizes, fsync = {}, {}, os.fsync
+
+  def record(descriptor):
+    status = os.fstat(descriptor)
+    sizes[status.st_ino] = status.st_size
+    fsync(descriptor)
+
+  monkeypatch.setattr(os, "fsync", record)
+  tree = {"params": {"a": np.ones(3)}}
+  with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+    for step in (1, 2):
+      checkpoints.save(step, tree, {"psnr_y": 30.0})
+      synced = dict(sizes)
+  folder = tmp_path / "checkpoints"
+  # When the second is begun, all files of the first are there as they stay.
+  for done, step in ((synced, 1), (sizes, 2)):
+    files = [p for p in (folder / str(step)).rglob("*") if p.is_file()]
+    assert len(files) > 5
+    for path in files:
+      assert done[path.stat().st_ino] == path.stat().st_size, path
+    assert {folder.stat().st_ino, files[0].parent.stat().st_ino} <= set(done)
+
+
 def damage(folder, how, only=""):
   """Does something to a checkpoint's files, of such a name."""
   for file in [f for f in folder.rglob("*") if f.is_file()]:
