@@ -3,15 +3,12 @@
 import functools
 import importlib.util
 import logging
+from pathlib import Path
 
 _logger = logging.getLogger(__name__)
 
-# Distributions whose name is not that of the module.
-_DISTRIBUTIONS = {
-  "orbax.checkpoint": "orbax-checkpoint",
-  "skimage": "scikit-image",
-  "tensorflow_datasets": "tensorflow-datasets",
-}
+# What opening a run's folder imports. The extra `train` has them.
+RUN_PACKAGES = ("ml_collections", "orbax.checkpoint")
 
 
 class UserError(ValueError):
@@ -24,25 +21,30 @@ def warn_once(message: str) -> None:
   _logger.warning("%s", message)
 
 
-def require(purpose: str, *modules: str) -> None:
-  """Checks that the optional packages of a feature are installed.
+def require(purpose: str, *modules: str, extra: str = "") -> None:
+  """Checks that the packages of a feature are installed.
 
   Nothing is imported but the parents of dotted names.
 
   Args:
     purpose: what needs the packages, e.g. "training"; begins the message.
     *modules: names as they are imported, e.g. "orbax.checkpoint".
+    extra: which of bamjax's extras install them, e.g. "train,report".
 
   Raises:
-    UserError: at least one is missing; the message lists all that are.
+    UserError: at least one is missing; the message lists all that are, and says
+      how to install everything that the feature needs.
   """
-  missing = [
-    _DISTRIBUTIONS.get(name, name) for name in modules if not _is_found(name)
-  ]
+  missing = ", ".join(name for name in modules if not _is_found(name))
   if missing:
-    raise UserError(
-      f"{purpose} needs what is not installed: pip install {' '.join(missing)}"
-    )
+    package = _package() + (f"[{extra}]" if extra else "")
+    raise UserError(f'{purpose} needs {missing}: pip install "{package}"')
+
+
+def _package() -> str:
+  """What pip installs bamjax from: its name, or the folder of this clone."""
+  clone = Path(__file__).parents[1]
+  return str(clone) if (clone / "pyproject.toml").is_file() else "bamjax"
 
 
 def _is_found(module: str) -> bool:

@@ -33,6 +33,7 @@ from bamjax.weights import store
 
 _logger = logging.getLogger(__name__)
 
+ONNX_PACKAGES = ("jax2onnx", "onnx", "onnxruntime")
 _PLATFORMS = ("cpu", "cuda", "tpu")
 
 
@@ -95,8 +96,9 @@ def to_stablehlo(network: Network, path: str | os.PathLike[str]) -> None:
     path: the file to write.
 
   Raises:
-    UserError: the file cannot be written.
+    UserError: the file cannot be written, or flatbuffers is missing.
   """
+  require("StableHLO", "flatbuffers")
   n, height, width = jax_export.symbolic_shape("n, h, w")
   lr = jax.ShapeDtypeStruct((n, height, width, 3), jnp.float32)
   function = jax.jit(_function(network.module, network.variables, "export"))
@@ -106,7 +108,7 @@ def to_stablehlo(network: Network, path: str | os.PathLike[str]) -> None:
 
 
 def load_stablehlo(path: str | Path) -> Callable[[Any], jax.Array]:
-  """Reads a program that `to_stablehlo` wrote. This needs only JAX.
+  """Reads a program that `to_stablehlo` wrote.
 
   Args:
     path: the file to read.
@@ -116,8 +118,10 @@ def load_stablehlo(path: str | Path) -> Callable[[Any], jax.Array]:
     It raises ValueError for integers.
 
   Raises:
-    UserError: the file cannot be read, or is not such a program.
+    UserError: the file cannot be read, or is not such a program, or flatbuffers
+      is missing.
   """
+  require("StableHLO", "flatbuffers")
   try:
     exported = jax_export.deserialize(bytearray(Path(path).read_bytes()))
   except OSError as error:
@@ -152,7 +156,7 @@ def to_onnx(network: Network, path: str | os.PathLike[str]) -> None:
     UserError: jax2onnx or ONNX Runtime is not installed, the network can't be
       converted, the outputs differ, or the file cannot be written.
   """
-  require("ONNX export", "jax2onnx", "onnx", "onnxruntime")
+  require("ONNX export", *ONNX_PACKAGES, extra="onnx")
   import jax2onnx
   import onnx
   import onnxruntime
@@ -201,6 +205,20 @@ FORMATS: dict[str, tuple[str, Callable[[Network, Path], None]]] = {
 }
 
 
+def format_of(path: Path, form: str | None = None) -> str:
+  """The format of a file to write: `form`, or what its extension says.
+
+  Raises:
+    UserError: it is none of `FORMATS`.
+  """
+  if form is None:
+    by_suffix = {suffix: name for name, (suffix, _) in FORMATS.items()}
+    form = by_suffix.get(path.suffix.lower())
+  if form not in FORMATS:
+    raise UserError(f"{path}: unknown format; use --format={'|'.join(FORMATS)}")
+  return form
+
+
 def write(
   network: Network,
   path: str | os.PathLike[str],
@@ -222,11 +240,7 @@ def write(
   """
   path = Path(path)
   refuse_overwriting(path, [pretrained.find(network.source)])
-  if form is None:
-    by_suffix = {suffix: name for name, (suffix, _) in FORMATS.items()}
-    form = by_suffix.get(path.suffix.lower())
-  if form not in FORMATS:
-    raise UserError(f"{path}: unknown format; use --format={'|'.join(FORMATS)}")
+  form = format_of(path, form)
   if form == "safetensors":
     to_safetensors(network, path, card)
   elif card:

@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 
 from bamjax import pretrained
 from bamjax.errors import require
+from bamjax.errors import RUN_PACKAGES
 from bamjax.errors import UserError
 from bamjax.models import create_model
 from bamjax.models.registry import identify
@@ -104,7 +105,7 @@ def load_network(
       os.fspath(source), *identify(module), module.scale, module, variables
     )
   # Only here: a file of weights does without the packages of runs.
-  require("a run's folder", "ml_collections", "orbax.checkpoint")
+  require("a run's folder", *RUN_PACKAGES, extra="train")
   from bamjax.runs import folder
 
   config, module, variables, step = folder.load(path, hints.step)

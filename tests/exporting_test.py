@@ -117,8 +117,19 @@ def test_a_network_that_cannot_be_converted_is_reported(
 
 def test_onnx_without_its_packages_is_an_error(network, tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "jax2onnx", None)
-  with pytest.raises(UserError, match="pip install jax2onnx"):
+  with pytest.raises(UserError, match=r'pip install ".*\[onnx\]"'):
     exporting.write(network, tmp_path / "a.onnx")
+
+
+def test_a_missing_package_is_no_damage(network, tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, "flatbuffers", None)
+  (tmp_path / "a.stablehlo").write_bytes(b"any")
+  for call in (
+    lambda: exporting.load_stablehlo(tmp_path / "a.stablehlo"),
+    lambda: exporting.write(network, tmp_path / "b.stablehlo"),
+  ):
+    with pytest.raises(UserError, match="^StableHLO needs flatbuffers: pip"):
+      call()
 
 
 def test_mistakes_are_reported(network, tmp_path):

@@ -167,26 +167,30 @@ def test_a_bare_installation_upscales_and_names_what_training_needs(
   assert done.returncode == 0, done.stderr
   ours = (tmp_path / "results" / "photo_x2.png").read_bytes()
   assert ours == (tmp_path / "clone.png").read_bytes()
+  output = tmp_path / "pan.stablehlo"
+  done = call("-m", "bamjax", "export", "--weights=pan-bam-x2", f"-o={output}")
+  assert done.returncode == 0, done.stderr
+  assert output.stat().st_size > 500_000
   for arguments, message in (
     (
       ["train"],
-      "bamjax train: error: training needs what is not installed: pip install"
-      " ml_collections tensorboardX\n",
+      "bamjax train: error: training needs ml_collections, tensorboardX: pip"
+      ' install "bamjax[train]"\n',
     ),
     (
       ["upscale", "photo.png", "--run_dir=."],
-      "bamjax upscale: error: a run's folder needs what is not installed: pip"
-      " install ml_collections\n",
+      "bamjax upscale: error: a run's folder needs ml_collections: pip install"
+      ' "bamjax[train]"\n',
     ),
     (
       ["report", "--weights=pan-bam-x2"],
-      "bamjax report: error: a report needs what is not installed: pip install"
-      " jinja2 matplotlib\n",
+      "bamjax report: error: a report needs jinja2, matplotlib: pip install"
+      ' "bamjax[report]"\n',
     ),
     (
       ["benchmark"],
-      "bamjax benchmark: error: the benchmark's figure needs what is not"
-      " installed: pip install matplotlib\n",
+      "bamjax benchmark: error: a benchmark needs matplotlib: pip install"
+      ' "bamjax[benchmark]"\n',
     ),
   ):
     done = call("-m", "bamjax", *arguments)

@@ -21,12 +21,30 @@ import sys
 from typing import Any
 from typing import TYPE_CHECKING
 
+from absl import flags
+
 from bamjax.commands import train
 from bamjax.commands.options import option
 from bamjax.errors import require
 
 if TYPE_CHECKING:
   from bamjax.ablation.cells import Study
+
+
+# Besides those of the trainings: tables, figure and page.
+_PACKAGES = ("jinja2", "matplotlib")
+
+
+def define_config(
+  name: str,
+  help_text: str,
+  values: flags.FlagValues,
+  arguments: Sequence[str],
+) -> None:
+  """Defines --config; its default is the paper's recipe."""
+  packages = (*train.PACKAGES, *_PACKAGES)
+  require("an ablation", *packages, extra="train,report")
+  train.define_config(name, help_text, values, arguments)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +102,7 @@ class Options:
     "recipe (e.g. default or quickstart) or configuration file; if omitted, the"
     " paper's recipe",
     value="NAME|FILE",
-    define=train.define_config,
+    define=define_config,
   )
   scale: int | None = option(None, "upscaling factor, e.g. 2, 3 or 4")
   data: str | None = option(
@@ -131,7 +149,6 @@ def run(options: Options) -> int:
   Raises:
     UserError: a flag, the recipe, the data or a folder is invalid.
   """
-  require("an ablation", "jinja2", "matplotlib")
   # Imported here so that --help is immediate.
   from bamjax.ablation import study_run
   from bamjax.ablation.worker_process import Workers

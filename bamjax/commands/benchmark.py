@@ -87,11 +87,11 @@ def run(options: Options) -> None:
   """
   if options.rival_forms and not options.rival:
     raise UserError("--rival_forms needs --rival=super-image")
-  require("the benchmark's figure", "matplotlib")
-  if options.rival:
-    require("--rival=super-image", "torch")
-  if options.train:
-    require("--train", "optax")
+  require(
+    "a benchmark",
+    *("matplotlib", "optax", *(["torch"] if options.rival else [])),
+    extra="benchmark,torch" if options.rival else "benchmark",
+  )
   # Imported here so that --help is immediate.
   from bamjax import benchmarking
   from bamjax.benchmarking.machine import environment

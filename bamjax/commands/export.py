@@ -14,6 +14,8 @@ from typing import Any
 
 from bamjax.commands import selection
 from bamjax.commands.options import option
+from bamjax.errors import require
+from bamjax.errors import RUN_PACKAGES
 from bamjax.errors import UserError
 
 
@@ -53,8 +55,14 @@ def run(options: Options) -> None:
   read = (options.weights, options.run_dir, options.card)
   refuse_overwriting(path, filter(None, read))
   card = _read_card(options.card) if options.card else None
+  form = exporting.format_of(path, options.format)
+  source = options.run_dir or options.weights
+  if form == "onnx" and source and Path(source).is_dir():
+    # Both at once: `load` would list those of runs only.
+    packages = (*exporting.ONNX_PACKAGES, *RUN_PACKAGES)
+    require("ONNX export of a run", *packages, extra="onnx,train")
   network = options.load()
-  exporting.write(network, path, options.format, card)
+  exporting.write(network, path, form, card)
   print(f"{path}  {network.title}, {path.stat().st_size:,} bytes")
 
 

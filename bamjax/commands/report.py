@@ -27,6 +27,7 @@ from bamjax import pretrained
 from bamjax.commands import selection
 from bamjax.commands.options import option
 from bamjax.errors import require
+from bamjax.errors import RUN_PACKAGES
 from bamjax.errors import UserError
 from bamjax.terminal import counted
 
@@ -81,7 +82,12 @@ def run(options: Options) -> int:
     UserError: a flag, a file or a folder is invalid, or a package is missing.
   """
   options.check()
-  require("a report", "jinja2", "matplotlib")
+  runs = any(Path(source).is_dir() for source in options.sources)
+  require(
+    "a report",
+    *("jinja2", "matplotlib", *(RUN_PACKAGES if runs else ())),
+    extra="report,train" if runs else "report",
+  )
   # Imported here so that --help is immediate.
   from bamjax.files import check_writable
   from bamjax.files import refuse_overwriting

@@ -22,9 +22,10 @@ from bamjax.commands import config_flag
 from bamjax.commands import recipes
 from bamjax.commands.options import option
 from bamjax.errors import require
+from bamjax.errors import RUN_PACKAGES
 
-# Modules that every training imports.
-_PACKAGES = ("ml_collections", "optax", "orbax.checkpoint", "tensorboardX")
+# What every training imports.
+PACKAGES = (*RUN_PACKAGES, "optax", "tensorboardX")
 
 
 def define_config(
@@ -34,7 +35,7 @@ def define_config(
   arguments: Sequence[str],
 ) -> None:
   """Defines --config; its default is the paper's recipe."""
-  require("training", *_PACKAGES)
+  require("training", *PACKAGES, extra="train")
   from bamjax.runs import defaults
 
   config_flag.define(

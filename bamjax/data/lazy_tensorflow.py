@@ -8,7 +8,7 @@ from bamjax.errors import require
 
 def load() -> ModuleType:
   """Imports TensorFlow and hides the GPUs from it, which JAX needs."""
-  require("--data_mode=tfdata", "tensorflow")
+  require("--data_mode=tfdata", "tensorflow", extra="train")
   # Avoids a long message about oneDNN, which is not used here.
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
   import tensorflow as tf
@@ -19,7 +19,7 @@ def load() -> ModuleType:
 
 def load_datasets() -> ModuleType:
   """Imports TensorFlow Datasets after TensorFlow; see `load`."""
-  require("downloading DIV2K", "tensorflow_datasets")
+  require("downloading DIV2K", "tensorflow_datasets", extra="train")
   load()
   import tensorflow_datasets as tfds
 

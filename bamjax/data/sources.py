@@ -127,7 +127,7 @@ def _from_hr(path: Path, scale: int) -> ImagePair:
 
 
 def _sample(scale: int) -> Source:
-  require("--data=sample", "skimage")
+  require("--data=sample", "skimage", extra="train")
   folder = Path(str(importlib.resources.files("skimage"))) / "data"
   missing = [
     name

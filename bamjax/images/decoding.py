@@ -128,8 +128,9 @@ def _reason(error: Exception) -> str:
   text = (isinstance(error, OSError) and error.strerror) or str(error)
   text = " ".join(text.split()) or type(error).__name__
   # Other errors describe the decoder's code, not the file.
-  plain = OSError, ValueError, SyntaxError, Image.DecompressionBombError
-  return text if isinstance(error, plain) else f"it is damaged: {text}"
+  plain = OSError, ValueError, SyntaxError, ImportError
+  bomb = Image.DecompressionBombError
+  return text if isinstance(error, (*plain, bomb)) else f"it is damaged: {text}"
 
 
 def _read(path: str | Path, file: BinaryIO, metadata: bool) -> ImageData:

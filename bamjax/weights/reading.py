@@ -55,8 +55,9 @@ def read(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     content = reader(path)
   except UserError:
     raise
-  except OSError as error:
-    reason = error.strerror or error
+  # ImportError: a reader's own packages are incomplete.
+  except (OSError, ImportError) as error:
+    reason = getattr(error, "strerror", None) or error
     raise UserError(f"{path}: cannot be read: {reason}") from error
   # Damaged bytes can raise nearly anything in these readers, including
   # KeyError, IndexError and struct.error.
@@ -121,7 +122,7 @@ def _size(shape: Iterable[int]) -> int:
 
 
 def _torch_reader(path: Path) -> Callable[[Path], Any]:
-  require(f"{path}: reading a PyTorch file", "torch")
+  require(f"{path}: reading a PyTorch file", "torch", extra="torch")
   import torch
 
   def read_torch(path: Path) -> Any:

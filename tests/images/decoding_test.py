@@ -2,6 +2,7 @@ import io
 import itertools
 import os
 import struct
+import sys
 import zlib
 
 import numpy as np
@@ -250,6 +251,14 @@ def test_images_with_damaged_exif_are_read(tmp_path, caplog):
   for name in "abc":
     check(tmp_path / f"{name}.png", COLOR)
   assert "c.png: EXIF data was not read" in caplog.text
+
+
+def test_a_missing_package_is_no_damaged_image(tmp_path, monkeypatch):
+  Image.fromarray(COLOR).save(tmp_path / "a.tif")
+  monkeypatch.setitem(sys.modules, "tifffile", None)
+  with pytest.raises(UserError, match="read as an image .*tifffile") as caught:
+    decoding.read(tmp_path / "a.tif")
+  assert "damaged" not in str(caught.value)
 
 
 def test_several_frames_are_logged_once(tmp_path, caplog):

@@ -53,7 +53,15 @@ def test_without_torch_the_error_says_how_to_install_it(
   monkeypatch.setitem(sys.modules, "torch", None)
   text = message(read_network, path)
   assert str(path) in text
-  assert "pip install torch" in text
+  assert 'pip install "' in text and '[torch]"' in text
+
+
+def test_a_missing_package_is_no_damaged_file(tmp_path, monkeypatch):
+  path = write(tmp_path / "a.safetensors", TENSORS)
+  monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+  text = message(reading.read, path)
+  assert text.startswith(f"{path}: cannot be read: ")
+  assert "safetensors.numpy" in text
 
 
 def test_other_files_do_not_need_torch(tmp_path, monkeypatch):
