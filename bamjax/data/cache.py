@@ -307,7 +307,7 @@ def _open(
     lines: list[str] = []
     for number, line in left_out:
       if not new and (line := _problem(images[number])) == "":
-        logging.warning(
+        _logger.warning(
           "%s lacks %s, which can be read now: rebuilding it",
           path,
           images[number].name,
