@@ -40,6 +40,8 @@ COMMANDS = (
   "report",
 )
 
+_HELP = ("-h", "-help", "--help", "help")
+
 # Those that run the same program for minutes. A photograph is upscaled as fast
 # without huge pages (docs/performance.md).
 _LASTING = ("train", "ablate", "benchmark")
@@ -49,12 +51,14 @@ _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 
 def main() -> NoReturn:
-  """Runs `bamjax`: a command, --help or --version."""
+  """Runs `bamjax`: a command, help or --version."""
   terminal.make_lasting(warn=False)
   first, *rest = sys.argv[1:] or [""]
+  if first in _HELP and rest and not rest[0].startswith("-"):
+    first, rest = rest[0], ["--help"]
   if first in COMMANDS:
     run(first, f"bamjax {first}", rest)
-  if first in ("", "-h", "--help", "help"):
+  if first in ("", *_HELP):
     print(
       usage.of_program({name: _summary(name) for name in COMMANDS}),
       file=sys.stdout if first else sys.stderr,
@@ -64,7 +68,8 @@ def main() -> NoReturn:
     _print_versions()
     sys.exit(0)
   kind = "flag" if first.startswith("-") else "command"
-  close = difflib.get_close_matches(first, COMMANDS, n=1)
+  known = (*COMMANDS, "--help", "--version")
+  close = difflib.get_close_matches(first, known, n=1)
   advice = f"did you mean {close[0]}?" if close else f"use {_listed(COMMANDS)}"
   _fail("bamjax", f"unknown {kind} {first!r}; {advice} (bamjax --help)")
 

@@ -8,6 +8,7 @@ On many distributions a program must ask for them. glibc asks if a variable of
 the environment says so, which it reads only when the process starts.
 """
 
+import getopt
 import os
 from pathlib import Path
 import sys
@@ -16,6 +17,9 @@ _VARIABLE = "GLIBC_TUNABLES"
 _TUNABLE = "glibc.malloc.hugetlb"
 _SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _FIRST_GLIBC = (2, 35)
+# Python's own, before the script or with -m. -c is none of them: what it runs
+# is another program.
+_PYTHON_OPTIONS = "bBdEiIm:OPqRsSuvW:xX:", ["check-hash-based-pycs="]
 
 
 def use_huge_pages() -> None:
@@ -25,8 +29,9 @@ def use_huge_pages() -> None:
   number, files and arguments. It returns, and changes nothing, if the system or
   the C library has no such pages or gives them unasked, if `GLIBC_TUNABLES`
   already says whether to ask, or if the process was not started as
-  `python SCRIPT …` or `python -m MODULE …` with the present `sys.argv`: a
-  command that is called from within another program must not restart that.
+  `python SCRIPT …` or `python -m MODULE …` (Python's own options may stand
+  before that) with the present `sys.argv`: a command that is called from within
+  another program must not restart that.
   """
   tunables = os.environ.get(_VARIABLE, "")
   if _TUNABLE in tunables or not _on_request() or not _is_whole_process():
@@ -55,6 +60,14 @@ def _on_request() -> bool:
 def _is_whole_process() -> bool:
   """Whether the interpreter was started to run this script, and no more."""
   _, *given = sys.orig_argv
-  if given[:1] == ["-m"]:
-    return given[2:] == sys.argv[1:]
-  return given == sys.argv
+  program, *arguments = sys.argv
+  start = len(given) - len(arguments)
+  if given[start:] != arguments:
+    return False
+  try:
+    options, rest = getopt.getopt(given[:start], *_PYTHON_OPTIONS)
+  except getopt.GetoptError:
+    return False
+  if any(name == "-m" for name, _ in options):
+    return not rest
+  return rest == [program]

@@ -23,8 +23,8 @@ def of_program(commands: Mapping[str, str]) -> str:
     "commands:",
     *(f"  {name:<12}{text}" for name, text in commands.items()),
     "",
-    "  bamjax COMMAND --help   describes a command and its flags",
-    "  bamjax --version        prints versions and the device",
+    "  bamjax help COMMAND   describes a command and its flags",
+    "  bamjax --version      prints versions and the device",
   ]
   return "\n".join(lines)
 

@@ -21,7 +21,8 @@ os.confstr = lambda name: (folder / "library").read_text()
 os.environ["STARTS"] = str(int(os.environ.get("STARTS", 0)) + 1)
 huge_pages.use_huge_pages()
 given = sys.argv[1:], sys.stdin.read(), os.environ.get("GLIBC_TUNABLES")
-print(json.dumps([int(os.environ["STARTS"]), os.getpid(), *given]))
+ids = sys.orig_argv[1:], os.getpid()
+print(json.dumps([*ids, int(os.environ["STARTS"]), *given]))
 """
 # Runs the tool in its own process, as a debugger would.
 OUTER = """
@@ -57,18 +58,34 @@ def call(tmp_path):
       text=True,
     )
     out, _ = process.communicate("input")
-    starts, pid, *given = json.loads(out)
+    whole, pid, *given = json.loads(out)
     assert (process.returncode, pid) == (0, process.pid)
-    return starts, *given
+    assert whole == list(arguments)
+    return given
 
   return call
 
 
-@pytest.mark.parametrize("start", [["tool.py"], ["-m", "tool"]])
+@pytest.mark.parametrize("start", [["tool.py"], ["-m", "tool"], ["-mtool"]])
 def test_asks_once_and_keeps_all(call, start):
   starts, arguments, stdin, tunables = call(*start, "--a=b c", "×")
   assert (starts, arguments, stdin) == (2, ["--a=b c", "×"], "input")
   assert tunables == "glibc.malloc.hugetlb=1"
+
+
+@pytest.mark.parametrize(
+  "start",
+  [
+    ["-u", "tool.py"],
+    ["-X", "utf8", "--", "tool.py"],
+    ["-Bu", "-Xutf8", "-Wd", "-W", "ignore", "tool.py"],
+    ["-X", "utf8", "-um", "tool"],
+  ],
+  ids=" ".join,
+)
+def test_keeps_the_options_of_python(call, start):
+  starts, arguments, *_ = call(*start, "-c", "-u")
+  assert (starts, arguments) == (2, ["-c", "-u"])
 
 
 def test_keeps_other_tunables(call):
@@ -93,7 +110,16 @@ def test_leaves_a_process_that_gains_nothing(call, system):
   assert tunables == system.get("tunables")
 
 
-@pytest.mark.parametrize("start", [["outer.py", "x"], ["-c", OUTER]])
+@pytest.mark.parametrize(
+  "start",
+  [
+    ["outer.py", "x"],
+    ["-u", "outer.py", "x"],
+    ["-c", OUTER],
+    ["-uc", OUTER, "x"],
+    ["-m", "outer", "tool.py", "x"],
+  ],
+)
 def test_leaves_a_process_that_is_another_program(call, start):
   starts, arguments, *_ = call(*start)
   assert (starts, arguments) == (1, ["x"])

@@ -30,6 +30,19 @@ def test_help_lists_the_commands():
   assert (alone.code, alone.err, alone.out) == (2, done.out, "")
 
 
+@pytest.mark.parametrize("word", ["help", "--help", "-h"])
+def test_help_describes_a_command(word, monkeypatch, capsys):
+  printed = []
+  for arguments in ([word, "upscale"], ["upscale", "--help"], [word]):
+    monkeypatch.setattr(sys, "argv", ["bamjax", *arguments])
+    with pytest.raises(SystemExit) as done:
+      cli.main()
+    assert not done.value.code
+    printed.append(capsys.readouterr().out)
+  assert printed[0] == printed[1] != printed[2]
+  assert printed[2].startswith("usage: bamjax COMMAND ")
+
+
 def test_help_may_be_cut_short():
   command = f"{sys.executable} -m bamjax upscale --help | head -n 1"
   done = subprocess.run(
@@ -96,7 +109,11 @@ def test_versions_and_the_device():
   [
     (["trian"], "bamjax: error: unknown command 'trian'; did you mean train?"),
     (["x"], "bamjax: error: unknown command 'x'; use train, evaluate, "),
-    (["--verison"], "bamjax: error: unknown flag '--verison'; "),
+    (
+      ["--verison"],
+      "bamjax: error: unknown flag '--verison'; did you mean --v",
+    ),
+    (["help", "trian"], "bamjax: error: unknown command 'trian'; did you mean"),
     (["train", "--stesp=3"], "bamjax train: error: Unknown command line flag"),
     (["train", "stray"], "bamjax train: error: unexpected argument 'stray'"),
     (["upscale", "--scale", "x"], "bamjax upscale: error: flag --scale=x: "),
