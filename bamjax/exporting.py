@@ -66,11 +66,14 @@ def to_safetensors(
   Raises:
     UserError: the file cannot be written.
   """
+  save_weights(path, network.module, network.variables, _card(network, card))
+
+
+def _card(network: Network, card: Mapping[str, Any] | None) -> dict[str, Any]:
   entries = _source_card(network) | {"source": network.source}
   if network.step is not None:
     entries["step"] = network.step
-  entries |= card or {}
-  save_weights(path, network.module, network.variables, entries)
+  return entries | dict(card or {})
 
 
 def _source_card(network: Network) -> dict[str, Any]:
@@ -142,8 +145,15 @@ def load_stablehlo(path: str | Path) -> Callable[[Any], jax.Array]:
   return super_resolve
 
 
-def to_onnx(network: Network, path: str | os.PathLike[str]) -> None:
+def to_onnx(
+  network: Network,
+  path: str | os.PathLike[str],
+  card: Mapping[str, Any] | None = None,
+) -> None:
   """Writes an ONNX model with input `lr` and output `sr`, using jax2onnx.
+
+  Its `metadata_props` have the network's description and the model card, as
+  JSON, under the same keys as a file of `to_safetensors`.
 
   Before it is written, the model is run with ONNX Runtime and its output
   compared with the network's.
@@ -151,6 +161,7 @@ def to_onnx(network: Network, path: str | os.PathLike[str]) -> None:
   Args:
     network: the network to export.
     path: the file to write.
+    card: entries to add to the card, or to replace.
 
   Raises:
     UserError: jax2onnx or ONNX Runtime is not installed, the network can't be
@@ -163,6 +174,10 @@ def to_onnx(network: Network, path: str | os.PathLike[str]) -> None:
 
   # It warns about shapes that it omits from the file.
   logging.getLogger("onnx_ir").setLevel(logging.ERROR)
+  try:
+    metadata = store.metadata(network.module, _card(network, card))
+  except UserError as error:
+    raise UserError(f"{path} was not written: {error}") from None
   function = _function(network.module, network.variables, "onnx")
   converter = f"jax2onnx {version('jax2onnx')}"
   try:
@@ -181,6 +196,8 @@ def to_onnx(network: Network, path: str | os.PathLike[str]) -> None:
     raise UserError(
       f"{converter} can't convert this network ({error!r})"
     ) from None
+  for key, value in metadata.items():
+    model.metadata_props.add(key=key, value=value)
   data = model.SerializeToString()
   onnx.checker.check_model(model)
   session = onnxruntime.InferenceSession(data)
@@ -198,7 +215,8 @@ def to_onnx(network: Network, path: str | os.PathLike[str]) -> None:
     temporary.write_bytes(data)
 
 
-FORMATS: dict[str, tuple[str, Callable[[Network, Path], None]]] = {
+# Extensions, and what writes the files.
+FORMATS: dict[str, tuple[str, Callable[..., None]]] = {
   "safetensors": (".safetensors", to_safetensors),
   "stablehlo": (".stablehlo", to_stablehlo),
   "onnx": (".onnx", to_onnx),
@@ -231,7 +249,7 @@ def write(
     network: the network to export.
     path: the file to write.
     form: one of `FORMATS`; None chooses by the extension.
-    card: entries of the model card, for safetensors only.
+    card: entries of the model card, for safetensors and ONNX.
 
   Raises:
     UserError: the format is unknown or can't hold a card, the network was
@@ -241,17 +259,17 @@ def write(
   path = Path(path)
   refuse_overwriting(path, [pretrained.find(network.source)])
   form = format_of(path, form)
-  if form == "safetensors":
-    to_safetensors(network, path, card)
+  if form != "stablehlo":
+    FORMATS[form][1](network, path, card)
   elif card:
     raise UserError(
-      f"{form} files can't hold a model card; export to safetensors, or without"
-      " --card"
+      "stablehlo files can't hold a model card; export to safetensors or ONNX,"
+      " or without --card"
     )
   else:
-    FORMATS[form][1](network, path)
+    to_stablehlo(network, path)
     if _source_card(network):
       _logger.warning(
-        "%s: %s files can't hold the model card of %s",
-        *(path, form, network.source),
+        "%s: stablehlo files can't hold the model card of %s",
+        *(path, network.source),
       )

@@ -171,14 +171,31 @@ def test_the_card_of_the_weights_is_kept(tmp_path, caplog, monkeypatch):
   assert done.code == 0, done.err
   changed = {"licence": "other", "hardware": "a GPU", "new": 1}
   assert store.read_card(path) == {**shipped, "source": "pan-bam-x2", **changed}
-  monkeypatch.setitem(
-    exporting.FORMATS, "onnx", (".onnx", lambda network, path: None)
-  )
-  exporting.write(load_network(path), tmp_path / "a.onnx")
+  monkeypatch.setattr(exporting, "to_stablehlo", lambda network, path: None)
+  exporting.write(load_network(path), tmp_path / "a.stablehlo")
   (record,) = caplog.records
   assert record.getMessage() == (
-    f"{tmp_path / 'a.onnx'}: onnx files can't hold the model card of {path}"
+    f"{tmp_path / 'a.stablehlo'}: stablehlo files can't hold the model card of"
+    f" {path}"
   )
+
+
+def test_an_onnx_file_has_the_model_card(tmp_path):
+  pytest.importorskip("jax2onnx", reason="needs jax2onnx, which is optional")
+  runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+  network = save(tmp_path / "a.safetensors", "edsr", "none")
+  card = {"licence": "MIT", "scores": {"Set5": 33.25}, "name": "日本"}
+  safe, path = tmp_path / "b.safetensors", tmp_path / "b.onnx"
+  for file in (safe, path):
+    exporting.write(network, file, card=card)
+  session = runtime.InferenceSession(path)
+  found = session.get_modelmeta().custom_metadata_map
+  own = {**json.loads(found["card"]), "network": json.loads(found["network"])}
+  assert own == store.read_card(safe)
+  assert own["scores"] == {"Set5": 33.25} and own["name"] == "日本"
+  assert own["network"]["model"] == "edsr"
+  with pytest.raises(UserError, match="card is not JSON"):
+    exporting.write(network, path, card={"score": float("nan")})
 
 
 def test_a_card_that_cannot_be_read_is_left_with_a_warning(

@@ -34,7 +34,7 @@ class Options(selection.OneNetwork):
   card: str | None = option(
     None,
     "JSON file with entries to add to the model card of the weights;"
-    " safetensors only",
+    " safetensors and ONNX only",
     value="FILE",
   )
 

@@ -61,7 +61,7 @@ def save_weights(
     raise UserError(f"{path}: the extension must be .safetensors")
   if "params" not in variables:
     raise UserError(f"{path} was not written: the variables have no 'params'")
-  network = describe(module)
+  network = describe(module)["model"]
   tensors = {
     name: np.ascontiguousarray(leaf, np.float32)
     for name, leaf in traverse_util.flatten_dict(
@@ -72,20 +72,34 @@ def save_weights(
     if odd := _difference(
       _expected(module), {name: leaf.shape for name, leaf in tensors.items()}
     ):
-      raise ValueError(
-        f"the variables are not those of this {network['model']}: {odd}"
-      )
+      raise ValueError(f"the variables are not those of this {network}: {odd}")
     check_finite(tensors)
+    header = metadata(module, card)
+  except ValueError as error:
+    raise UserError(f"{path} was not written: {error}") from None
+  with replacing(path) as temporary:
+    temporary.write_bytes(safetensors.numpy.save(tensors, header))
+
+
+def metadata(
+  module: nn.Module, card: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+  """What the header of a file says: `format`, and `network` and `card` as JSON.
+
+  Args:
+    module: a registered backbone.
+    card: see `save_weights`.
+
+  Raises:
+    UserError: the card is not JSON.
+    ValueError: the module is not a registered backbone.
+  """
+  try:
     text = json.dumps(dict(card or {}), ensure_ascii=False, allow_nan=False)
   except (TypeError, ValueError, RecursionError) as error:
-    raise UserError(f"{path} was not written: {error}") from None
-  metadata = {
-    "format": _FORMAT,
-    "network": json.dumps(network),
-    "card": text,
-  }
-  with replacing(path) as temporary:
-    temporary.write_bytes(safetensors.numpy.save(tensors, metadata))
+    raise UserError(f"the card is not JSON: {error}") from None
+  network = json.dumps(describe(module))
+  return {"format": _FORMAT, "network": network, "card": text}
 
 
 def _header(path: Path) -> dict[str, str]:
