@@ -10,6 +10,7 @@ from importlib.metadata import version
 import logging
 import os
 from pathlib import Path
+import threading
 from typing import Any
 import warnings
 
@@ -34,6 +35,7 @@ from bamjax.weights import store
 _logger = logging.getLogger(__name__)
 
 ONNX_PACKAGES = ("jax2onnx", "onnx", "onnxruntime")
+_FILTERING = threading.Lock()  # of `warnings.filters`
 _PLATFORMS = ("cpu", "cuda", "tpu")
 
 
@@ -172,8 +174,6 @@ def to_onnx(
   import onnx
   import onnxruntime
 
-  # It warns about shapes that it omits from the file.
-  logging.getLogger("onnx_ir").setLevel(logging.ERROR)
   try:
     metadata = store.metadata(network.module, _card(network, card))
   except UserError as error:
@@ -181,7 +181,8 @@ def to_onnx(
   function = _function(network.module, network.variables, "onnx")
   converter = f"jax2onnx {version('jax2onnx')}"
   try:
-    with warnings.catch_warnings():
+    # One thread at a time: another would restore the filters too early or late.
+    with _FILTERING, warnings.catch_warnings():
       # It requests float64 internally.
       warnings.simplefilter("ignore")
       model = jax2onnx.to_onnx(

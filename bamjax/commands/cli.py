@@ -46,6 +46,10 @@ _HELP = ("-h", "-help", "--help", "help")
 # without huge pages (docs/performance.md).
 _LASTING = ("train", "ablate", "benchmark")
 
+# Loggers of other packages: the first two log errors that are raised as well,
+# the last logs shapes that it omits from an ONNX file.
+_QUIET = ("asyncio", "tifffile", "onnx_ir")
+
 # errno values of storage problems.
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
@@ -122,6 +126,7 @@ def run_module(
   flags.FLAGS.mark_as_parsed()  # absl's own, which its logging reads
   _set_up_logging()
   process.keep_memory()
+  process.ignore_odd_metadata()
   try:
     if hasattr(module, "start"):
       module.start(options)
@@ -256,8 +261,12 @@ def _set_up_logging() -> None:
   logging.set_verbosity(logging.WARNING)
   handler = logging.get_absl_handler()
   handler.setFormatter(_Plain())
-  # Their errors are raised as well, and reported then.
-  handler.addFilter(lambda r: "orbax" not in r.pathname and r.name != "asyncio")
+  # Orbax, too, logs errors that it raises.
+  handler.addFilter(
+    lambda r: (
+      "orbax" not in r.pathname and r.name.partition(".")[0] not in _QUIET
+    )
+  )
   sys.unraisablehook = _report_unraisable
 
 

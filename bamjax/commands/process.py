@@ -6,11 +6,20 @@ import os
 from pathlib import Path
 import platform
 import re
+import warnings
 
 from bamjax.errors import UserError
 
 # Numbers of mallopt's parameters in glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def ignore_odd_metadata() -> None:
+  """Ignores Pillow's warnings of odd metadata and of large images.
+
+  Once, before there are threads: `warnings.catch_warnings` is not for them.
+  """
+  warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def check_devices() -> None:

@@ -96,6 +96,8 @@ def run(options: Options) -> int:
       written then, or what has been written is complete.
   """
   # Imported here so that --help is immediate.
+  from PIL import Image
+
   from bamjax import pretrained
   from bamjax.files import refuse_overwriting
   from bamjax.upscaling import batch
@@ -103,6 +105,8 @@ def run(options: Options) -> int:
   from bamjax.upscaling import jobs as jobs_lib
 
   _check(options)
+  # Pillow's limit guards against strangers' files; these the user has named.
+  Image.MAX_IMAGE_PIXELS = None
   sources, empty = jobs_lib.find_inputs(options.images)
   if options.weights or options.run_dir:
     network = options.load()

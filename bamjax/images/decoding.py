@@ -1,6 +1,8 @@
 """Reads image files with depth, alpha, color profile, EXIF data and text."""
 
+from collections.abc import Iterator
 from collections.abc import Mapping
+import contextlib
 import dataclasses
 import io
 import math
@@ -11,24 +13,21 @@ import struct
 from typing import Any
 from typing import BinaryIO
 from typing import NamedTuple
-import warnings
 
 import numpy as np
 from PIL import Image
 from PIL import ImageCms
 from PIL import ImageFile
-from PIL import PngImagePlugin
 from PIL import UnidentifiedImageError
 
 from bamjax.errors import UserError
 from bamjax.errors import warn_once
+from bamjax.images import claims
 from bamjax.images import exif
+from bamjax.images import png_chunks
 from bamjax.images import sixteen_bits
 from bamjax.images import tiff
 
-# Profiles and texts larger than Pillow's limit of 1 MiB are legitimate. Its
-# limit on all texts of a file, 64 MiB, stays.
-PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 # Factors from gray levels of fewer bits to 8 bits.
 _GRAY_STEPS = {"L;2": 85, "L;4": 17}
 # Formats of files, and compressions of TIFF, as Pillow names them.
@@ -91,17 +90,49 @@ def read(path: str | Path, *, metadata: bool = True) -> ImageData:
     UserError: the file is missing, not a regular file, truncated or not an
       image, or has 32 bits per channel.
   """
+  with _opened(path) as file:
+    try:
+      return _read(path, file, metadata)
+    except ValueError:
+      found = png_chunks.expanded(file)
+      if found is None:
+        raise
+    whole, icc = found
+    image = _read(path, whole, metadata)
+    return dataclasses.replace(image, icc=icc or image.icc)
+
+
+def measure(path: str | Path) -> tuple[int, int]:
+  """Returns the height and the width of a file's image, upright.
+
+  Only its header is read.
+
+  Raises:
+    UserError: see `read`.
+  """
+  with _opened(path) as file:
+    if found := tiff.measure(file):
+      return found
+    with Image.open(file) as pil:
+      width, height = pil.size
+      # Pillow decodes PNG to look for EXIF data after the pixels.
+      late = pil.format == "PNG" and "exif" not in pil.info
+      tags = None if late else exif.attempt(path, pil.getexif)
+      turned = tags and tags.get(exif.ORIENTATION) in tiff.SIDEWAYS
+      return (width, height) if turned else (height, width)
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[BinaryIO]:
+  """Opens an image file; raises UserError for whatever the block raises."""
   try:
-    with warnings.catch_warnings():
-      # Pillow warns of odd metadata in readable images, and of large images.
-      warnings.simplefilter("ignore")
-      # Opening a FIFO would block until something is written to it.
-      if not stat.S_ISREG(os.stat(path).st_mode):
-        raise ValueError("it is not a regular file")
-      # Given a path, Pillow maps some files into memory, and scrambles those
-      # that have an orientation.
-      with open(path, "rb") as file:
-        return _read(path, file, metadata)
+    # Opening a FIFO would block until something is written to it.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+      raise ValueError("it is not a regular file")
+    # Given a path, Pillow maps some files into memory, and scrambles those that
+    # have an orientation.
+    with open(path, "rb") as file:
+      yield file
   except FileNotFoundError:
     if os.path.islink(path):
       raise UserError(f"{path} is a broken link") from None
@@ -197,6 +228,7 @@ def _pixels(
   path: str | Path, pil: ImageFile.ImageFile, file: BinaryIO
 ) -> _Pixels:
   """Decodes a file with Pillow, upright, with its depth and alpha."""
+  claims.check(pil, file.seek(0, os.SEEK_END))
   raw = sixteen_bits.raw_mode(pil)
   sixteen_bits.load(pil, raw)
   # For TIFF, the orientation has been applied now and is no longer in the tags.

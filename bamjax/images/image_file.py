@@ -9,7 +9,6 @@ import logging
 from pathlib import Path
 import struct
 from typing import Any
-import warnings
 import zlib
 
 import numpy as np
@@ -109,8 +108,7 @@ def write(path: Path, image: ImageData, quality: int | None = None) -> None:
     image = _on_white(image, image.alpha)
   pixels = _bands(image)
   found = metadata.options(path, kind, image, *pixels.shape[:2])
-  with replacing(path) as temporary, warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # Pillow's, of odd but valid metadata
+  with replacing(path) as temporary:
     try:
       if deep and kind == "PNG":
         png16.write(temporary, pixels, _png_chunks(found))

@@ -7,7 +7,6 @@ import logging
 from pathlib import Path
 import struct
 from typing import Any
-import warnings
 
 import numpy as np
 from PIL import ExifTags
@@ -44,9 +43,7 @@ def options(
     height: of the image in the file, in pixels, for EXIF data.
     width: of the image in the file, in pixels, for EXIF data.
   """
-  with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # Pillow's, of odd but valid metadata
-    found, left_out = _fitting(kind, image, height, width)
+  found, left_out = _fitting(kind, image, height, width)
   if left_out:
     _logger.warning("%s: %s cannot hold %s", path, kind, ", ".join(left_out))
   return found

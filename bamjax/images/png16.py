@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 import struct
-from typing import BinaryIO
 import zlib
 
 import numpy as np
+
+from bamjax.images.png_chunks import chunk
 
 _COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
 _UP = 2  # the filter that stores the difference from the row above
@@ -32,9 +33,9 @@ def write(
   )
   with path.open("wb") as file:
     file.write(b"\x89PNG\r\n\x1a\n")
-    _chunk(file, b"IHDR", header)
+    file.write(chunk(b"IHDR", header))
     for kind, data in chunks:
-      _chunk(file, kind, data)
+      file.write(chunk(kind, data))
     deflate = zlib.compressobj()
     above = np.zeros((1, 2 * channels * width), np.uint8)
     for start in range(0, height, _BAND):
@@ -45,12 +46,6 @@ def write(
       lines[:, 1:] = rows - np.concatenate([above, rows[:-1]])
       above = rows[-1:]
       if data := deflate.compress(lines.tobytes()):
-        _chunk(file, b"IDAT", data)
-    _chunk(file, b"IDAT", deflate.flush())
-    _chunk(file, b"IEND", b"")
-
-
-def _chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
-  check = zlib.crc32(data, zlib.crc32(kind))
-  file.write(struct.pack(">I", len(data)) + kind + data)
-  file.write(struct.pack(">I", check))
+        file.write(chunk(b"IDAT", data))
+    file.write(chunk(b"IDAT", deflate.flush()))
+    file.write(chunk(b"IEND", b""))

@@ -6,12 +6,13 @@ correctly, and are an error otherwise.
 """
 
 from collections.abc import Callable
-import logging
 from typing import Any
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
+
+from bamjax.images import claims
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF
 _MINISWHITE, _MINISBLACK, _RGB = 0, 1, 2
@@ -55,8 +56,6 @@ def read(
     return None
   import tifffile
 
-  # It logs errors that it also raises.
-  logging.getLogger("tifffile").setLevel(logging.CRITICAL)
   with tifffile.TiffFile(file) as tiff:
     page = tiff.pages[0]
     found = None
@@ -65,6 +64,28 @@ def read(
       found = *_read(page), _info(page, tiff)
   file.seek(0)
   return found
+
+
+def measure(file: BinaryIO) -> tuple[int, int] | None:
+  """Returns the height and width, upright, of a TIFF file's first image.
+
+  Args:
+    file: positioned at its start, before and after.
+
+  Returns:
+    None if the file is not TIFF.
+  """
+  magic = file.read(4)
+  file.seek(0)
+  if magic not in _MAGIC:
+    return None
+  import tifffile
+
+  with tifffile.TiffFile(file) as tiff:
+    page: Any = tiff.pages[0]
+    size = page.imagelength, page.imagewidth
+    turned = page.tags.valueof(_ORIENTATION) in SIDEWAYS
+  return size[::-1] if turned else size
 
 
 def _is_for_pillow(page: Any) -> bool:
@@ -116,15 +137,16 @@ def _check_complete(page: Any, file: BinaryIO) -> None:
     raise ValueError(f"its {size} pixels exceed the limit")
   end = file.seek(0, 2)
   starts, counts = page.dataoffsets, page.databytecounts
-  needed = size * page.samplesperpixel * page.bitspersample // 8
   if (
     not counts
     or len(starts) != len(counts)
     or min(counts) == 0
     or max(map(sum, zip(starts, counts, strict=True))) > end
-    or (page.compression == 1 and sum(counts) < needed)
   ):
     raise ValueError("it is truncated")
+  pixels = max(size * page.imagedepth, page.tilewidth * page.tilelength)
+  needed = pixels * page.samplesperpixel * page.bitspersample // 8
+  claims.check_tiff(needed, min(end, sum(counts)), page.compression)
 
 
 def _read(page: Any) -> tuple[np.ndarray, np.ndarray | None]:

@@ -7,7 +7,6 @@ import sys
 import time
 
 from jax.errors import JaxRuntimeError
-from PIL import Image
 from tqdm import tqdm
 
 from bamjax import terminal
@@ -51,8 +50,6 @@ def upscale_files(
     UserError: a file can't be written for a reason that others share, such as
       a full disk.
   """
-  # Pillow's limit guards against strangers' files; these the user has named.
-  Image.MAX_IMAGE_PIXELS = None
   skipped, written = 0, set()
   for number, (source, target) in enumerate(jobs, 1):
     start = time.monotonic()

@@ -1,13 +1,18 @@
+from concurrent import futures
 import io
 import itertools
 import os
 import struct
 import sys
+import warnings
 import zlib
 
 import numpy as np
+from PIL import features
 from PIL import Image
 from PIL import ImageCms
+from PIL import ImageFile
+from PIL import PngImagePlugin
 import pytest
 import tifffile
 
@@ -235,12 +240,188 @@ def test_lab_becomes_rgb_without_its_profile(tmp_path):
 
 
 def test_large_profiles_and_texts_are_read(tmp_path):
+  path, before = tmp_path / "a.png", PngImagePlugin.MAX_TEXT_CHUNK
   profile = SRGB + rng.bytes(1_100_000)
-  icc = b"iCCP", b"big\0\0" + zlib.compress(profile)
-  text = b"zTXt", b"workflow\0\0" + zlib.compress(b"x" * 1_300_000)
-  png(tmp_path / "a.png", COLOR, 8, 2, icc, text)
-  check(tmp_path / "a.png", COLOR)
-  assert decoding.read(tmp_path / "a.png").icc == profile
+  packed = zlib.compress("é".encode() * 700_000)
+  chunks = [
+    (b"iCCP", b"big\0\0" + zlib.compress(profile)),
+    (b"zTXt", b"workflow\0\0" + zlib.compress(b"x" * 1_300_000)),
+    (b"iTXt", b"title\0\1\0fr\0titre\0" + packed),
+    (b"tEXt", b"short\0text"),
+  ]
+  png(path, COLOR, 8, 2, *chunks)
+  # Texts may come after the pixels, too.
+  late = b"".join(chunk(*c) for c in chunks[1:])
+  end = chunk(b"IEND", b"")
+  for data in (
+    path.read_bytes(),
+    path.read_bytes().replace(late, b"").replace(end, late + end),
+  ):
+    path.write_bytes(data)
+    check(path, COLOR)
+    image = decoding.read(path)
+    assert image.icc == profile
+    assert image.text == {
+      "workflow": "x" * 1_300_000,
+      "title": "é" * 700_000,
+      "short": "text",
+    }
+  assert PngImagePlugin.MAX_TEXT_CHUNK == before == 2**20
+  # Pillow's limit on all texts together, against bombs, stays.
+  bomb = b"zTXt", b"a\0\0" + zlib.compress(bytes(65 * 2**20))
+  png(path, COLOR, 8, 2, bomb)
+  with pytest.raises(UserError, match="too large"):
+    decoding.read(path)
+
+
+def test_threads_leave_the_filters_of_warnings(tmp_path):
+  """`warnings.catch_warnings` in threads would leave those of another."""
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  Image.fromarray(COLOR).resize((300, 200)).save(tmp_path / "a.jpg", exif=exif)
+  before = list(warnings.filters)
+  with futures.ThreadPoolExecutor(8) as pool:
+    for image in pool.map(decoding.read, [tmp_path / "a.jpg"] * 100):
+      image_file.write(tmp_path / "b.jpg", image)
+  assert list(warnings.filters) == before
+
+
+def _patched(data, at, layout, *values):
+  struct.pack_into(layout, data, at, *values)
+  return data
+
+
+def _claiming(ext, width, height):
+  """A file of about 1 kB whose header claims a size."""
+  file = io.BytesIO()
+  kind = Image.registered_extensions()[f".{ext.partition(' ')[0]}"]
+  options = {"tif lzw": {"compression": "tiff_lzw"}}
+  options["tif zip"] = {"compression": "tiff_adobe_deflate"}
+  options["tif packbits"] = {"compression": "packbits"}
+  image = Image.fromarray(COLOR)
+  if ext == "tif zip":  # of 16 bits, which tifffile reads
+    tifffile.imwrite(file, DEEP[..., :3], photometric="rgb", compression="zlib")
+  else:
+    image.save(file, kind, **options.get(ext, {}))
+  data = bytearray(file.getvalue())
+  if kind == "PNG":
+    _patched(data, 16, ">II", width, height)
+    return _patched(data, 29, ">I", zlib.crc32(data[12:29]))
+  if kind == "JPEG":
+    start = data.index(b"\xff\xc0")
+    return _patched(data, start + 5, ">HH", height, width)
+  if kind == "BMP":
+    return _patched(data, 18, "<ii", width, height)
+  if kind == "GIF":
+    return _patched(data, 6, "<HH", width, height)
+  with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+    tags = tiff.pages[0].tags
+    fields = {256: width, 257: height, 278: height}
+    found = [(tags[n], fields[n]) for n in fields if n in tags]
+  for tag, value in found:
+    _patched(data, tag.valueoffset, "<H" if tag.dtype == 3 else "<I", value)
+  return data
+
+
+@pytest.mark.parametrize(
+  "ext",
+  ["png", "jpg", "bmp", "gif", "tif", "tif lzw", "tif zip", "tif packbits"],
+)
+def test_what_a_file_cannot_hold_is_not_allocated(tmp_path, monkeypatch, ext):
+  path = tmp_path / f"a.{ext[:3]}"
+  path.write_bytes(_claiming(ext, 9, 13))  # as it is
+  decoding.read(path)
+  # Below Pillow's limit: 130 million pixels, 390 MB or 780 MB.
+  path.write_bytes(_claiming(ext, 13_000, 10_000))
+
+  def allocate(*_):
+    raise AssertionError("it is allocated")
+
+  monkeypatch.setattr(ImageFile.ImageFile, "load_prepare", allocate)
+  monkeypatch.setattr(tifffile.TiffPage, "asarray", allocate)
+  with pytest.raises(UserError, match="damaged or truncated: .* not in [0-9]"):
+    decoding.read(path)
+
+
+def test_samples_count_as_bytes(tmp_path):
+  path = tmp_path / "a.tif"
+  tifffile.imwrite(path, DEEP[..., :3], photometric="rgb", compression="zlib")
+  data = bytearray(path.read_bytes())
+  with tifffile.TiffFile(path) as tiff:
+    at = tiff.pages[0].tags["SamplesPerPixel"].valueoffset
+  path.write_bytes(_patched(data, at, "<H", 46_595))
+  # 13×9 pixels of 46,595 samples of 2 bytes.
+  with pytest.raises(UserError, match="10,903,230 bytes of pixels"):
+    decoding.read(path)
+
+
+@pytest.mark.parametrize(
+  ("ext", "mode", "options"),
+  [
+    ("png", "1", {}),
+    ("png", "P", {"bits": 1}),
+    ("png", "L", {"bits": 2}),
+    ("png", "RGBA", {}),
+    ("gif", "L", {}),
+    ("jpg", "L", {"progressive": True, "optimize": True}),
+    ("jpg", "RGB", {"progressive": True, "optimize": True, "quality": 1}),
+    ("tif", "1", {"compression": "group4"}),
+    ("tif", "1", {"compression": "tiff_lzw"}),
+    ("tif", "L", {"compression": "tiff_lzw"}),
+    ("tif", "L", {"compression": "packbits"}),
+    ("tif", "RGB", {"compression": "tiff_adobe_deflate"}),
+    ("tif", "I;16", {"compression": "tiff_adobe_deflate"}),
+    ("tif", "RGB", {"compression": "jpeg"}),
+    ("webp", "RGB", {"lossless": True}),
+    ("bmp", "1", {}),
+    ("bmp", "RGB", {}),
+    ("ppm", "1", {}),
+    ("tga", "RGB", {"compression": "tga_rle"}),
+    ("avif", "RGB", {}),
+    ("jp2", "RGB", {}),
+  ],
+)
+def test_what_compresses_best_is_not_refused(tmp_path, ext, mode, options):
+  """An image of one color, which has the most pixels per byte."""
+  path = tmp_path / f"a.{ext}"
+  needed = {"avif": "avif", "jp2": "jpg_2000", "webp": "webp"}.get(ext)
+  if needed and not features.check(needed):
+    pytest.skip(f"Pillow was built without {ext}")
+  Image.new(mode, (2000, 1500)).save(path, **options)
+  assert decoding.read(path).color.shape == (1500, 2000, 3)
+
+
+def test_a_size_is_measured_without_decoding(tmp_path, monkeypatch):
+  exif = Image.Exif()
+  wide = Image.fromarray(COLOR).resize((9, 4))
+  paths = []
+  for orientation in (1, 6):
+    exif[0x0112] = orientation
+    for ext in ("png", "jpg", "webp", "tif", "bmp"):
+      paths.append(tmp_path / f"{orientation}.{ext}")
+      wide.save(paths[-1], **{} if ext == "bmp" else {"exif": exif})
+    paths.append(tmp_path / f"{orientation}deep.tif")
+    tags = [(274, "H", 1, orientation, True)]
+    tifffile.imwrite(
+      paths[-1],
+      DEEP[:4, :, :3],
+      photometric="rgb",
+      extratags=tags,
+      byteorder=">",
+      bigtiff=True,
+    )
+  want = [decoding.read(path).color.shape[:2] for path in paths]
+  assert {(4, 9), (9, 4)} == set(want)
+
+  def decode(*_):
+    raise AssertionError("it is decoded")
+
+  monkeypatch.setattr(ImageFile.ImageFile, "load", decode)
+  monkeypatch.setattr(tifffile.TiffPage, "asarray", decode)
+  assert [decoding.measure(path) for path in paths] == want
+  paths[0].write_text("text")
+  with pytest.raises(UserError, match="1.png cannot be read"):
+    decoding.measure(paths[0])
 
 
 def test_images_with_damaged_exif_are_read(tmp_path, caplog):

@@ -381,7 +381,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, deep):
     raise OSError(errno.ENOSPC, "No space left on device")
 
   monkeypatch.setattr(Image.Image, "save", full)
-  monkeypatch.setattr(image_file.png16, "_chunk", full)
+  monkeypatch.setattr(image_file.png16, "chunk", full)
   with pytest.raises(UserError, match="No space left"):
     image_file.write(path, ImageData(DEEP if deep else COLOR))
   assert path.read_text() == "old"
