@@ -1,16 +1,23 @@
 """Luma, PSNR and SSIM as the field reports them, jitted, in float32.
 
+Images are uint8, or floats in [0, 1] that may overshoot as far as
+`bamjax.pixels` says. Values are not checked under `jax.jit`.
+
 Three details change the printed digits and are explicit here: whether SR is
 rounded to 8 bits, the coefficients of luma, and the border that is cropped.
 """
 
 import functools
+import math
 import operator
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 import numpy as np
+
+from bamjax import pixels
+from bamjax.pixels import Array
 
 # Y = 16 + coefficients · RGB, for RGB in [0, 1].
 _LUMA = {
@@ -26,7 +33,7 @@ WINDOW = 11  # side of SSIM's window, in pixels
 _PAD = 64  # `image_scores` pads images to multiples of it, in pixels
 
 
-def luma(rgb: jax.Array, standard: str = "matlab") -> jax.Array:
+def luma(rgb: Array, standard: str = "matlab") -> jax.Array:
   """Computes luma, the Y of YCbCr.
 
   Args:
@@ -37,21 +44,22 @@ def luma(rgb: jax.Array, standard: str = "matlab") -> jax.Array:
     float32 of shape …; in [16, 235] for "matlab".
 
   Raises:
-    ValueError: rgb is not …×3, or not floating, or the standard is unknown.
+    ValueError: rgb is not …×3, or not floating in [0, 1], or the standard is
+      unknown.
   """
   if standard not in _LUMA:
     raise ValueError(
       f"unknown luma {standard!r}; choose from {', '.join(_LUMA)}"
     )
-  if not jnp.issubdtype(rgb.dtype, jnp.floating):
-    raise ValueError(f"RGB must be floating, in [0, 1]; got {rgb.dtype}")
+  rgb = pixels.as_array(rgb)
+  pixels.check(rgb, "RGB", ())
   if rgb.shape[-1:] != (3,):
     raise ValueError(f"RGB must be …×3; got {rgb.shape}")
   weights = jnp.asarray(_LUMA[standard], jnp.float32)
   return 16 + jnp.dot(rgb.astype(jnp.float32), weights, precision="highest")
 
 
-def psnr(a: jax.Array, b: jax.Array, peak: float = 255.0) -> jax.Array:
+def psnr(a: Array, b: Array, peak: float | None = None) -> jax.Array:
   """Computes the peak signal-to-noise ratio of planes.
 
   For colour images, use `scores`, or move the channels in front of H.
@@ -59,20 +67,24 @@ def psnr(a: jax.Array, b: jax.Array, peak: float = 255.0) -> jax.Array:
   Args:
     a: …×H×W, integers or floats.
     b: same shape as a.
-    peak: range of the values: 255 for 8 bits, 65535 for 16, 1 for [0, 1].
+    peak: range of the values: 255 for 8 bits, 65535 for 16, 1 for [0, 1]. None
+      is 255, except for uint16, and floats in [0, 1], which need it.
 
   Returns:
     dB, float32, shape …; inf for equal planes.
 
   Raises:
-    ValueError: the shapes differ or have channels last, or a dtype is neither
-      integer nor floating.
+    ValueError: the shapes differ or have channels last, a dtype is neither
+      integer nor floating, a value is not finite, or the peak is missing or not
+      that of the values.
   """
   a, b = _planes(a, b)
+  peak = _peak_of(a, b, peak)
+  a, b = _floats(a, b)
   return _decibel(_mean((a - b) ** 2), peak)
 
 
-def ssim(a: jax.Array, b: jax.Array, peak: float = 255.0) -> jax.Array:
+def ssim(a: Array, b: Array, peak: float | None = None) -> jax.Array:
   """Computes the structural similarity of planes.
 
   The mean over all positions of an 11×11 Gaussian window, σ 1.5, inside the
@@ -81,18 +93,20 @@ def ssim(a: jax.Array, b: jax.Array, peak: float = 255.0) -> jax.Array:
   Args:
     a: …×H×W, at least 11×11, integers or floats.
     b: same shape as a.
-    peak: range of the values: 255 for 8 bits, 65535 for 16, 1 for [0, 1].
+    peak: range of the values: 255 for 8 bits, 65535 for 16, 1 for [0, 1]. None
+      is 255, except for uint16, and floats in [0, 1], which need it.
 
   Returns:
     In [-1, 1], float32, shape ….
 
   Raises:
-    ValueError: the shapes differ, have channels last or are less than 11×11, or
-      a dtype is neither integer nor floating.
+    ValueError: as of `psnr`, or the planes are less than 11×11.
 
   Source: Wang et al. 2004, eq. 13 and section III-C.
   """
   a, b = _planes(a, b)
+  peak = _peak_of(a, b, peak)
+  a, b = _floats(a, b)
   if min(a.shape[-2:]) < WINDOW:
     raise ValueError(
       f"SSIM needs at least {WINDOW}×{WINDOW} pixels; got {a.shape}"
@@ -101,8 +115,8 @@ def ssim(a: jax.Array, b: jax.Array, peak: float = 255.0) -> jax.Array:
 
 
 def scores(
-  sr: jax.Array | np.ndarray,
-  hr: jax.Array | np.ndarray,
+  sr: Array,
+  hr: Array,
   border: int,
   planes: str = "matlab",
   rounded: bool = True,
@@ -113,9 +127,8 @@ def scores(
   By default, they are the field's standard if `border` is the scale.
 
   Args:
-    sr: RGB, N×H×W×3, uint8, or floating in [0, 1], outside of which it is
-      clipped.
-    hr: RGB, N×H×W×3, uint8, or floating in [0, 1].
+    sr: RGB, N×H×W×3, uint8, or floating in [0, 1]. What overshoots is clipped.
+    hr: the same.
     border: pixels to crop on each side.
     planes: "matlab" or "bam" for luma by that standard, or "rgb" for all three
       channels in [0, 255].
@@ -130,25 +143,40 @@ def scores(
     NaN if less than 11×11 pixels are left inside the border.
 
   Raises:
-    ValueError: the shapes differ or are not N×H×W×3, a dtype is neither uint8
-      nor floating, `planes` is unknown, or `border` or `size` is no number of
-      pixels of the images.
+    ValueError: the shapes differ or are not N×H×W×3, H or W is less than 11, an
+      image is neither uint8 nor floating in [0, 1], `planes` is unknown, or
+      `border` or `size` is no number of pixels of the images.
   """
-  if sr.shape != hr.shape or sr.ndim != 4 or sr.shape[-1] != 3:
-    raise ValueError(
-      f"SR and HR must both be N×H×W×3; got {sr.shape} and {hr.shape}"
-    )
+  sr, hr = _images(sr, hr, "N×H×W×3", border, planes)
+  if size is not None:
+    for side, most in zip(size, sr.shape[1:3], strict=True):
+      _check_pixels("size", side, most)
+  return _scores(sr, hr, border, planes, rounded, size)
+
+
+def _images(
+  sr: Array, hr: Array, form: str, border: int, planes: str
+) -> tuple[Array, Array]:
+  """Checks images to score, and what `scores` and `image_scores` share."""
+  sr, hr = pixels.as_array(sr), pixels.as_array(hr)
+  if sr.shape != hr.shape:
+    raise ValueError(f"SR is {sr.shape}, but HR is {hr.shape}")
+  if sr.ndim != len(form.split("×")) or sr.shape[-1] != 3:
+    raise ValueError(f"SR and HR must be {form}; got {sr.shape}")
   if planes not in ("rgb", *_LUMA):
     raise ValueError(
       f"unknown planes {planes!r}; choose from rgb, {', '.join(_LUMA)}"
     )
-  _check_pixels("border", border, max(sr.shape[1:3]))
-  if size is not None:
-    for side, most in zip(size, sr.shape[1:3], strict=True):
-      _check_pixels("size", side, most)
-  return _scores(
-    jnp.asarray(sr), jnp.asarray(hr), border, planes, rounded, size
-  )
+  height, width = sr.shape[-3:-1]
+  _check_pixels("border", border, max(height, width))
+  if min(height, width) < WINDOW:
+    raise ValueError(
+      f"{width}×{height} pixels are less than SSIM's window of"
+      f" {WINDOW}×{WINDOW}"
+    )
+  pixels.check(sr, "SR")
+  pixels.check(hr, "HR")
+  return sr, hr
 
 
 def _check_pixels(name: str, value: int | jax.Array, most: int) -> None:
@@ -194,8 +222,8 @@ def _scores(
 
 
 def image_scores(
-  sr: np.ndarray,
-  hr: np.ndarray,
+  sr: Array,
+  hr: Array,
   border: int,
   planes: str = "matlab",
   rounded: bool = True,
@@ -206,9 +234,8 @@ def image_scores(
   padding is masked out and does not affect the result.
 
   Args:
-    sr: RGB, H×W×3, uint8, or floating in [0, 1], outside of which it is
-      clipped.
-    hr: RGB, H×W×3, uint8, or floating in [0, 1].
+    sr: RGB, H×W×3, uint8, or floating in [0, 1]. What overshoots is clipped.
+    hr: the same.
     border: pixels to crop on each side.
     planes: "matlab" or "bam" for luma by that standard, or "rgb" for all three
       channels in [0, 255].
@@ -218,16 +245,10 @@ def image_scores(
     `psnr_y` in dB and `ssim_y` in [-1, 1], or `psnr_rgb` and `ssim_rgb`.
 
   Raises:
-    ValueError: the shapes differ or are not H×W×3, a dtype is neither uint8 nor
-      floating, less than 11×11 pixels are left inside the border, or a floating
-      HR is not in [0, 1].
+    ValueError: as of `scores`, or less than 11×11 pixels are left inside the
+      border.
   """
-  if sr.shape != hr.shape:
-    raise ValueError(f"SR is {sr.shape}, but HR is {hr.shape}")
-  if hr.dtype.kind == "f" and hr.size and not 0 <= hr.min() <= hr.max() <= 1:
-    raise ValueError(
-      f"floating HR must be in [0, 1]; got [{hr.min():g}, {hr.max():g}]"
-    )
+  sr, hr = _images(sr, hr, "H×W×3", border, planes)
   size = hr.shape[:2]
   if min(size) - 2 * border < WINDOW:
     raise ValueError(
@@ -236,13 +257,13 @@ def image_scores(
     )
   pad = [(0, -n % _PAD) for n in size] + [(0, 0)]
   a, b = (np.pad(x, pad)[None] if np.any(pad) else x[None] for x in (sr, hr))
-  found = scores(a, b, border, planes, rounded, size)
+  found = _scores(a, b, border, planes, rounded, size)
   return {name: float(value[0]) for name, value in found.items()}
 
 
-def _planes(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Checks two stacks of planes, …×H×W, and converts them to float32."""
-  a, b = jnp.asarray(a), jnp.asarray(b)
+def _planes(a: Array, b: Array) -> tuple[Array, Array]:
+  """Checks the shapes and dtypes of two stacks of planes, …×H×W."""
+  a, b = pixels.as_array(a), pixels.as_array(b)
   if a.shape != b.shape:
     raise ValueError(f"shapes differ: {a.shape} and {b.shape}")
   if a.ndim < 2 or (a.ndim > 2 and a.shape[-1] in (1, 3, 4)):
@@ -254,17 +275,46 @@ def _planes(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     real |= jnp.issubdtype(x.dtype, jnp.floating)
     if not real:
       raise ValueError(f"values must be integers or floats; got {x.dtype}")
+  return a, b
+
+
+def _floats(a: Array, b: Array) -> tuple[jax.Array, jax.Array]:
+  a, b = jnp.asarray(a), jnp.asarray(b)
   return a.astype(jnp.float32), b.astype(jnp.float32)
+
+
+def _peak_of(a: Array, b: Array, peak: float | None) -> float:
+  """The range of the values of two stacks of planes: 255 if it is not given.
+
+  Raises:
+    ValueError: it has to be given, or can't be that of the values.
+  """
+  if peak is None and "uint16" in (a.dtype.name, b.dtype.name):
+    raise ValueError("planes of uint16 need peak=65535, or that of their bits")
+  if peak is not None and not 0 < peak < math.inf:
+    raise ValueError(f"peak must be a number above 0; got {peak}")
+  limits = [y for x in (a, b) if (y := pixels.bounds(x, "planes"))]
+  low = min((least for least, _ in limits), default=0)
+  high = max((most for _, most in limits), default=0)
+  floating = jnp.issubdtype(jnp.result_type(a, b), jnp.floating)
+  if peak is None and floating and -1 <= low < high <= 1:
+    raise ValueError(
+      f"planes with values in [{low:g}, {high:g}] need a peak: 1 for [0, 1]"
+    )
+  peak = 255.0 if peak is None else peak
+  # Twice: what is noisy, or not clipped, overshoots.
+  if high - low > 2 * peak:
+    raise ValueError(
+      f"planes with values in [{low:g}, {high:g}] have another peak than"
+      f" {peak:g}: pass theirs"
+    )
+  return peak
 
 
 def _levels(image: jax.Array, rounded: bool) -> jax.Array:
   """Converts an image, floating in [0, 1] or uint8, to float32 in [0, 255]."""
   if image.dtype == jnp.uint8:
     return image.astype(jnp.float32)
-  if not jnp.issubdtype(image.dtype, jnp.floating):
-    raise ValueError(
-      f"images must be uint8, or floating in [0, 1]; got {image.dtype}"
-    )
   levels = 255 * jnp.clip(image.astype(jnp.float32), 0, 1)
   return jnp.floor(levels + 0.5) if rounded else levels
 

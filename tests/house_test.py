@@ -15,6 +15,7 @@ ORDER = (
   "memory",
   "terminal",
   "progress",
+  "pixels",
   "metrics",
   "layers",
   "models",

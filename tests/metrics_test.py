@@ -114,8 +114,11 @@ def test_psnr_and_ssim_of_every_dtype_are_scikit_images(dtype):
   rng = np.random.default_rng(0)
   a, b = (rng.integers(0, top, (24, 31)).astype(dtype) for _ in range(2))
   psnr, ssim = skimage_scores(*(x.astype(np.float64) for x in (a, b)))
-  assert float(metrics.psnr(a, b)) == pytest.approx(psnr, abs=1e-4)
-  assert float(metrics.ssim(a, b)) == pytest.approx(ssim, abs=1e-4)
+  # 16 bits have no usual peak.
+  peak = 255 if dtype == "uint16" else None
+  for x, y in ((a, b), (a.astype(a.dtype.newbyteorder(">")), b)):
+    assert float(metrics.psnr(x, y, peak)) == pytest.approx(psnr, abs=1e-4)
+    assert float(metrics.ssim(x, y, peak)) == pytest.approx(ssim, abs=1e-4)
 
 
 def test_16_bits_have_their_own_peak():
@@ -124,7 +127,17 @@ def test_16_bits_have_their_own_peak():
   assert float(metrics.psnr(a, b, 65535)) == pytest.approx(want, abs=1e-4)
 
 
+def test_floats_in_the_unit_range_have_their_own_peak():
+  a, b = np.full((2, 12, 12), [[[0.25]], [[0.5]]])
+  want = 20 * np.log10(1 / 0.25)
+  assert float(metrics.psnr(a, b, 1)) == pytest.approx(want, abs=1e-4)
+  assert float(metrics.psnr(255 * a, 255 * b)) == pytest.approx(want, abs=1e-4)
+  # skimage's range of [-1, 1] is 2.
+  assert float(metrics.psnr(2 * a - 1, 2 * b - 1, 2)) == pytest.approx(want)
+
+
 PLANE, IMAGE = np.zeros((16, 16)), np.zeros((1, 16, 16, 3), np.uint8)
+RAMP = np.arange(256.0).reshape(16, 16)
 
 
 @pytest.mark.parametrize(
@@ -139,13 +152,35 @@ PLANE, IMAGE = np.zeros((16, 16)), np.zeros((1, 16, 16, 3), np.uint8)
     ),
     (lambda: metrics.psnr(PLANE + 1j, PLANE + 1j), "got complex"),
     (lambda: metrics.ssim(PLANE[:9], PLANE[:9]), "at least 11×11"),
-    (lambda: metrics.luma(IMAGE), "must be floating, .* got uint8"),
+    (
+      lambda: metrics.psnr(*[RAMP.astype("u2")] * 2),
+      "uint16 need peak=65535",
+    ),
+    (
+      lambda: metrics.ssim(*[RAMP.astype(">u2")] * 2),
+      "uint16 need peak=65535",
+    ),
+    (lambda: metrics.psnr(RAMP, RAMP + 0j), "got complex"),
+    (lambda: metrics.psnr(RAMP / 255, RAMP / 255), r"need a peak: 1 for \[0"),
+    (lambda: metrics.psnr(RAMP, RAMP, 1), r"another peak than 1: pass theirs"),
+    (
+      lambda: metrics.psnr(257 * RAMP.astype("i4"), RAMP),
+      r"\[0, 65535\] have another peak than 255",
+    ),
+    (lambda: metrics.psnr(RAMP, RAMP, 0), "a number above 0; got 0"),
+    (lambda: metrics.psnr(RAMP, np.nan * RAMP), "planes must be finite"),
+    (lambda: metrics.scores(*[IMAGE[:, :5, :5]] * 2, 0), "5×5 pixels are less"),
+    (
+      lambda: metrics.image_scores(IMAGE, IMAGE, 0),
+      "SR and HR must be H×W×3",
+    ),
+    (lambda: metrics.luma(IMAGE), "must be floating .* got uint8"),
     (lambda: metrics.luma(PLANE.astype("f")), "RGB must be …×3"),
-    (lambda: metrics.scores(IMAGE[0], IMAGE[0], 2), "both be N×H×W×3"),
-    (lambda: metrics.scores(IMAGE, IMAGE[:, :12], 2), "both be N×H×W×3"),
+    (lambda: metrics.scores(IMAGE[0], IMAGE[0], 2), "must be N×H×W×3"),
+    (lambda: metrics.scores(IMAGE, IMAGE[:, :12], 2), "SR is .*, but HR is"),
     (
       lambda: metrics.scores(*[IMAGE.astype(np.uint16)] * 2, 2),
-      "uint8, or floating in .* got uint16",
+      "uint8 or floating in .* got uint16: divide it by 65535",
     ),
     (
       lambda: metrics.image_scores(*[IMAGE[0].astype(np.int32)] * 2, 2),
@@ -153,7 +188,7 @@ PLANE, IMAGE = np.zeros((16, 16)), np.zeros((1, 16, 16, 3), np.uint8)
     ),
     (
       lambda: metrics.image_scores(*[IMAGE[0] + np.float32(200)] * 2, 2),
-      "HR must be in .*200",
+      "must be in .*200",
     ),
     (lambda: metrics.scores(IMAGE, IMAGE, -1), "border must be .* got -1"),
     (lambda: metrics.scores(IMAGE, IMAGE, 1.5), "border must be .* got 1.5"),

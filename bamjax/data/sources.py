@@ -12,6 +12,7 @@ import urllib.request
 
 import numpy as np
 
+from bamjax import pixels
 from bamjax.data import lazy_tensorflow
 from bamjax.errors import require
 from bamjax.errors import UserError
@@ -225,6 +226,8 @@ def _check_pair(
       f"{name}: LR {lr.shape[1]}×{lr.shape[0]} and HR"
       f" {hr.shape[1]}×{hr.shape[0]} do not fit at ×{scale}"
     )
+  pixels.check_uint8(lr, f"{name}: LR")
+  pixels.check_uint8(hr, f"{name}: HR")
   return lr, hr
 
 

@@ -116,14 +116,16 @@ class Protocol:
       `psnr_y` (dB) and `ssim_y`, or `psnr_rgb` (dB) and `ssim_rgb`.
 
     Raises:
-      UserError: the image is smaller than SSIM's window plus the border.
+      UserError: the image is smaller than SSIM's window plus the border, or SR
+        has another size or is no image (`bamjax.pixels`).
     """
+    self.check_size(hr.shape, scale)
     try:
       return metrics.image_scores(
         sr, hr, self.border(scale), self.planes, self.rounded
       )
     except ValueError as error:
-      raise UserError(f"too small to be scored: {error}") from None
+      raise UserError(f"can't be scored: {error}") from None
 
 
 _ALL = (

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from bamjax import pixels
 from bamjax import progress
 from bamjax.errors import UserError
 from bamjax.evaluation.protocols import MATLAB
@@ -132,7 +133,7 @@ def evaluate_each(
       rows[name].append({"name": label, **row})
     if save:
       for protocol, sr in outputs:
-        save(protocol, label, np.floor(sr * 255 + 0.5).astype(np.uint8))
+        save(protocol, label, _in_8_bits(sr))
   if not all(rows.values()):
     raise NothingScored(
       "none of the images can be used; see the warnings above"
@@ -173,6 +174,9 @@ def _scores(
   scores: dict[str, dict[str, Any]] = {}
   passes: dict[str, tuple[np.ndarray, np.ndarray | None, np.ndarray]] = {}
   outputs = []
+  for name, image in (("LR", lr_file), ("HR", hr_file)):
+    if image is not None:
+      pixels.check_uint8(image, name)
   for protocol in protocols:
     degradation = protocol.degradation
     if degradation.name not in passes:
@@ -186,6 +190,7 @@ def _scores(
       sr = upscale(lr / np.float32(255))
       if not np.isfinite(sr).all():
         raise UserError("the network's output is not finite")
+      pixels.check(sr, "SR")
       passes[degradation.name] = lr, hr, sr
       outputs.append((protocol, sr))
     lr, hr, sr = passes[degradation.name]
@@ -201,6 +206,12 @@ def _scores(
       **{f"bicubic_{key}": value for key, value in bicubic.items()},
     }
   return scores, outputs
+
+
+def _in_8_bits(sr: np.ndarray) -> np.ndarray:
+  if sr.dtype == np.uint8:
+    return sr
+  return np.floor(np.clip(sr, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def means(rows: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bamjax import pixels
+
 KINDS = ("channel_weights", "spatial_weights", "pixel_weights")
 
 
@@ -22,9 +24,9 @@ def attention_maps(
   Args:
     module: a backbone, or any Linen module with attentions of `bamjax.layers`.
     variables: its variables, `{"params": …}`.
-    lr: RGB, N×H×W×3 or H×W×3, uint8 or floating in [0, 1]. For modules other
-      than backbones, their input N×H×W×C. Not processed in tiles: all feature
-      maps must fit in memory.
+    lr: RGB, N×H×W×3 or H×W×3, uint8, uint16 or floating in [0, 1]. For modules
+      without an upscaling factor `scale`, their input N×H×W×C. Not processed in
+      tiles: all feature maps must fit in memory.
 
   Returns:
     The weights by the path of the attention's module, such as
@@ -37,10 +39,17 @@ def attention_maps(
     in (0, 1), in the dtype of the computation, where h×w is the size of the
     features. The path is "" if `module` is an attention itself. The second
     call of a module has the path "PATH#2". Empty without attentions.
+
+  Raises:
+    ValueError: the image has another dtype, or floats are not in [0, 1]
+      (`bamjax.pixels` says how far they may overshoot).
   """
+  lr = pixels.as_array(lr)
+  if isinstance(getattr(module, "scale", None), int):  # a network for images
+    pixels.check(lr, integers=pixels.PEAKS)
   x = jnp.asarray(lr)
-  if x.dtype == jnp.uint8:
-    x = x.astype(jnp.float32) / 255
+  if peak := pixels.PEAKS.get(x.dtype.name):
+    x = x.astype(jnp.float32) / peak
   sown = _run(module, variables, x[None] if x.ndim == 3 else x)
   maps: dict[str, dict[str, jax.Array]] = {}
   for (path, kind), array in zip(sown.names, sown.arrays, strict=True):

@@ -12,9 +12,9 @@ from typing import Any
 
 from flax import linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from bamjax import pixels
 from bamjax.errors import UserError
 from bamjax.inference import cuda_graphs
 from bamjax.inference import footprint
@@ -31,8 +31,6 @@ _LARGEST_HALO = 64  # LR pixels
 _SMALLEST_MEMORY = 1e5  # bytes
 # Largest ratio of the pixels in a shared window to those in the image.
 _LARGER = 1.5
-# Values of full intensity, by dtype.
-PEAKS = {"uint8": 255, "uint16": 65535}
 
 
 class NotFiniteError(UserError):
@@ -200,8 +198,8 @@ class Upscaler:
       up; otherwise float32, clipped to [0, 1].
 
     Raises:
-      ValueError: the shape or dtype is unsupported, or floats are far outside
-        [0, 1].
+      ValueError: the shape or dtype is unsupported, or floats are not in [0, 1]
+        (`bamjax.pixels` says how far they may overshoot).
       NotFiniteError: the output contains NaN or infinity, because the weights
         do, or are too large for the dtype of the computation.
     """
@@ -210,20 +208,11 @@ class Upscaler:
       raise ValueError(
         f"images must be H×W×3 or N×H×W×3; got shape {image.shape}"
       )
-    integer = image.dtype.name in PEAKS
+    pixels.check(image, integers=pixels.PEAKS)
+    integer = image.dtype.name in pixels.PEAKS
     # NumPy's own floating-point types do not include bfloat16.
-    if not integer and not jnp.issubdtype(image.dtype, jnp.floating):
-      raise ValueError(
-        f"images must be uint8, uint16 or floating; got {image.dtype}"
-      )
     if not integer and image.dtype.kind != "f":
       image = image.astype(np.float32)
-    # Resizing leaves values a little outside [0, 1].
-    if not integer and not -1 < image.min() <= image.max() < 2:
-      raise ValueError(
-        "floating images must be in [0, 1]; got"
-        f" [{image.min():g}, {image.max():g}]: divide uint8 by 255"
-      )
     sr = self._batch(
       image if image.ndim == 4 else image[None],
       image.dtype if integer else np.dtype(np.float32),
@@ -342,7 +331,7 @@ class Upscaler:
       edges = ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0))
       lr = np.pad(lr, edges, mode="edge")
     lr = turn.apply(lr.astype(np.float32))
-    lr = lr / np.float32(PEAKS.get(images.dtype.name, 1))
+    lr = lr / np.float32(pixels.PEAKS.get(images.dtype.name, 1))
     valid = None
     if any(axis.padded for axis in plan):
       valid = turn.area((plan[0].valid, plan[1].valid))
@@ -363,8 +352,7 @@ def _scaled(part: slice, factor: int) -> slice:
 def _finished(sr: np.ndarray, dtype: np.dtype) -> np.ndarray:
   """Clips values in [0, 1], and converts them to a dtype, rounding half up."""
   sr = np.clip(sr, 0, 1)
-  if dtype.name not in PEAKS:
+  if dtype.name not in pixels.PEAKS:
     return sr
-  return np.floor(sr * np.float32(PEAKS[dtype.name]) + np.float32(0.5)).astype(
-    dtype
-  )
+  peak = np.float32(pixels.PEAKS[dtype.name])
+  return np.floor(sr * peak + np.float32(0.5)).astype(dtype)

@@ -86,7 +86,7 @@ def test_ntire_is_rgb_with_a_border_of_six_more():
 
 def test_an_image_that_is_too_small_is_a_user_error():
   small = HR[:14, :30]
-  with pytest.raises(UserError, match="too small to be scored: 30×14"):
+  with pytest.raises(UserError, match="too small to be scored: HR is 30×14"):
     MATLAB.score(small, small, 2)
 
 

@@ -350,9 +350,9 @@ def test_bfloat16_images_are_images(network):
 def test_other_shapes_are_refused(network):
   with pytest.raises(ValueError, match="H×W×3"):
     bamjax.Upscaler(*network)(np.zeros((9, 7), np.uint8))
-  with pytest.raises(ValueError, match="uint8, uint16 or float"):
+  with pytest.raises(ValueError, match="uint8 or uint16 or float"):
     bamjax.Upscaler(*network)(np.zeros((9, 7, 3), np.int64))
   with pytest.raises(ValueError, match=r"in \[0, 1\]; got .* 200\]"):
     bamjax.Upscaler(*network)(np.float32([[[0, 100, 200]]]))
-  with pytest.raises(ValueError, match="nan"):
+  with pytest.raises(ValueError, match="finite"):
     bamjax.Upscaler(*network)(np.full((9, 7, 3), np.nan))

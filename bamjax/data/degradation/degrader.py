@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bamjax import pixels
 from bamjax.data.degradation import mixtures
 from bamjax.data.degradation import photo
 from bamjax.data.degradation.degrade import degrade
@@ -49,8 +50,10 @@ class Degrader:
       h×w×3 uint8.
 
     Raises:
-      UserError: the image is too small for the mixture.
+      UserError: the image is too small for the mixture, or not uint8.
     """
+    pixels.check_uint8(lr, "LR")
+    pixels.check_uint8(hr, "HR")
     with jax.enable_x64(False):
       key = sample_keys(self.seed, 0, 1)[0]
       # By name, as indices change when an image is left out.
