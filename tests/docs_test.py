@@ -6,6 +6,8 @@ import inspect
 from pathlib import Path
 import re
 import shlex
+import subprocess
+import sys
 
 from flax import linen as nn
 import jax
@@ -15,10 +17,15 @@ import pytest
 import bamjax
 from bamjax import complexity
 from bamjax import pretrained
+from bamjax.commands import ablate
+from bamjax.commands import benchmark
 from bamjax.commands import cli
+from bamjax.commands import report
+from bamjax.commands import upscale
 from bamjax.layers import Attention
 from bamjax.layers import ATTENTIONS
 from bamjax.models import registry
+import house_test
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -101,6 +108,47 @@ def test_code_runs(page, tmp_path, monkeypatch):
   for block in blocks(page, "python"):
     exec(compile(block, str(page), "exec"), names)
   CHECKS[page.stem](names)
+
+
+def test_the_backbone_may_be_added_as_it_is(tmp_path, monkeypatch):
+  code = blocks(DOCS / "backbone.md", "python")[0]
+  name = "bamjax/models/tiny.py"
+  for command in (["check"], ["format", "--check"]):
+    done = subprocess.run(
+      [sys.executable, "-m", "ruff", *command, "--stdin-filename", name, "-"],
+      cwd=ROOT,
+      input=code,
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+  monkeypatch.setattr(house_test, "PACKAGE", tmp_path / "bamjax")
+  (tmp_path / name).parent.mkdir(parents=True)
+  (tmp_path / name).write_text(code)
+  house_test.test_no_module_imports_upward(tmp_path / name)
+  house_test.test_public_functions_have_types(tmp_path / name)
+  house_test.test_the_library_logs_through_its_own_loggers(tmp_path / name)
+
+
+def test_git_ignores_what_commands_write_by_default():
+  if not (ROOT / ".git").exists():
+    pytest.skip("not a clone")
+  written = [
+    *("runs/pan-bam-x2-sample/log.csv", f"{upscale.Options.output}/a.png"),
+    *(f"{ablate.Options.output}/ablation.json", report.Options.output),
+    *(benchmark.Options.output, "benchmark.png"),
+    # Of `python -m sphinx docs site`.
+    *("site/index.html", "jupyter_execute/tutorials"),
+  ]
+  done = subprocess.run(
+    ["git", "check-ignore", *written],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.stdout.split() == written, done.stderr
 
 
 def check_readme(names):
