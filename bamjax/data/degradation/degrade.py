@@ -30,7 +30,9 @@ def degrade(
     hr: N×sh×sw×3 uint8, which `Photo` starts from.
     keys: N keys of `jax.random`, as of `random_keys.sample_keys`.
     mixture: what is drawn from; static.
-    filled: for `Photo`, see `photo.degrade_photo`.
+    filled: heights and widths of HR and LR within their arrays, see
+      `photo.degrade_photo`. Noise and JPEG are those of an image of just this
+      size, bit for bit; JPEG's blocks must begin at its top left.
 
   Returns:
     N×h×w×3 uint8; of `Bicubic` it is `lr` itself.
@@ -42,6 +44,7 @@ def degrade(
     return lr
   shape = lr.shape[1], lr.shape[2]
   source = lr
+  low = filled[1] if filled else None
   if isinstance(mixture, Photo):
     photo.check_shapes((hr.shape[1], hr.shape[2]), shape, mixture)
     source = hr
@@ -51,28 +54,32 @@ def degrade(
     if isinstance(mixture, Photo):
       out = photo.degrade_photo(key, planes, shape, mixture, filled)
     elif isinstance(mixture, Noise):
-      out = _noisy(key, planes, mixture)
+      out = _noisy(key, planes, mixture, low)
     else:
-      out = _compressed(key, planes, mixture)
+      out = _compressed(key, planes, mixture, low)
     levels = jnp.floor(jnp.clip(out, 0, 1) * 255 + 0.5)
     return levels.astype(jnp.uint8).transpose(1, 2, 0)
 
   return jax.vmap(one)(keys, source)
 
 
-def _noisy(key: jax.Array, image: jax.Array, mixture: Noise) -> jax.Array:
+def _noisy(
+  key: jax.Array, image: jax.Array, mixture: Noise, low: photo.Filled | None
+) -> jax.Array:
   draw_key, noise_key = jax.random.split(key)
   u = jax.random.uniform(draw_key, (2,), jnp.float32)
   gray = u[1] < mixture.gray_probability
-  normal = noise.standard_noise(noise_key, image.shape, gray)
+  normal = noise.standard_noise(noise_key, image.shape, gray, low)
   sigma = drawing.between(u[0], mixture.sigma)
   return noise.gaussian_noise(image, normal, sigma)
 
 
-def _compressed(key: jax.Array, image: jax.Array, mixture: Jpeg) -> jax.Array:
+def _compressed(
+  key: jax.Array, image: jax.Array, mixture: Jpeg, low: photo.Filled | None
+) -> jax.Array:
   u = jax.random.uniform(key, (3,), jnp.float32)
   quality = drawing.whole(u[0], mixture.quality)
   if not mixture.random_grid:
-    return jpeg_lib.jpeg(image, quality, mixture.subsampling)
+    return jpeg_lib.jpeg(image, quality, mixture.subsampling, low)
   corner = jnp.floor(u[1:] * jpeg_lib.GRID).astype(jnp.int32)
   return jpeg_lib.jpeg_at(image, quality, corner, mixture.subsampling)

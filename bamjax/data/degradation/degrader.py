@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bamjax import pixels
+from bamjax.data.degradation import jpeg
 from bamjax.data.degradation import mixtures
 from bamjax.data.degradation import photo
 from bamjax.data.degradation.degrade import degrade
@@ -19,8 +20,8 @@ from bamjax.data.degradation.mixtures import Photo
 from bamjax.data.degradation.random_keys import sample_keys
 from bamjax.errors import UserError
 
-# Sides of the arrays of LR, in pixels, are multiples of this for `Photo`, whose
-# program takes seconds to compile: images of similar sizes share it.
+# Sides of the arrays of LR, in pixels, are multiples of this. A program takes
+# seconds to compile and megabytes to keep: images of similar sizes share it.
 _GRAIN = 128
 
 
@@ -30,13 +31,19 @@ class Degrader:
 
   Attributes:
     name: for tables and results, e.g. "noise:15".
-    mixture: what is drawn from.
+    mixture: what is drawn from. JPEG's blocks begin at the top left, as in
+      every file.
     seed: of the draws, an int32.
   """
 
   name: str
   mixture: Mixture
   seed: int = 0
+
+  def __post_init__(self):
+    if isinstance(self.mixture, Jpeg):
+      whole = dataclasses.replace(self.mixture, random_grid=False)
+      object.__setattr__(self, "mixture", whole)
 
   def __call__(self, image: str, lr: np.ndarray, hr: np.ndarray) -> np.ndarray:
     """Degrades an image.
@@ -58,39 +65,38 @@ class Degrader:
       key = sample_keys(self.seed, 0, 1)[0]
       # By name, as indices change when an image is left out.
       key = jax.random.fold_in(key, np.uint32(zlib.crc32(image.encode())))
-      if isinstance(self.mixture, Photo):
-        return _photo(lr, hr, key, self.mixture)
-      return np.asarray(_run(lr[None], hr[None], key[None], self.mixture)[0])
+      return _degraded(lr, hr, key, self.mixture)
 
 
-_run = functools.partial(jax.jit, static_argnums=3)(degrade)
-
-
-def _photo(
-  lr: np.ndarray, hr: np.ndarray, key: jax.Array, mixture: Photo
+def _degraded(
+  lr: np.ndarray, hr: np.ndarray, key: jax.Array, mixture: Mixture
 ) -> np.ndarray:
   """Degrades an image within arrays whose sizes many images share."""
   height, width = lr.shape[:2]
-  photo.check_shapes((hr.shape[0], hr.shape[1]), (height, width), mixture)
-  scale = hr.shape[0] // height
   more = (-height % _GRAIN, -width % _GRAIN)
 
   def padded(image: np.ndarray, factor: int) -> np.ndarray:
     pad = [(0, factor * n) for n in more]
     return np.pad(image, [*pad, (0, 0)], mode="edge")[None]
 
+  low = high = padded(lr, 1)
+  if isinstance(mixture, Photo):
+    photo.check_shapes((hr.shape[0], hr.shape[1]), (height, width), mixture)
+    high = padded(hr, hr.shape[0] // height)
+  elif isinstance(mixture, Jpeg):
+    jpeg.check_image(height, width)
   sizes = jnp.array([hr.shape[:2], lr.shape[:2]], jnp.int32)
-  out = _run_filled(padded(lr, 1), padded(hr, scale), key[None], sizes, mixture)
+  out = _run(low, high, key[None], sizes, mixture)
   return np.asarray(out[0, :height, :width])
 
 
 @functools.partial(jax.jit, static_argnums=4)
-def _run_filled(
+def _run(
   lr: jax.Array,
   hr: jax.Array,
   keys: jax.Array,
   sizes: jax.Array,
-  mixture: Photo,
+  mixture: Mixture,
 ) -> jax.Array:
   (high, low) = sizes
   filled = (high[0], high[1]), (low[0], low[1])
@@ -122,8 +128,7 @@ def parse(text: str) -> Degrader | None:
     return Degrader(f"noise:{number:g}", Noise(sigma=(number, number)))
   if kind == "jpeg":
     quality = int(number), int(number)
-    mixture = Jpeg(quality=quality, random_grid=False)
-    return Degrader(f"jpeg:{number}", mixture)
+    return Degrader(f"jpeg:{number}", Jpeg(quality=quality))
   if not 0 <= number < 2**31:
     raise UserError(f"{text}: the seed must be from 0 to {2**31 - 1}")
   return Degrader(f"photo:{number}", Photo(), int(number))
@@ -133,6 +138,4 @@ def of_mixture(name: str, mixture: Mixture) -> Degrader | None:
   """What validates a training on a mixture; None if LR stays as it is."""
   if isinstance(mixture, mixtures.Bicubic):
     return None
-  if isinstance(mixture, Jpeg):
-    mixture = dataclasses.replace(mixture, random_grid=False)
   return Degrader(name, mixture)

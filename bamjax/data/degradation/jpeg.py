@@ -15,6 +15,7 @@ from bamjax.data.degradation import jpeg_color
 from bamjax.data.degradation import jpeg_transform
 from bamjax.errors import UserError
 
+Size = jax.Array | int
 SUBSAMPLINGS = ("4:4:4", "4:2:0")
 # Upsampling of libjpeg differs below.
 SMALLEST = 8
@@ -59,7 +60,10 @@ def quantization_tables(quality: jax.Array | int) -> jax.Array:
 
 
 def jpeg(
-  image: jax.Array, quality: jax.Array | int, subsampling: str = "4:2:0"
+  image: jax.Array,
+  quality: jax.Array | int,
+  subsampling: str = "4:2:0",
+  filled: tuple[Size, Size] | None = None,
 ) -> jax.Array:
   """Encodes and decodes one image.
 
@@ -70,9 +74,12 @@ def jpeg(
     image: 3×H×W in [0, 1], rounded to 256 levels first; sides of at least 8.
     quality: scalar, 1 to 100; its fraction is dropped.
     subsampling: "4:2:0" (chroma halved along each axis) or "4:4:4".
+    filled: height and width, at least 8, of the image within its array, so that
+      images of several sizes share a program; beyond, the array repeats the
+      last row and column. None: all of it.
 
   Returns:
-    3×H×W float32 in [0, 1], of 256 levels.
+    3×H×W float32 in [0, 1], of 256 levels; undefined beyond `filled`.
 
   Raises:
     UserError: the subsampling is unknown, a quality that is not traced out of
@@ -82,11 +89,7 @@ def jpeg(
   check_subsampling(subsampling)
   if isinstance(quality, int) and not 1 <= quality <= 100:
     raise UserError(f"JPEG quality must be 1 to 100, not {quality}")
-  if min(height, width) < SMALLEST:
-    raise UserError(
-      f"an image of {width}×{height} is too small for JPEG: each side needs at"
-      f" least {SMALLEST} pixels"
-    )
+  check_image(height, width)
   levels = jnp.floor(jnp.clip(image, 0, 1) * 255 + 0.5)
   luma, chroma = quantization_tables(quality)
   planes = jpeg_color.to_ycc(levels)
@@ -94,8 +97,16 @@ def jpeg(
   if subsampling == "4:2:0":
     # Columns are padded before chroma is halved, rows after it, as in libjpeg.
     planes = _pad(_pad(planes, 1, 2), 2, 16)
-    halved = _lossy(jax.vmap(jpeg_color.halve)(planes[1:]), chroma)
-    halved = halved[:, :, : -(-width // 2)]
+    halved = jax.vmap(jpeg_color.halve)(planes[1:])
+    half = [-(-side // 2) for side in filled or (height, width)]
+    if filled:
+      halved = _with_edge(halved, 1, half[0])
+    halved = _lossy(halved, chroma)
+    if filled:
+      # What is doubled next to the edge repeats it, and no coded padding.
+      halved = _with_edge(_with_edge(halved, 1, half[0]), 2, half[1])
+    else:
+      halved = halved[:, :, : half[1]]
     cb, cr = jax.vmap(jpeg_color.double)(halved)[:, :height, :width]
   else:
     cb, cr = _lossy(planes[1:], chroma)
@@ -136,6 +147,15 @@ def jpeg_at(
   return lax.dynamic_slice(coded, (0, corner[0], corner[1]), image.shape)
 
 
+def check_image(height: int, width: int) -> None:
+  """Raises UserError if an image is too small."""
+  if min(height, width) < SMALLEST:
+    raise UserError(
+      f"an image of {width}×{height} is too small for JPEG: each side needs at"
+      f" least {SMALLEST} pixels"
+    )
+
+
 def check_subsampling(subsampling: str) -> None:
   """Raises UserError unless chroma can be sampled like that."""
   if subsampling not in SUBSAMPLINGS:
@@ -161,6 +181,12 @@ def _lossy(planes, table):
   planes = jpeg_transform.from_blocks(restored, count * shape[1], shape[2])
   planes = planes.reshape(shape)[:, :height, :width]
   return jnp.clip(planes + 128, 0, 255)
+
+
+def _with_edge(planes, axis, size):
+  """Repeats the last row or column of a size that is traced."""
+  at = jnp.minimum(jnp.arange(planes.shape[axis]), size - 1)
+  return jnp.take(planes, at, axis)
 
 
 def _pad(planes, axis, multiple):

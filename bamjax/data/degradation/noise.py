@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.scipy import special
 
 Number = jax.Array | float
+Size = jax.Array | int
 # Below this rate counts are found in the distribution's own table.
 _FEW = 4.0
 _MOST_OF_FEW = 16
@@ -13,7 +14,10 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 def standard_noise(
-  key: jax.Array, shape: tuple[int, ...], gray: jax.Array | bool = False
+  key: jax.Array,
+  shape: tuple[int, ...],
+  gray: jax.Array | bool = False,
+  filled: tuple[Size, Size] | None = None,
 ) -> jax.Array:
   """Draws the standard normal values that both kinds of noise are made of.
 
@@ -21,11 +25,20 @@ def standard_noise(
     key: of `jax.random`.
     shape: C×H×W.
     gray: whether all channels get those of the first.
+    filled: height and width within the array of an image that gets the values
+      of an array of just its size, so that images of several sizes share a
+      program. None: all of it.
 
   Returns:
-    C×H×W float32.
+    C×H×W float32; undefined beyond `filled`.
   """
   values = jax.random.normal(key, shape, jnp.float32)
+  if filled:
+    # A value depends on the key and on its index in memory alone.
+    channel, row, column = (jnp.arange(n) for n in shape)
+    row = channel[:, None] * filled[0] + row
+    at = row[:, :, None] * filled[1] + column
+    values = jnp.take(values.ravel(), at, mode="clip")
   return jnp.where(gray, values[:1], values)
 
 

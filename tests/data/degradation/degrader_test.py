@@ -1,3 +1,4 @@
+import functools
 import io
 import zlib
 
@@ -9,6 +10,7 @@ import skimage.data
 
 from bamjax.data.degradation import degrader
 from bamjax.data.degradation import mixtures
+from bamjax.data.degradation.degrade import degrade as degrade_lib
 from bamjax.data.degradation.random_keys import sample_keys
 from bamjax.errors import UserError
 from bamjax.images import resize
@@ -27,6 +29,46 @@ def test_jpeg_is_pillows(quality):
   found = degrade("a", LR, HR)
   assert found.dtype == np.uint8
   np.testing.assert_array_equal(found, np.asarray(Image.open(file)))
+
+
+# Odd and even sides, at and next to the ends of blocks of 8 and 16.
+SIDES = [(80, 110), (79, 97), (33, 48), (48, 33), (17, 16), (8, 31), (65, 9)]
+
+
+@pytest.mark.parametrize("subsampling", ["4:2:0", "4:4:4"])
+def test_images_of_several_sizes_share_a_program_of_jpeg(subsampling):
+  mixture = mixtures.Jpeg(quality=(35, 35), subsampling=subsampling)
+  degrade = degrader.Degrader("shared", mixture)
+  before = degrader._run._cache_size()
+  for height, width in SIDES:
+    image = HR[:height, :width]
+    file = io.BytesIO()
+    kind = {"4:2:0": 2, "4:4:4": 0}[subsampling]
+    Image.fromarray(image).save(file, "JPEG", quality=35, subsampling=kind)
+    found = degrade("a", image, image)
+    np.testing.assert_array_equal(found, np.asarray(Image.open(file)))
+  assert degrader._run._cache_size() == before + 1
+
+
+@pytest.mark.parametrize("gray", [0.0, 1.0])
+def test_images_of_several_sizes_share_a_program_of_noise(gray):
+  mixture = mixtures.Noise(sigma=(15, 15), gray_probability=gray)
+  degrade = degrader.Degrader("shared", mixture)
+  before = degrader._run._cache_size()
+  for height, width in SIDES[:3]:
+    image = HR[:height, :width]
+    # The bits that an array of just this size gets, as in older versions.
+    found, expected = (
+      degrade("a", image, image),
+      alone(degrade, "a", image, image),
+    )
+    np.testing.assert_array_equal(found, expected)
+  assert degrader._run._cache_size() == before + 1
+
+
+def test_small_images_are_too_small_within_any_array():
+  with pytest.raises(UserError, match="7×9 is too small for JPEG"):
+    degrader.parse("jpeg:40")("a", HR[:9, :7], HR[:18, :14])
 
 
 def test_noise_has_its_sigma_and_depends_on_the_name_alone():
@@ -55,11 +97,11 @@ def test_photo_shares_its_program_among_sizes():
   }
   mixture = mixtures.named("photo", {"first": ranges, "second": ranges})
   degrade = degrader.Degrader("quiet", mixture)
-  before = degrader._run_filled._cache_size()
+  before = degrader._run._cache_size()
   degrade("a", LR, HR)
   lr, hr = LR[:33, :48], HR[:66, :96]
   found, expected = degrade("c", lr, hr), alone(degrade, "c", lr, hr)
-  assert degrader._run_filled._cache_size() == before + 1
+  assert degrader._run._cache_size() == before + 1
   assert found.shape == lr.shape
   difference = np.abs(found.astype(int) - expected)
   assert difference[:-16, :-16].mean() < 0.01
@@ -71,7 +113,8 @@ def alone(degrade, name, lr, hr):
   key = sample_keys(degrade.seed, 0, 1)[0]
   key = jax.random.fold_in(key, np.uint32(zlib.crc32(name.encode())))
   # Compiled as a whole: its operations one by one take a minute.
-  found = degrader._run(lr[None], hr[None], key[None], degrade.mixture)
+  compiled = jax.jit(functools.partial(degrade_lib, mixture=degrade.mixture))
+  found = compiled(lr[None], hr[None], key[None])
   return np.asarray(found[0])
 
 
