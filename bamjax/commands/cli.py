@@ -222,6 +222,9 @@ def parse(options: type, program: str, arguments: Sequence[str]) -> Any:
       _, *rest = values([program, *arguments])
     config_flag.check(values)
   except flags.UnrecognizedFlagError as error:
+    if ours := getattr(options, "instead", {}).get(error.flagname):
+      given = f"{'-' if len(error.flagname) == 1 else '--'}{error.flagname}"
+      _fail(program, f"there is no {given}; use --{ours} (--help)")
     advice = config_flag.hint(error.flagname) if "config" in values else ""
     _fail(program, f"{error}{advice} (--help lists the flags)")
   except flags.Error as error:

@@ -234,10 +234,6 @@ def _read(sources: Iterable[Path]) -> Iterator[Path]:
 
 def _images(folder: str) -> Iterator[Path]:
   """Image files in a folder, the page may be written next to them."""
-  from bamjax.images.rgb import EXTENSIONS
+  from bamjax.images.rgb import is_image
 
-  return (
-    path
-    for path in Path(folder).rglob("*")
-    if path.suffix.lower() in EXTENSIONS
-  )
+  return (path for path in Path(folder).rglob("*") if is_image(path))

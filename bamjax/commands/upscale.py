@@ -11,10 +11,12 @@ status: 0; 1 if an image was skipped, with a warning; 2 if a flag or an argument
 is invalid.
 """
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import os
 import sys
+from typing import ClassVar
 from typing import TYPE_CHECKING
 
 from bamjax.commands import selection
@@ -22,15 +24,20 @@ from bamjax.commands.options import option
 from bamjax.commands.options import positional
 from bamjax.errors import UserError
 from bamjax.terminal import counted
+from bamjax.terminal import plain
 
 if TYPE_CHECKING:
   from bamjax.inference import Upscaler
   from bamjax.networks import Network
+  from bamjax.upscaling.jobs import Job
 
 
 @dataclasses.dataclass(frozen=True)
 class Options(selection.OneNetwork):
   """What to upscale, and how."""
+
+  # Flags of other programs, which mean ours.
+  instead: ClassVar[Mapping[str, str]] = {"f": "ext", "format": "ext"}
 
   images: Sequence[str] = positional("IMAGE …")
   output: str = option(
@@ -119,7 +126,7 @@ def run(options: Options) -> int:
       options.degradation,
       lambda name: _upscaler(options.load(default=name), options),
     )
-  jobs = jobs_lib.plan_outputs(
+  jobs, rivals = jobs_lib.plan_outputs(
     sources,
     scale,
     output=options.output,
@@ -133,12 +140,11 @@ def run(options: Options) -> int:
     for _, target in jobs:
       refuse_overwriting(target, [read])
   if options.skip_existing:
-    jobs = _without_existing(jobs, len(sources))
-  skipped = batch.upscale_files(jobs, choose, scale, options.quality)
+    jobs = _without_existing(jobs, scale, len(sources) - rivals)
+  skipped = rivals + batch.upscale_files(jobs, choose, scale, options.quality)
   if skipped:
-    print(
-      f"{skipped} of {counted(len(jobs), 'image')} left out", file=sys.stderr
-    )
+    count = counted(len(jobs) + rivals, "image")
+    print(f"{skipped} of {count} left out", file=sys.stderr)
   return 1 if skipped or empty else 0
 
 
@@ -184,13 +190,16 @@ def _check(options: Options) -> None:
     raise UserError(f"--quality is from 1 to 100; got {options.quality}")
 
 
-def _without_existing(jobs: list, sources: int) -> list:
+def _without_existing(jobs: "list[Job]", scale: int, sources: int) -> list:
   """Leaves out images that have a result, and says how many there are."""
+  from bamjax.upscaling.jobs import without_existing
+
   if results := sources - len(jobs):
     found = counted(sources, "image")
     print(f"{results} of {found}: results of others, skipped")
-  # Anything else of that name is reported later.
-  left = [job for job in jobs if not os.path.isfile(job[1])]
+  left, damaged = without_existing(jobs, scale)
   done = len(jobs) - len(left)
   print(f"{done} of {counted(len(jobs), 'image')}: has a result, skipped")
+  for path in damaged:
+    print(f"{plain(path)} is damaged, or of another size: made again")
   return left

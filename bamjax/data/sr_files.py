@@ -159,7 +159,7 @@ def is_sr_folder(path: str | Path) -> bool:
     return False
   patterns = ["/".join("*" * depth) for depth in range(1, _DEPTH + 2)]
   return any(
-    found.suffix.lower() in rgb.EXTENSIONS
+    rgb.is_image(found)
     for pattern in patterns
     for found in folder.glob(pattern)
   )

@@ -226,8 +226,7 @@ def _images(folder: Path) -> list[Path]:
     here = Path(root)
     deepest = len(here.relative_to(folder).parts) == _DEPTH - 1
     for name in (n for n in names if not n.startswith(".")):
-      is_image = Path(name).suffix.lower() in rgb.EXTENSIONS
-      (found if is_image else others).append(here / name)
+      (found if rgb.is_image(name) else others).append(here / name)
     inner = [here / name for name in folders if not name.startswith(".")]
     entered = [] if deepest else [p for p in inner if not _loops(p)]
     others += [path for path in inner if path not in entered]

@@ -117,8 +117,9 @@ def measure(path: str | Path) -> tuple[int, int]:
       width, height = pil.size
       # Pillow decodes PNG to look for EXIF data after the pixels.
       late = pil.format == "PNG" and "exif" not in pil.info
-      tags = None if late else exif.attempt(path, pil.getexif)
-      turned = tags and tags.get(exif.ORIENTATION) in tiff.SIDEWAYS
+      turned = False
+      with contextlib.suppress(Exception):  # as by `exif.attempt`
+        turned = not late and pil.getexif()[exif.ORIENTATION] in tiff.SIDEWAYS
       return (width, height) if turned else (height, width)
 
 

@@ -19,7 +19,8 @@ from bamjax.files import replacing
 from bamjax.images import metadata
 from bamjax.images import png16
 from bamjax.images.decoding import ImageData
-from bamjax.images.decoding import read as read  # callers read and write
+from bamjax.images.decoding import measure as measure  # callers read and write
+from bamjax.images.decoding import read as read
 from bamjax.images.decoding import to_8_bits
 
 _logger = logging.getLogger(__name__)

@@ -19,6 +19,7 @@ from bamjax.images.exif import INNER_IFDS
 _logger = logging.getLogger(__name__)
 
 _EXIF_IFD, _WIDTH, _HEIGHT = 0x8769, 0xA002, 0xA003
+_PROGRAM = 0x0131
 # Ranges of pixels per inch: JFIF has 16 bits for them, others have 31 bits for
 # pixels per meter.
 _DENSITIES = {"JPEG": (0.5, 65535)}
@@ -75,7 +76,13 @@ def _fitting(
       left_out.append("the density ({:g}×{:g} dpi)".format(*image.dpi))
   deep_tiff = kind == "TIFF" and image.color.dtype == np.uint16
   if image.exif is not None and (kind == "BMP" or deep_tiff):
-    left_out.append("EXIF data")
+    if any(map(image.exif.get_ifd, INNER_IFDS)):
+      left_out.append("EXIF data")
+    # The program that wrote the file has not written this one.
+    elif names := [
+      _name((_MAIN, n, None)) for n in image.exif if n != _PROGRAM
+    ]:
+      left_out.append(f"the tags {', '.join(names)}")
   elif image.exif is not None:
     exif, tags = _encoded(_tags(image.exif, kind, height, width), kind)
     if exif:

@@ -2,20 +2,48 @@
 
 import collections
 from collections.abc import Iterable
+import functools
 import os
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+from PIL import ImageFile
 
 from bamjax.errors import UserError
 from bamjax.errors import warn_once
 from bamjax.images import decoding
 
+# The usual extensions, for messages.
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+# Formats that Pillow recognises, and leaves to other programs.
+_NOT_READ = ("EPS", "MPEG")
+
+
+@functools.cache
+def _read() -> frozenset[str]:
+  """The extensions of all formats that Pillow, as it is installed, reads."""
+  kinds = Image.registered_extensions()
+  readers = {
+    kind
+    for kind, (factory, _) in Image.OPEN.items()
+    if kind not in _NOT_READ
+    and not (
+      isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile)
+    )
+  }
+  return frozenset(end for end, kind in kinds.items() if kind in readers)
+
+
+def is_image(name: str | Path) -> bool:
+  """Whether a file's extension is that of an image that can be read."""
+  return Path(name).suffix.lower() in _read()
 
 
 def list_images(folder: str | Path) -> list[Path]:
   """Lists the image files of a folder, by extension, sorted by name.
+
+  An extension counts if Pillow reads its format.
 
   Broken links are included; reading them raises an error that names them. A
   warning counts what else the folder holds, except for hidden files.
@@ -38,12 +66,13 @@ def list_images(folder: str | Path) -> list[Path]:
   for path in paths:
     if path.name.startswith("."):
       continue
-    is_image = path.suffix.lower() in EXTENSIONS and not os.path.isdir(path)
-    (found if is_image else others).append(path)
+    listed = is_image(path) and not os.path.isdir(path)
+    (found if listed else others).append(path)
   if not found:
     besides = f"; it holds {count_kinds(others)}" if others else ""
     raise UserError(
-      f"the folder {folder} holds no image ({', '.join(EXTENSIONS)}){besides}"
+      f"the folder {folder} holds no image ({', '.join(EXTENSIONS)} or others"
+      f" that Pillow reads){besides}"
     )
   if others:
     warn_once(f"{folder}: skipped {count_kinds(others)}")

@@ -1,10 +1,9 @@
 """A run's progress: a bar, or lines of text."""
 
 import datetime
-import sys
 import time
 
-from tqdm import tqdm
+from bamjax import progress
 
 
 class Progress:
@@ -22,12 +21,8 @@ class Progress:
     self._silent = silent
     self._since: tuple[int, float] | None = None
     self._step = start
-    self._bar = tqdm(
-      initial=start,
-      total=steps,
-      unit="step",
-      disable=silent or not sys.stderr.isatty(),
-      dynamic_ncols=True,
+    self._bar = progress.bar(
+      initial=start, total=steps, unit="step", silent=silent
     )
 
   def advance(self, steps: int) -> None:

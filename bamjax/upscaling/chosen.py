@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from bamjax import pretrained
 from bamjax.errors import UserError
+from bamjax.errors import warn_once
 from bamjax.images.image_file import ImageData
 from bamjax.upscaling.one_image import Upscale
 
@@ -64,4 +65,14 @@ def shipped(
     once = functools.cache(lambda name: Chosen(load(name), name))
     return lambda image: once(photo if image.lossy else clean)
   name = photo if degradation == "photo" else clean
-  return always(load(name), name)
+  only = Chosen(load(name), name)
+
+  def choose(image: ImageData) -> Chosen:
+    if degradation == "auto" and image.lossy:
+      warn_once(
+        f"no weights for photographs are shipped at ×{scale}: JPEG and lossy"
+        f" WebP get {clean}, which enlarges their artifacts, too"
+      )
+    return only
+
+  return choose

@@ -81,8 +81,10 @@ def plan_outputs(
   suffix: str | None = None,
   ext: str = "auto",
   skip_existing: bool = False,
-) -> list[Job]:
+) -> tuple[list[Job], int]:
   """Pairs each image with the file that it is written to.
+
+  Images that would be written to the same file are left out with a warning.
 
   Args:
     sources: the images.
@@ -92,9 +94,12 @@ def plan_outputs(
     ext: extension of the results; "auto" keeps the image's.
     skip_existing: leave out images that are results of others.
 
+  Returns:
+    The jobs, and the number of images that were left out with a warning.
+
   Raises:
-    UserError: an extension is unknown, or an image would be written over
-      itself, over another, or to the file of another.
+    UserError: an extension is unknown, an image would be written over itself or
+      over another, or all of them to files of others.
   """
   if not output:
     raise UserError("--output is empty; use a folder or a file")
@@ -122,16 +127,33 @@ def plan_outputs(
       kind = ".png"
     name = f"{source.stem}{ending}{kind}"
     jobs.append((source, path if to_file else path / name))
-  jobs = _without_results(jobs, skip_existing)
-  targets: dict[str, Path] = {}
-  for source, target in jobs:
-    first = targets.setdefault(os.path.realpath(target), source)
-    if first != source:
-      raise UserError(
-        f"{first} and {source} would both be written to {target}; upscale one"
-        " of them alone, with another --output or --suffix"
+  return _without_rivals(_without_results(jobs, scale, skip_existing))
+
+
+def _without_rivals(jobs: Sequence[Job]) -> tuple[list[Job], int]:
+  """Leaves out images whose results would be written to the same file.
+
+  Raises:
+    UserError: that is all of them.
+  """
+  by_target: dict[str, list[Job]] = {}
+  for job in jobs:
+    by_target.setdefault(os.path.realpath(job[1]), []).append(job)
+  problems = []
+  for group in by_target.values():
+    if len(group) > 1:
+      *others, last = (str(source) for source, _ in group)
+      problems.append(
+        f"{', '.join(others)} and {last} would be written to one file,"
+        f" {group[0][1]}; upscale one of them alone, with another --output or"
+        " --suffix"
       )
-  return jobs
+  kept = [job for job in jobs if len(by_target[os.path.realpath(job[1])]) == 1]
+  if problems and not kept:
+    raise UserError(problems[0])
+  for problem in problems:
+    _logger.warning("left out: %s", problem)
+  return kept, len(jobs) - len(kept)
 
 
 def _check_file(output: Path, images: int, extension: str) -> None:
@@ -152,12 +174,14 @@ def _check_file(output: Path, images: int, extension: str) -> None:
     )
 
 
-def _without_results(jobs: Sequence[Job], skip_existing: bool) -> list[Job]:
+def _without_results(
+  jobs: Sequence[Job], scale: int, skip_existing: bool
+) -> list[Job]:
   """Leaves out images that have the place of another image's result.
 
   Raises:
     UserError: one would be overwritten: without `skip_existing`, or by its own
-      result.
+      result; or with it, if it has another size than the result.
   """
   inputs = {identity(source): source for source, _ in jobs}
   results = set()
@@ -166,12 +190,57 @@ def _without_results(jobs: Sequence[Job], skip_existing: bool) -> list[Job]:
     if existing is None or existing not in inputs:
       continue
     itself = existing == identity(source)
-    if itself or not skip_existing:
+    other = skip_existing and _state(source, target, scale) == "other"
+    if itself or other or not skip_existing:
       advice = ", or --skip_existing if that is an earlier result"
       raise UserError(
         f"the result of {source} would be written over the input"
         f" {inputs[existing]}; use another --output or --suffix"
-        f"{'' if itself else advice}"
+        f"{'' if itself or skip_existing else advice}"
       )
     results.add(existing)
   return [job for job in jobs if identity(job[0]) not in results]
+
+
+def without_existing(
+  jobs: Sequence[Job], scale: int
+) -> tuple[list[Job], list[Path]]:
+  """Leaves out images that have a result.
+
+  Args:
+    jobs: the images and the files of their results.
+    scale: upscaling factor.
+
+  Returns:
+    The other jobs, and the files among theirs that are no results of them: that
+    can't be opened, or have another size.
+  """
+  left, damaged = [], []
+  for job in jobs:
+    state = _state(*job, scale)
+    if state != "result":
+      left.append(job)
+    # Anything else of that name is reported later.
+    if state in ("damaged", "other"):
+      damaged.append(job[1])
+  return left, damaged
+
+
+def _state(source: Path, target: Path, scale: int) -> str:
+  """What a file is to an image.
+
+  Returns:
+    "result"; "other", an image of another size than the result's; "damaged", a
+    file that can't be opened as an image; or "", no file.
+  """
+  if not os.path.isfile(target):
+    return ""
+  try:
+    height, width = image_file.measure(target)
+  except UserError:
+    return "damaged"
+  try:
+    wanted = tuple(scale * side for side in image_file.measure(source))
+  except UserError:  # reported later
+    return ""
+  return "result" if (height, width) == wanted else "other"

@@ -29,18 +29,27 @@ def upscale_image(
     image: the image.
     progress: called with the number of tiles that are done, and of all.
   """
-  color = upscaler(_visible_color(image), progress)
+  alpha = image.alpha
+  # Nothing that a network could add.
+  flat = alpha is None or alpha.min() == alpha.max()
+  color = upscaler(
+    _visible_color(image), progress if flat else _half(progress, 0)
+  )
   if image.gray:
     color = np.broadcast_to(_mean(color)[..., None], color.shape)
-  alpha = image.alpha
-  if alpha is not None:
-    if alpha.min() == alpha.max():  # nothing that a network could add
-      alpha = np.full(color.shape[:2], alpha.flat[0])
-    else:
-      shape = (*alpha.shape, 3)
-      alpha = upscaler(np.broadcast_to(alpha[..., None], shape), progress)
-      alpha = _mean(alpha)
+  if alpha is not None and flat:
+    alpha = np.full(color.shape[:2], alpha.flat[0])
+  elif alpha is not None:
+    three = np.broadcast_to(alpha[..., None], (*alpha.shape, 3))
+    alpha = _mean(upscaler(three, _half(progress, 1)))
   return dataclasses.replace(image, color=color, alpha=alpha)
+
+
+def _half(progress: Progress | None, which: int) -> Progress | None:
+  """What the first or the second of two equal parts calls."""
+  if progress is None:
+    return None
+  return lambda done, count: progress(which * count + done, 2 * count)
 
 
 def _visible_color(image: ImageData) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Mistakes are one line on stderr and exit status 2; bugs keep a traceback."""
 
 import types
+import warnings
 
 import pytest
 
@@ -326,3 +327,26 @@ def test_what_a_failed_checkpoint_leaves_is_not_reported(monkeypatch):
   assert report(Exception("a bug"), "/x/bamjax/cli.py") == 2
   assert report(Exception("reading a/b"), "/x/orbax/serialization.py") == 2
   assert report(RuntimeError("Event loop is closed")) == 2
+
+
+@pytest.mark.parametrize("argument", ["-f", "--format=png", "--format"])
+def test_a_flag_of_other_programs_leads_to_ours(argument, capsys):
+  from bamjax.commands import upscale
+
+  with pytest.raises(SystemExit) as done:
+    cli.parse(upscale.Options, "upscale.py", [argument, "png", "a.jpg"])
+  assert done.value.code == 2
+  flag = argument.partition("=")[0]
+  expected = f"upscale.py: error: there is no {flag}; use --ext (--help)\n"
+  assert capsys.readouterr().err == expected
+
+
+def test_a_command_ignores_pillows_warnings_once():
+  warnings.simplefilter("error")
+  process.ignore_odd_metadata()
+  before = list(warnings.filters)
+  process.ignore_odd_metadata()
+  assert warnings.filters == before
+  warnings.warn_explicit("odd", UserWarning, "", 1, module="PIL.Image")
+  with pytest.raises(UserWarning):
+    warnings.warn_explicit("ours", UserWarning, "", 1, module="bamjax.images")

@@ -8,6 +8,7 @@ from PIL import Image
 from PIL import ImageCms
 from PIL import PngImagePlugin
 import pytest
+import tifffile
 
 from bamjax.errors import UserError
 from bamjax.images import image_file
@@ -263,6 +264,30 @@ def test_exif_that_cannot_be_stored_is_logged(tmp_path, caplog, name):
   color = DEEP if name == "deep.tif" else SMOOTH
   image_file.write(tmp_path / name, ImageData(color, exif=described()))
   assert "cannot hold EXIF data" in caplog.text
+
+
+@pytest.mark.parametrize("compression", [None, "jpeg", "zlib"])
+def test_a_file_without_exif_loses_none(tmp_path, caplog, compression):
+  color = SMOOTH if compression == "jpeg" else DEEP
+  if compression == "jpeg":  # whose tables are in a tag
+    Image.fromarray(color).save(tmp_path / "a.tif", compression="jpeg")
+  else:  # the program and the array's shape are in tags
+    tifffile.imwrite(
+      tmp_path / "a.tif",
+      color,
+      photometric="rgb",
+      compression=compression,
+    )
+  image = image_file.read(tmp_path / "a.tif")
+  deep = dataclasses.replace(image, color=DEEP)
+  image_file.write(tmp_path / "b.tif", deep)
+  image_file.write(tmp_path / "b.bmp", dataclasses.replace(image, color=SMOOTH))
+  assert not caplog.messages
+  tifffile.imwrite(
+    tmp_path / "a.tif", DEEP, photometric="rgb", description="A scan"
+  )
+  image_file.write(tmp_path / "b.tif", image_file.read(tmp_path / "a.tif"))
+  assert "b.tif: TIFF cannot hold the tags ImageDescription" in caplog.text
 
 
 @pytest.mark.parametrize("deep", [False, True])

@@ -1,8 +1,13 @@
 """What can't be read, upscaled or written is skipped."""
 
 import errno
+import io
+import itertools
 import os
 from pathlib import Path
+import re
+import sys
+from unittest import mock
 
 import jax
 import numpy as np
@@ -12,6 +17,8 @@ import pytest
 import bamjax
 from bamjax.errors import UserError
 from bamjax.images import image_file
+from bamjax.upscaling import batch
+from bamjax.upscaling import chosen
 from bamjax.upscaling import jobs as jobs_lib
 from bamjax.upscaling import one_image
 from upscaling.calls import RGB
@@ -149,7 +156,80 @@ def test_a_result_is_not_overwritten_by_another(
   # As where a disk takes A.png and a.png for one, which is not known before.
   target = tmp_path / "a.png"
   jobs = [(folder / "rgb.png", target), (folder / "gray.png", target)]
-  monkeypatch.setattr(jobs_lib, "plan_outputs", lambda *_, **__: jobs)
+  monkeypatch.setattr(jobs_lib, "plan_outputs", lambda *_, **__: (jobs, 0))
   assert upscale([folder], weights, tmp_path) == 1
   assert "a.png holds another image's result" in caplog.text
   assert not image_file.read(target).gray
+
+
+class _Terminal(io.StringIO):
+  def isatty(self):
+    return True
+
+
+def _repeat(image, progress):
+  """A network that repeats pixels, and is done with 2 tiles of an image."""
+  progress(1, 2)
+  progress(2, 2)
+  return image.repeat(2, 0).repeat(2, 1)
+
+
+def test_one_bar_counts_the_images_and_pixels_of_all(
+  tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(sys, "stderr", terminal := _Terminal())
+  jobs = []
+  for name, height in (("a", 30), ("b", 10), ("c", 60)):
+    path = tmp_path / f"{name}.png"
+    Image.new("RGBA", (100, height)).save(path)
+    jobs.append((path, tmp_path / "out" / path.name))
+  jobs.insert(1, (tmp_path / "absent.png", tmp_path / "out" / "absent.png"))
+  assert batch.upscale_files(jobs, chosen.always(_repeat), 2) == 1
+  shown = [
+    re.match(r"(image \d of \d): +(\d+)%.* ([\d.]+k?)/([\d.]+k) ", line)
+    for line in terminal.getvalue().split("\r")
+  ]
+  # 3,000, 1,000 and 6,000 pixels; where each image begins.
+  begun = dict(m.groups()[:1] + (m.groups()[1:],) for m in shown[::-1] if m)
+  assert begun == {
+    "image 1 of 4": ("0", "0.00", "10.0k"),
+    "image 3 of 4": ("30", "3.00k", "10.0k"),
+    "image 4 of 4": ("40", "4.00k", "10.0k"),
+  }
+  # Nothing is printed into the bar.
+  assert capsys.readouterr().out.count("\n") == 3
+
+
+def test_off_a_terminal_there_are_lines_now_and_then(
+  tmp_path, monkeypatch, capsys
+):
+  now = itertools.count(step=20)
+  monkeypatch.setattr(batch.time, "monotonic", lambda: next(now))
+  Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+  jobs = [(tmp_path / "a.png", tmp_path / "b.png")]
+
+  def upscaler(image, progress):
+    for done in range(1, 6):
+      progress(done, 5)
+    return image.repeat(2, 0).repeat(2, 1)
+
+  assert batch.upscale_files(jobs, chosen.always(upscaler), 2) == 0
+  printed = capsys.readouterr()
+  assert not printed.err
+  assert printed.out.splitlines()[:-1] == [
+    "a.png (1/1): tile 2 of 5",
+    "a.png (1/1): tile 4 of 5",
+  ]
+
+
+def test_alpha_is_half_of_an_images_progress():
+  alpha = np.arange(12, dtype=np.uint8).reshape(3, 4)
+  color = np.zeros((3, 4, 3), np.uint8)
+  for image, expected in (
+    (image_file.ImageData(color, alpha), [(1, 4), (2, 4), (3, 4), (4, 4)]),
+    (image_file.ImageData(color, alpha * 0), [(1, 2), (2, 2)]),
+    (image_file.ImageData(color), [(1, 2), (2, 2)]),
+  ):
+    calls = mock.Mock()
+    one_image.upscale_image(_repeat, image, calls)
+    assert [call.args for call in calls.call_args_list] == expected

@@ -10,6 +10,7 @@ import pytest
 import bamjax
 from bamjax import pretrained
 from bamjax.errors import UserError
+from bamjax.errors import warn_once
 from bamjax.images import image_file
 from bamjax.upscaling import chosen
 from upscaling.calls import RGB
@@ -73,12 +74,28 @@ def test_weights_are_loaded_when_an_image_needs_them():
   assert loaded == ["pan-bam-x2", "pan-bam-x2-photo"]
 
 
-def test_a_scale_without_weights_for_photographs(shipped, tmp_path, capsys):
+def test_a_scale_without_weights_for_photographs(
+  shipped, tmp_path, capsys, caplog
+):
   (pretrained.FOLDER / "pan-bam-x2-photo.safetensors").unlink()
   Image.fromarray(RGB).save(tmp_path / "a.jpg")
   inputs, out = [tmp_path / "a.jpg"], tmp_path / "out"
   assert upscale(inputs, None, out) == 0
   assert "by pan-bam-x2, " in capsys.readouterr().out
+  # In one line, however many there are.
+  Image.fromarray(RGB).save(tmp_path / "b.jpg")
+  Image.fromarray(RGB).save(tmp_path / "c.png")
+  warning = "no weights for photographs are shipped at ×2: JPEG and lossy WebP"
+  assert [warning in m for m in caplog.messages] == [True]
+  assert upscale(sorted(tmp_path.glob("*.jpg")), None, out) == 0
+  assert len(caplog.messages) == 1
+  warn_once.cache_clear()
+  for path, options in (
+    (tmp_path / "c.png", {}),
+    (tmp_path / "b.jpg", {"degradation": "clean"}),
+  ):
+    assert upscale([path], None, out, **options) == 0
+  assert len(caplog.messages) == 1
   with pytest.raises(UserError, match="photographs are shipped at ×2.*clean"):
     upscale(inputs, None, tmp_path / "b", degradation="photo")
   assert not (tmp_path / "b").exists()

@@ -7,6 +7,7 @@ from PIL import Image
 import pytest
 
 from bamjax.errors import UserError
+from bamjax.images import image_file
 from bamjax.upscaling import jobs as jobs_lib
 from upscaling.calls import RGB
 from upscaling.calls import size
@@ -67,14 +68,74 @@ def test_results_are_overwritten_or_skipped(folder, weights, tmp_path, capsys):
   inputs = [folder / "rgb.png", folder / "gray.png"]
   old = tmp_path / "out.v2" / "rgb_x2.png"
   old.parent.mkdir()
-  old.write_text("old")
+  before = Image.new("RGB", (60, 42))
+  before.save(old)
   options = {"output": f"{old.parent}/", "skip_existing": True}
   assert upscale(inputs, weights, **options) == 0
   assert "1 of 2 images: has a result, skipped" in capsys.readouterr().out
-  assert old.read_text() == "old"
+  assert image_file.read(old).color.max() == 0
   assert size(old.with_name("gray_x2.png")) == (60, 42)
   assert upscale(inputs[:1], weights, old.parent) == 0
-  assert size(old) == (60, 42)
+  assert image_file.read(old).color.max() > 0
+
+
+@pytest.mark.parametrize("content", ["empty", "text", "cut", "small"])
+def test_only_a_result_is_skipped(folder, tmp_path, content):
+  """It can be opened and has the right size, also of a turned photograph."""
+  photo, result = folder / "turned.jpg", tmp_path / "turned_x2.png"
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  Image.fromarray(RGB).save(photo, exif=exif)  # 30×21, shown as 21×30
+  Image.new("RGB", (42, 60)).save(result)
+  jobs = [(photo, result), (folder / "gray.png", tmp_path / "gray_x2.png")]
+  assert jobs_lib.without_existing(jobs, 2) == (jobs[1:], [])
+  assert jobs_lib.without_existing(jobs, 3) == (jobs, [result])
+  if content == "small":
+    Image.new("RGB", (60, 42)).save(result)
+  else:
+    data = {"empty": b"", "text": b"old", "cut": result.read_bytes()[:20]}
+    result.write_bytes(data[content])
+  assert jobs_lib.without_existing(jobs, 2) == (jobs, [result])
+
+
+def test_a_damaged_result_is_made_again(folder, weights, tmp_path, capsys):
+  result = tmp_path / "rgb_x2.png"
+  result.touch()
+  inputs, options = [folder / "rgb.png"], {"skip_existing": True}
+  assert upscale(inputs, weights, tmp_path, **options) == 0
+  printed = capsys.readouterr().out
+  assert "0 of 1 image: has a result, skipped" in printed
+  assert f"{result} is damaged, or of another size: made again" in printed
+  assert size(result) == (60, 42)
+
+
+def test_an_input_in_the_place_of_a_result_is_not_overwritten(folder, tmp_path):
+  Image.fromarray(RGB).save(folder / "rgb_x2.png")  # of another size
+  sources = [folder / "rgb.png", folder / "rgb_x2.png"]
+  plan = {"output": str(folder), "skip_existing": True}
+  with pytest.raises(
+    UserError, match="written over the input .*rgb_x2.png; us"
+  ):
+    jobs_lib.plan_outputs(sources, 2, **plan)
+  Image.new("RGB", (60, 42)).save(folder / "rgb_x2.png")
+  planned = jobs_lib.plan_outputs(sources, 2, **plan)
+  assert planned == ([(sources[0], sources[1])], 0)
+
+
+def test_only_images_with_the_same_result_are_refused(
+  folder, weights, tmp_path, caplog, capsys
+):
+  Image.fromarray(RGB).save(folder / "rgb.jpg")
+  out = tmp_path / "out"
+  inputs = [folder / name for name in ("rgb.jpg", "rgb.png", "gray.png")]
+  assert upscale(inputs, weights, out, ext="png") == 1
+  assert os.listdir(out) == ["gray_x2.png"]
+  both = f"left out: {inputs[0]} and {inputs[1]} would be written to one file"
+  assert both in caplog.text
+  assert "2 of 3 images left out" in capsys.readouterr().err
+  # Nothing is left to do.
+  with pytest.raises(UserError, match="written to one file, .*/rgb_x2.png; "):
+    upscale(inputs[:2], weights, out, ext="png")
 
 
 def test_results_among_the_inputs_are_not_overwritten(
