@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bamjax.ablation.cell_costs import Cost
+from bamjax.ablation.score_basis import Test
 from bamjax.evaluation import comparison
 from bamjax.evaluation import crossed_factors
 from bamjax.evaluation.crossed_factors import Interval
@@ -226,18 +227,19 @@ def test_name(row: Row) -> str:
 def read_scored(
   cell_rows: Mapping[Path, Sequence[Row]],
   keys: Mapping[Path, tuple[str, str, int]],
-  protocol: str,
+  tests: Sequence[Test],
 ) -> dict[str, dict[tuple[str, str, int], Row]]:
   """Rows of each benchmark and degradation, by backbone, attention and seed.
 
   Args:
     cell_rows: rows of results of each cell.
     keys: what each cell is.
-    protocol: the one whose rows count.
+    tests: those whose rows count.
   """
   found: dict[str, dict[tuple[str, str, int], Row]] = {}
-  for path, rows in cell_rows.items():
-    for row in rows:
-      if row["protocol"] == protocol:
+  for test in tests:
+    for path, rows in cell_rows.items():
+      row = test.scored_in(rows)
+      if row is not None:
         found.setdefault(test_name(row), {})[keys[path]] = row
   return found

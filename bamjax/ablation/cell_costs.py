@@ -1,10 +1,13 @@
 """What a cell costs: parameters, multiply-accumulates, training steps."""
 
+from collections.abc import Sequence
 import dataclasses
 
 import ml_collections
 
 from bamjax import complexity
+from bamjax.ablation.cells import Cell
+from bamjax.errors import UserError
 from bamjax.runs import config as config_lib
 
 # The LR image that multiply-accumulates are stated for, as in the paper.
@@ -33,9 +36,43 @@ def cost(config: ml_collections.ConfigDict) -> Cost:
   """Counts what a configuration costs; runs nothing."""
   module = config_lib.build_model(config)
   found = complexity.summary(module, HEIGHT, WIDTH)
+  return for_steps(Cost(found["parameters"], found["macs"], 0), config)
+
+
+def for_steps(found: Cost, config: ml_collections.ConfigDict) -> Cost:
+  """The cost of a network when a configuration trains it."""
   # All layers work on whole maps: the count grows with the area.
   share = config.data.patch**2 / (HEIGHT * WIDTH)
   passes = _STEP * config.batch_size * config.steps
-  return Cost(
-    found["parameters"], found["macs"], round(found["macs"] * share * passes)
+  return dataclasses.replace(
+    found, training_macs=round(found.macs * share * passes)
   )
+
+
+def costs(cells: Sequence[Cell]) -> dict[tuple[str, str], Cost]:
+  """The cost of each backbone with each attention.
+
+  Raises:
+    UserError: an attention does not fit a backbone's channels; the cell is
+      named.
+  """
+  found: dict[tuple[str, str], Cost] = {}
+  for cell in cells:
+    if cell.network not in found:
+      found[cell.network] = checked(cell)
+  return found
+
+
+def checked(cell: Cell) -> Cost:
+  """The cost of a cell.
+
+  Raises:
+    UserError: its network cannot be built; the cell is named.
+  """
+  try:
+    return cost(cell.config)
+  except ValueError as error:  # raised by a layer with invalid sizes
+    raise UserError(
+      f"{cell.name} cannot be trained: {error}; change --options, or leave"
+      f" {cell.config.attn} out of --attns"
+    ) from error

@@ -15,7 +15,7 @@ import threading
 import time
 from types import FrameType
 
-from bamjax.ablation.cell_work import Task
+from bamjax.ablation.cell_states import Task
 from bamjax.ablation.worker_process import reason
 from bamjax.ablation.worker_process import Workers
 

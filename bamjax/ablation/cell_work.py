@@ -1,7 +1,5 @@
 """The work on one cell: train, score, note what it ran on."""
 
-from collections.abc import Sequence
-import dataclasses
 import json
 from pathlib import Path
 import time
@@ -10,12 +8,17 @@ from typing import Any
 import jax
 import ml_collections
 
-from bamjax.ablation.cells import Cell
-from bamjax.ablation.cells import Study
-from bamjax.ablation.equal_terms import read_object
+from bamjax.ablation import score_basis
+from bamjax.ablation.cell_states import is_trained
+from bamjax.ablation.cell_states import NOTES
+from bamjax.ablation.cell_states import positive
+from bamjax.ablation.cell_states import read_object
+from bamjax.ablation.cell_states import read_rows
+from bamjax.ablation.cell_states import Task
+from bamjax.ablation.cell_states import unscored
+from bamjax.ablation.score_basis import Test
 from bamjax.benchmarking import machine
 from bamjax.data.degradation import degrader
-from bamjax.data.test_sets import benchmark_name
 from bamjax.data.test_sets import find_benchmark
 from bamjax.errors import UserError
 from bamjax.evaluation import result_files
@@ -25,40 +28,7 @@ from bamjax.evaluation.protocols import PROTOCOLS
 from bamjax.files import write_atomically
 from bamjax.inference import Upscaler
 from bamjax.networks import load_network
-from bamjax.runs.checkpoints import steps_on_disk
 from bamjax.training import loop
-
-NOTES = "cell.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-  """What a worker process does, as JSON can carry it.
-
-  Attributes:
-    config: the run's configuration, as a dictionary.
-    folder: the run's folder.
-    benchmarks: folders of test images.
-    protocol: name of the evaluation protocol.
-    degradations: of the test images' LR.
-  """
-
-  config: dict[str, Any]
-  folder: str
-  benchmarks: list[str]
-  protocol: str
-  degradations: list[str]
-
-
-def make_task(study: Study, cell: Cell) -> Task:
-  """What a worker does for a cell."""
-  return Task(
-    cell.config.to_dict(),
-    str(cell.folder),
-    [str(folder) for folder in study.benchmarks],
-    study.protocol,
-    list(study.degradations),
-  )
 
 
 def run(task: Task) -> None:
@@ -75,15 +45,18 @@ def run(task: Task) -> None:
   start = time.monotonic()
   try:
     if not is_trained(folder, config.steps):
-      loop.train_and_evaluate(config, folder)
+      loop.train_and_evaluate(config, folder, same_images=True)
   finally:
     notes["train_seconds"] = _add(notes.get("train_seconds"), start)
     if folder.is_dir():
       _write(folder, {**notes, **_environment(config.dtype)})
   start = time.monotonic()
-  missing = unscored(folder, task.benchmarks, task.protocol, task.degradations)
-  for benchmark, degradation in missing:
-    _score(folder, benchmark, task.protocol, degradation)
+  tests = score_basis.find(
+    task.benchmarks, config.scale, task.protocol, task.degradations
+  )
+  missing = unscored(folder, tests)
+  for test in missing:
+    _score(folder, test)
   if missing:
     notes["score_seconds"] = _add(notes.get("score_seconds"), start)
     _write(folder, {**notes, **_environment(config.dtype)})
@@ -91,8 +64,7 @@ def run(task: Task) -> None:
 
 def _add(before: Any, start: float) -> float:
   """Seconds since `start`, and those of earlier attempts."""
-  earlier = before if isinstance(before, int | float) else 0.0
-  return round(earlier + time.monotonic() - start, 1)
+  return round((positive(before) or 0.0) + time.monotonic() - start, 1)
 
 
 def _write(folder: Path, notes: dict[str, Any]) -> None:
@@ -109,77 +81,34 @@ def _environment(dtype: str) -> dict[str, Any]:
   }
 
 
-def _score(
-  folder: Path, benchmark_folder: str, protocol: str, degradation: str
-) -> None:
+def _score(folder: Path, test: Test) -> None:
   network = load_network(folder)
-  benchmark = find_benchmark(benchmark_folder, network.scale)
+  benchmark = find_benchmark(test.folder, network.scale)
   upscaler = Upscaler(network.module, network.variables, shared=True)
-  chosen, degrade = PROTOCOLS[protocol], degrader.parse(degradation)
+  protocol = PROTOCOLS[test.basis["protocol"]]
   found = scoring.evaluate(
-    upscaler, benchmark.images, network.scale, [chosen], degrade=degrade
+    upscaler,
+    benchmark.images,
+    network.scale,
+    [protocol],
+    degrade=degrader.parse(test.degradation),
   )
+  named = ("degradation", "content", "degradation_version")
   row = results.make_row(
     network,
     benchmark.name,
-    chosen,
-    found[protocol],
+    protocol,
+    found[protocol.name],
     path=folder.name,
     tile=None,
     folder=benchmark.folder,
-    degradation=degrade and degrade.name,
+    **{name: test.basis[name] for name in named},
   )
   if row["left_out"]:
     raise UserError(
       f"{benchmark.name}: images can't be used: {', '.join(row['left_out'])};"
       " fix or remove them, so that all cells are scored on the same images"
     )
+  if not read_rows(folder):  # damaged ones would stay
+    (folder / result_files.RESULTS).unlink(missing_ok=True)
   result_files.write(folder, [row])
-
-
-def is_trained(folder: Path, steps: int) -> bool:
-  """Whether a run has done its steps and chosen its best checkpoint."""
-  return read_object(folder / "summary.json").get("steps") == steps
-
-
-def unscored(
-  folder: Path,
-  benchmarks: Sequence[str | Path],
-  protocol: str,
-  degradations: Sequence[str],
-) -> list[tuple[str, str]]:
-  """What a cell has no scores of, under today's protocol.
-
-  Returns:
-    Folders of benchmarks, each with a degradation.
-  """
-  done = {
-    (row["benchmark"], row.get("degradation"))
-    for row in result_files.read(folder)
-    if row["protocol"] == protocol
-    and row["protocol_version"] == PROTOCOLS[protocol].version
-  }
-  found = {text: degrader.parse(text) for text in degradations}
-  names = {text: each and each.name for text, each in found.items()}
-  return [
-    (str(path), text)
-    for path in benchmarks
-    for text in degradations
-    if (benchmark_name(path), names[text]) not in done
-  ]
-
-
-def is_finished(study: Study, folder: Path, steps: int) -> bool:
-  """Whether nothing is left to do for a cell."""
-  return is_trained(folder, steps) and not unscored(
-    folder, study.benchmarks, study.protocol, study.degradations
-  )
-
-
-def state(study: Study, cell: Cell) -> str:
-  """ "finished", "trained", "at step N" or "new"."""
-  if is_trained(cell.folder, cell.config.steps):
-    scored = is_finished(study, cell.folder, cell.config.steps)
-    return "finished" if scored else "trained"
-  steps = steps_on_disk(cell.folder)
-  return f"at step {steps[-1]}" if steps else "new"

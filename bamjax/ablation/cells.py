@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import copy
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 
+from bamjax.ablation import score_basis
 from bamjax.data.degradation import degrader
 from bamjax.data.test_sets import benchmark_name
 from bamjax.data.test_sets import find_benchmark
@@ -59,6 +61,13 @@ class Study:
   def scale(self) -> int:
     """Upscaling factor."""
     return self.recipe.scale
+
+  @functools.cached_property
+  def tests(self) -> list[score_basis.Test]:
+    """The benchmarks with each degradation, as they are at the first use."""
+    return score_basis.find(
+      self.benchmarks, self.scale, self.protocol, self.degradations
+    )
 
 
 @dataclasses.dataclass(frozen=True)

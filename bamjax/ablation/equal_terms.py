@@ -1,18 +1,17 @@
 """Checks that the cells of a study differ only in what they compare."""
 
-from collections.abc import Mapping
 from collections.abc import Sequence
-import contextlib
-import json
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 
+from bamjax.ablation.cell_states import read_object
 from bamjax.ablation.cells import Cell
 from bamjax.ablation.cells import folders
 from bamjax.errors import UserError
 from bamjax.runs import config as config_lib
+from bamjax.runs import folder as run_folder
 
 # What tells cells apart; a backbone's options are the same in all its cells.
 _COMPARED = ("model", "attn", "seed", "model_options")
@@ -88,12 +87,28 @@ def check_data(cell_folders: Sequence[Path]) -> None:
   """Checks that finished cells were trained and validated on the same images.
 
   Raises:
-    UserError: they were not.
+    UserError: they were not, or a cell's data.json does not say.
   """
   first: tuple[str, Any] | None = None
   for folder in cell_folders:
-    data = read_object(folder / "data.json")
-    content = data.get("content"), data.get("validation")
+    path = folder / run_folder.DATA
+    data = read_object(path)
+    validation = data.get("validation")
+    if not isinstance(validation, dict):
+      raise UserError(
+        f"{path}, which records the cell's images, is missing or damaged:"
+        " restore it from a backup, or remove the cell's folder, and run the"
+        " command again"
+      )
+    if data.get("earlier"):
+      raise UserError(
+        f"{folder} was resumed on other training images than it started with,"
+        " by its data.json: a comparison would not be fair. Remove the cell's"
+        " folder, and run the command again"
+      )
+    # Older versions recorded names only.
+    trained = data.get("content") or data.get("sha256")
+    content = trained, validation.get("sha256")
     first = first or (folder.name, content)
     if content != first[1]:
       raise UserError(
@@ -101,12 +116,3 @@ def check_data(cell_folders: Sequence[Path]) -> None:
         " same images, by their data.json: a comparison would not be fair."
         " Remove the cells of one of the two, and run the command again"
       )
-
-
-def read_object(path: Path) -> Mapping[str, Any]:
-  """A JSON file's object; empty if there is none, or it is damaged."""
-  with contextlib.suppress(OSError, ValueError, RecursionError):
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if isinstance(found, dict):
-      return found
-  return {}

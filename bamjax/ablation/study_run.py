@@ -5,16 +5,14 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 from pathlib import Path
-import statistics
 
 from bamjax import files
-from bamjax.ablation import cell_work
+from bamjax.ablation import cell_costs
+from bamjax.ablation import cell_states
 from bamjax.ablation import equal_terms
 from bamjax.ablation import summary_files
 from bamjax.ablation import summary_tables
 from bamjax.ablation import time_budget
-from bamjax.ablation.cell_costs import Cost
-from bamjax.ablation.cell_costs import cost
 from bamjax.ablation.cell_queue import CellQueue
 from bamjax.ablation.cell_queue import Job
 from bamjax.ablation.cells import Cell
@@ -23,14 +21,11 @@ from bamjax.ablation.cells import shard
 from bamjax.ablation.cells import Study
 from bamjax.ablation.summary import summarize
 from bamjax.ablation.worker_process import Workers
-from bamjax.evaluation.tables import Table
 from bamjax.files import check_writable
 from bamjax.runs import config as config_lib
 from bamjax.runs.checkpoints import steps_on_disk
-from bamjax.terminal import counted
 
 Show = Callable[[str], None]
-Networks = dict[tuple[str, str], Cost]
 
 
 def run(
@@ -57,23 +52,29 @@ def run(
   cells = make_cells(study)
   own = {cell.name for cell in shard(cells, part)}
   config_lib.make_source(cells[0].config)  # invalid data is one error
+  costs = cell_costs.costs(cells)  # so is an attention that does not fit
   check_writable(study.folder / f"{summary_files.NAME}.json")
-  with _locked(study.folder):
-    cells = _with_budget(study, cells, workers, keep=True)
+  if study.budget == "seconds":
+    machine = workers.machine()
+    with _locked(study.folder):
+      cells = time_budget.apply(
+        cells, study.control, study.folder, workers.step_seconds, machine
+      )
   equal_terms.check(study.folder, cells, study.budget)
   left = [
     cell
     for cell in cells
-    if cell.name in own and cell_work.state(study, cell) != "finished"
+    if cell.name in own and cell_states.state(study, cell) != "finished"
   ]
-  costs = _costs(cells)
+  _name_outdated(study, left, show)
   if len(left) < len(own):
     show(f"{len(own) - len(left)} of {len(own)} cells are finished")
   jobs = [
     Job(
       cell.name,
-      cell_work.make_task(study, cell),
-      costs[cell.network].training_macs * _share_left(cell),
+      cell_states.make_task(study, cell),
+      cell_costs.for_steps(costs[cell.network], cell.config).training_macs
+      * _share_left(cell),
     )
     for cell in left
   ]
@@ -96,21 +97,19 @@ def _locked(folder: Path) -> Iterator[None]:
     yield
 
 
-def _with_budget(
-  study: Study, cells: Sequence[Cell], workers: Workers, *, keep: bool
-) -> list[Cell]:
-  if study.budget == "steps":
-    return list(cells)
-  measure = workers.step_seconds
-  return time_budget.apply(
-    cells, study.control, study.folder, measure, keep=keep
-  )
-
-
-def _costs(cells: Sequence[Cell]) -> Networks:
-  """The cost of each backbone with each attention."""
-  networks = {cell.network: cell.config for cell in cells}
-  return {name: cost(config) for name, config in networks.items()}
+def _name_outdated(study: Study, cells: Sequence[Cell], show: Show) -> None:
+  """Names the cells whose scores are of other images or another protocol."""
+  for test in study.tests:
+    names = [
+      cell.name
+      for cell in cells
+      if test.outdated_in(cell_states.read_rows(cell.folder))
+    ]
+    if names:
+      show(
+        f"{test.label}: the images have changed, or how they are scored; scored"
+        f" anew: {', '.join(names)}"
+      )
 
 
 def _share_left(cell: Cell) -> float:
@@ -129,108 +128,3 @@ def _compare(study: Study, cells: Sequence[Cell], show: Show) -> None:
   if not summary.lines:
     show("no cell is finished: there is nothing to compare yet")
   show(f"written to {study.folder}/{summary_files.NAME}.html, .md, .csv, …")
-
-
-def describe(
-  study: Study, workers: Workers, part: str = "", show: Show = print
-) -> None:
-  """Shows the cells of a study, their cost and an estimate of the time.
-
-  Writes nothing. The time is that of finished cells of the same network, or
-  measured with a few training steps.
-
-  Args:
-    study: what would be compared.
-    workers: how to start a worker process.
-    part: as for `run`.
-    show: takes the table.
-
-  Raises:
-    UserError: the study is invalid, or cells of its folder are of another.
-  """
-  cells = make_cells(study)
-  own = {cell.name for cell in shard(cells, part)}
-  cells = _with_budget(study, cells, workers, keep=False)
-  equal_terms.check(study.folder, cells, study.budget)
-  costs = _costs(cells)
-  chosen = [cell for cell in cells if cell.name in own]
-  seconds = _training_seconds(cells, chosen, study, workers)
-  rows, total = [], 0.0
-  for cell in chosen:
-    found = costs[cell.network]
-    state = cell_work.state(study, cell)
-    left = 0.0
-    if state not in ("trained", "finished"):
-      left = seconds[cell.network] * _share_left(cell)
-    total += left
-    rows.append(
-      [
-        cell.name,
-        f"{found.parameters:,}",
-        f"{found.macs / 1e9:.2f}",
-        f"{found.training_macs / 1e12:.3g}",
-        f"{cell.config.steps:,}",
-        state,
-        _duration(left),
-      ]
-    )
-  table = Table(
-    f"{counted(len(chosen), 'cell')}, about {_duration(total)} of training"
-    " left",
-    (
-      "cell",
-      "parameters",
-      "G MACs",
-      "T MACs in training",
-      "steps",
-      "state",
-      "time left",
-    ),
-    rows,
-    [
-      "G MACs: for one RGB image of 360×240 LR pixels; in training, a step"
-      " counts as three passes over its patches",
-      "time: one cell after the other, on this machine, without compilation"
-      " and scoring",
-    ],
-  )
-  show(table.text())
-
-
-def _duration(seconds: float) -> str:
-  """An estimate in the largest unit of which there are two or more."""
-  for unit, name in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
-    if seconds >= 2 * unit:
-      return f"{seconds / unit:.0f} {name}"
-  return f"{seconds:.0f} s"
-
-
-def _training_seconds(
-  cells: Sequence[Cell],
-  chosen: Sequence[Cell],
-  study: Study,
-  workers: Workers,
-) -> dict[tuple[str, str], float]:
-  """Seconds of a whole training of each network that is still to be trained."""
-  found: dict[tuple[str, str], float] = {}
-  missing = {}
-  for cell in chosen:
-    if cell_work.is_trained(cell.folder, cell.config.steps):
-      continue
-    seconds = [
-      float(notes["train_seconds"])
-      for other in cells
-      if other.network == cell.network
-      and cell_work.is_trained(other.folder, other.config.steps)
-      and "train_seconds"
-      in (notes := equal_terms.read_object(other.folder / cell_work.NOTES))
-    ]
-    if seconds:
-      found[cell.network] = statistics.median(seconds)
-    else:
-      missing[cell.network] = cell.config
-  if missing:
-    measured = workers.step_seconds(list(missing.values()))
-    for (name, config), step in zip(missing.items(), measured, strict=True):
-      found[name] = step * config.steps
-  return found

@@ -8,7 +8,7 @@ from typing import Any
 import ml_collections
 
 from bamjax.ablation import analysis
-from bamjax.ablation import cell_work
+from bamjax.ablation import cell_states
 from bamjax.ablation import equal_terms
 from bamjax.ablation.analysis import Line
 from bamjax.ablation.cell_costs import Cost
@@ -16,7 +16,6 @@ from bamjax.ablation.cell_costs import cost
 from bamjax.ablation.cells import Cell
 from bamjax.ablation.cells import folders
 from bamjax.ablation.cells import Study
-from bamjax.evaluation import result_files
 from bamjax.models import registry
 from bamjax.runs import config as config_lib
 
@@ -33,6 +32,8 @@ class Summary:
     lines: by benchmark.
     finished: names of the cells that the lines are of.
     missing: names of the study's cells that are not finished.
+    outdated: names of trained cells that the study does not name, and that have
+      no scores of its test images as they are now.
     environments: the different devices and versions that cells ran on.
   """
 
@@ -40,6 +41,7 @@ class Summary:
   lines: Mapping[str, Sequence[Line]]
   finished: Sequence[str]
   missing: Sequence[str]
+  outdated: Sequence[str]
   environments: Sequence[Mapping[str, Any]]
 
   @property
@@ -67,25 +69,27 @@ def summarize(study: Study, cells: Sequence[Cell]) -> Summary:
   finished = [
     path
     for path, config in configs.items()
-    if cell_work.is_finished(study, path, config.steps)
+    if cell_states.is_finished(study, path, config.steps)
   ]
   equal_terms.check_data(finished)
   # The command's order first.
   order = [cell.folder for cell in cells]
   finished.sort(key=lambda p: order.index(p) if p in order else len(order))
-  rows = {path: result_files.read(path) for path in finished}
+  rows = {path: cell_states.read_rows(path) for path in finished}
   keys = {
     path: (c.model, c.attn, c.seed)
     for path, c in configs.items()
     if path in rows
   }
-  scored = analysis.read_scored(rows, keys, study.protocol)
+  scored = analysis.read_scored(rows, keys, study.tests)
   facts = _facts([configs[path] for path in finished])
   lines = {
     name: analysis.analyse(found, study.control, facts)
     for name, found in scored.items()
   }
-  notes = [equal_terms.read_object(path / cell_work.NOTES) for path in finished]
+  notes = [
+    cell_states.read_object(path / cell_states.NOTES) for path in finished
+  ]
   environments: list[dict[str, Any]] = []
   for note in notes:
     found = {name: note.get(name) for name in _ENVIRONMENT}
@@ -96,6 +100,13 @@ def summarize(study: Study, cells: Sequence[Cell]) -> Summary:
     lines,
     [path.name for path in finished],
     [cell.name for cell in cells if cell.folder not in finished],
+    [
+      path.name
+      for path, config in configs.items()
+      if path not in order
+      and path not in finished
+      and cell_states.is_trained(path, config.steps)
+    ],
     environments,
   )
 
@@ -132,6 +143,7 @@ def to_dict(summary: Summary) -> dict[str, Any]:
     "options": {model: dict(o) for model, o in study.options.items()},
     "finished": list(summary.finished),
     "missing": list(summary.missing),
+    "outdated": list(summary.outdated),
     "environments": list(summary.environments),
     "lines": [
       analysis.to_dict(line)

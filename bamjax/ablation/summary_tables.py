@@ -120,6 +120,11 @@ def notes(summary: Summary, benchmark: str) -> list[str]:
     )
   if summary.missing:
     found.append(f"not finished, and not in here: {', '.join(summary.missing)}")
+  if summary.outdated:
+    found.append(
+      "trained, but not scored on these images as they are now, and not in"
+      f" here until the command names them: {', '.join(summary.outdated)}"
+    )
   if len(summary.environments) > 1:
     parts = (
       ", ".join(f"{k} {v}" for k, v in each.items())

@@ -1,27 +1,63 @@
 """Equal seconds: how many steps each network trains for.
 
 The control trains for the recipe's steps, and every other network of the same
-backbone for as many steps as take the same time on this machine. The schedule
-is stretched with the steps. The step times are kept in budget.json, so that
-resumed and sharded studies use the same numbers.
+backbone for as many steps as take the same time. The schedule is stretched with
+the steps. The step times are kept in budget.json with what they are of: the
+network, the rest of the recipe that a step's time depends on, and the machine.
+So resumed studies, and shards on equal machines, use the same numbers. A cell
+that has begun keeps its length on another machine, too.
 """
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 
+from bamjax.ablation.cell_states import positive
+from bamjax.ablation.cell_states import read_object
 from bamjax.ablation.cells import Cell
 from bamjax.ablation.equal_terms import LENGTH
-from bamjax.ablation.equal_terms import read_object
 from bamjax.files import write_atomically
+from bamjax.runs import folder as run_folder
 
 BUDGET = "budget.json"
 
 Measure = Callable[[Sequence[ml_collections.ConfigDict]], list[float]]
+Machine = Mapping[str, Any]
+Network = tuple[str, str]
+
+# Fields of the configuration that a step's time depends on, without `LENGTH`.
+_TIMED = (
+  "model",
+  "attn",
+  "model_options",
+  "normalization",
+  "scale",
+  "dtype",
+  "batch_size",
+  "parallel",
+  "optim",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Time:
+  """A measured step: `terms` None is of an older version, which kept none."""
+
+  name: str
+  terms: Any
+  machine: Any
+  seconds: float
+
+  def fits(self, config: ml_collections.ConfigDict) -> bool:
+    """Whether it is the time of a configuration's step."""
+    named = self.name == _name(config)
+    return named and self.terms in (None, _terms(config))
 
 
 def apply(
@@ -29,41 +65,118 @@ def apply(
   control: str,
   study_folder: Path,
   measure: Measure,
-  *,
-  keep: bool = True,
+  machine: Machine,
 ) -> list[Cell]:
-  """Gives each cell its number of steps.
+  """Gives each cell its number of steps; measures and keeps what is missing.
 
   Args:
     cells: with the control's steps.
     control: the attention whose time all cells of a backbone get.
     study_folder: where budget.json is, or will be.
     measure: returns the seconds of a training step of each configuration.
-    keep: whether to write budget.json.
+    machine: what describes the machine that `measure` runs on.
   """
-  path = study_folder / BUDGET
-  known = {
-    name: float(seconds)
-    for name, seconds in read_object(path).get("step_seconds", {}).items()
-  }
-  configs = {_name(*cell.network): cell.config for cell in cells}
-  missing = [name for name in configs if name not in known]
+  times = _read(study_folder / BUDGET)
+  configs = {cell.network: cell.config for cell in cells}
+  found = ratios(cells, control, study_folder, machine)
+  missing = [network for network in configs if network not in found]
   if missing:
-    found = measure([configs[name] for name in missing])
-    known |= dict(zip(missing, found, strict=True))
-    if keep:
-      text = json.dumps({"step_seconds": known}, indent=2)
-      write_atomically(path, text + "\n")
-  return [_resize(cell, known, control) for cell in cells]
+    bases = [(model, control) for model, _ in missing]
+    here = [time for time in times if time.machine == machine]
+    wanted = [
+      configs[network]
+      for network in dict.fromkeys([*bases, *missing])
+      if not any(time.fits(configs[network]) for time in here)
+    ]
+    seconds = measure(wanted)
+    times += [
+      _Time(_name(config), _terms(config), dict(machine), taken)
+      for config, taken in zip(wanted, seconds, strict=True)
+    ]
+    text = json.dumps([dataclasses.asdict(time) for time in times], indent=2)
+    write_atomically(study_folder / BUDGET, f'{{"step_times": {text}}}\n')
+    found = ratios(cells, control, study_folder, machine)
+  return resized(cells, found)
 
 
-def _name(model: str, attn: str) -> str:
-  return f"{model} {attn}"
+def ratios(
+  cells: Sequence[Cell],
+  control: str,
+  study_folder: Path,
+  machine: Machine | None,
+) -> dict[Network, float]:
+  """How many steps networks take in the time of one of their control's.
+
+  Args:
+    cells: the study's.
+    control: the attention whose time all cells of a backbone get.
+    study_folder: where budget.json is.
+    machine: the one to train on; None if it is unknown.
+
+  Returns:
+    The ratios of those networks whose times have been measured on this machine,
+    or that have a cell that has begun.
+  """
+  times = _read(study_folder / BUDGET)
+  configs = {cell.network: cell.config for cell in cells}
+  begun = {
+    cell.network for cell in cells if (cell.folder / run_folder.CONFIG).exists()
+  }
+  machines = [machine, *(time.machine for time in times)]
+  found: dict[Network, float] = {}
+  for network, config in configs.items():
+    base = configs[config.model, control]
+    for place in machines if network in begun else machines[:1]:
+      there = [time for time in times if time.machine == place]
+      own, other = (
+        next((time.seconds for time in there if time.fits(each)), None)
+        for each in (config, base)
+      )
+      if config.attn == control:
+        found[network] = 1.0
+      elif own and other:
+        found.setdefault(network, other / own)
+  return found
 
 
-def _resize(cell: Cell, seconds: dict[str, float], control: str) -> Cell:
-  model, attn = cell.network
-  ratio = seconds[_name(model, control)] / seconds[_name(model, attn)]
+def resized(
+  cells: Sequence[Cell], found: Mapping[Network, float]
+) -> list[Cell]:
+  """Cells with their numbers of steps, as far as their ratios are known."""
+  return [_resize(cell, found.get(cell.network, 1.0)) for cell in cells]
+
+
+def _read(path: Path) -> list[_Time]:
+  """The valid entries of budget.json; what is damaged is measured again."""
+  found = read_object(path)
+  times = []
+  older = found.get("step_seconds")
+  for name, seconds in older.items() if isinstance(older, dict) else ():
+    times.append(_Time(name, None, None, seconds))
+  entries = found.get("step_times")
+  for entry in entries if isinstance(entries, list) else ():
+    fields = [field.name for field in dataclasses.fields(_Time)]
+    if isinstance(entry, dict) and sorted(entry) == sorted(fields):
+      times.append(_Time(**entry))
+  return [time for time in times if positive(time.seconds)]
+
+
+def _name(config: ml_collections.ConfigDict) -> str:
+  return f"{config.model} {config.attn}"
+
+
+def _terms(config: ml_collections.ConfigDict) -> Any:
+  """What a step's time depends on, as JSON returns it."""
+  fields = {name: config.to_dict()[name] for name in _TIMED}
+  fields["patch"] = config.data.patch
+  for name in LENGTH:
+    group, _, field = name.rpartition(".")
+    if group:
+      del fields[group][field]
+  return json.loads(json.dumps(fields))
+
+
+def _resize(cell: Cell, ratio: float) -> Cell:
   config = ml_collections.ConfigDict(cell.config.to_dict())
   flat = {name: _scaled(config, name, ratio) for name in LENGTH}
   config.update_from_flattened_dict(flat)

@@ -8,11 +8,12 @@ import os
 from pathlib import Path
 import shutil
 import subprocess
+import sys
 from typing import Any
 
 import ml_collections
 
-from bamjax.ablation.cell_work import Task
+from bamjax.ablation.cell_states import Task
 from bamjax.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -25,10 +26,14 @@ class Workers:
 
   Attributes:
     command: arguments of a process that reads a task as JSON from its standard
-      input; see `bamjax.commands.ablation_worker`.
+      input; see `bamjax.commands.ablation_worker`. -P keeps files of the
+      working folder, such as a random.py, from being imported.
   """
 
-  command: Sequence[str]
+  command: Sequence[str] = (
+    *(sys.executable, "-P"),
+    *("-m", "bamjax.commands.ablation_worker"),
+  )
 
   def start(
     self, task: Task, environment: Mapping[str, str]
@@ -65,11 +70,19 @@ class Workers:
     given = [config.to_dict() for config in configs]
     return self._ask("step_seconds", given, {})
 
+  def machine(self) -> dict[str, Any]:
+    """Describes what workers run on, as far as it affects a step's time.
+
+    Raises:
+      UserError: JAX finds no device.
+    """
+    return self._ask("devices", None, {})
+
   def slots(self) -> list[dict[str, str]]:
     """Environments for workers that may run at the same time: one per GPU."""
     if not shutil.which("nvidia-smi"):
       return [{}]
-    found = self._ask("devices", None, {})
+    found = self.machine()
     if found["platform"] != "gpu" or found["count"] < 2:
       return [{}]
     names = [n for n in os.environ.get(_VISIBLE, "").split(",") if n]

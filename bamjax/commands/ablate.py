@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 import dataclasses
 from pathlib import Path
-import sys
 from typing import Any
 from typing import TYPE_CHECKING
 
@@ -149,16 +148,17 @@ def run(options: Options) -> int:
   Raises:
     UserError: a flag, the recipe, the data or a folder is invalid.
   """
-  # Imported here so that --help is immediate.
+  # Imports are here so that --help and --list are quick.
+  study = _study(options)
+  if options.list:
+    from bamjax.ablation import study_list
+
+    study_list.describe(study, options.shard or "")
+    return 0
   from bamjax.ablation import study_run
   from bamjax.ablation.worker_process import Workers
 
-  workers = Workers([sys.executable, "-m", "bamjax.commands.ablation_worker"])
-  study = _study(options)
-  if options.list:
-    study_run.describe(study, workers, options.shard or "")
-    return 0
-  return study_run.run(study, workers, options.shard or "")
+  return study_run.run(study, Workers(), options.shard or "")
 
 
 def _study(options: Options) -> Study:

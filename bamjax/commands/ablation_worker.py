@@ -41,19 +41,14 @@ def run(options: Options) -> None:
     raise UserError(f"standard input is not JSON: {error}") from None
   if options.mode == "cell":
     from bamjax.ablation import cell_work
+    from bamjax.ablation.cell_states import Task
 
     threading.Thread(target=_follow_parent, daemon=True).start()
-    cell_work.run(cell_work.Task(**given))
+    cell_work.run(Task(**given))
   elif options.mode == "step_seconds":
     print(json.dumps(_step_seconds(given)))
   else:
-    import jax
-
-    print(
-      json.dumps(
-        {"platform": jax.default_backend(), "count": jax.local_device_count()}
-      )
-    )
+    print(json.dumps(_devices()))
 
 
 def _follow_parent() -> None:
@@ -62,6 +57,19 @@ def _follow_parent() -> None:
   while os.getppid() == parent:
     time.sleep(1)
   os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _devices() -> dict[str, Any]:
+  import jax
+
+  from bamjax.benchmarking import machine
+
+  found = machine.environment()
+  names = "device", "platform", "host", "jax", "matmul_precision"
+  return {
+    **{name: found[name] for name in names},
+    "count": jax.local_device_count(),
+  }
 
 
 def _step_seconds(configs: list[dict[str, Any]]) -> list[float]:

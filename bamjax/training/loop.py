@@ -71,7 +71,10 @@ def _in_32_bits(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
 @_in_32_bits
 def train_and_evaluate(
-  config: ml_collections.ConfigDict, run_dir: str | Path
+  config: ml_collections.ConfigDict,
+  run_dir: str | Path,
+  *,
+  same_images: bool = False,
 ) -> dict | None:
   """Trains a network, or resumes training it, and scores the best checkpoint.
 
@@ -83,6 +86,8 @@ def train_and_evaluate(
     config: the run's configuration, with the fields of `runs.defaults`.
     run_dir: the run's folder, where config.json, data.json, checkpoints/,
       tensorboard/, metrics.jsonl and, at the end, summary.json are written.
+    same_images: whether changed training images stop a resumed run, rather than
+      cause a warning.
 
   Returns:
     The content of summary.json: a row of results (`bamjax.evaluation.results`)
@@ -103,11 +108,11 @@ def train_and_evaluate(
     return f"step {steps[-1]}" if steps else "the beginning"
 
   with watch.watched(resume):
-    return _train_and_evaluate(config, path)
+    return _train_and_evaluate(config, path, same_images)
 
 
 def _train_and_evaluate(
-  config: ml_collections.ConfigDict, run_dir: Path
+  config: ml_collections.ConfigDict, run_dir: Path, same_images: bool
 ) -> results.Row | None:
   config_lib.check(config)
   parallel.check(config.parallel, config.batch_size, config.optim.accumulate)
@@ -157,7 +162,7 @@ def _train_and_evaluate(
           config, run_dir, module, source.train, validation, checkpoints
         )
         with compile_for("many_runs" if config.steps >= _MANY else "here"):
-          state = run.train(state, start)
+          state = run.train(state, start, same_images)
       checkpoints.wait()
       tree, best = checkpoints.restore_best(state.to_tree())
       params = parallel.local(state.from_tree(tree).averaged())
@@ -266,11 +271,19 @@ class _Run:
     self._validation = validation
     self._logs: run_dir_lib.Logs | None = None  # on process 0 only
 
-  def train(self, state: TrainState, start: int) -> TrainState:
+  def train(
+    self, state: TrainState, start: int, same_images: bool
+  ) -> TrainState:
     """Trains from step `start` to the last step."""
     config = self._config
     if distributed.is_primary():
-      run_data.note(self._run_dir, self._store, self._validation)
+      run_data.note(
+        self._run_dir,
+        self._store,
+        self._validation,
+        resumed=start > 0,
+        same_images=same_images,
+      )
       print(self._described(state), flush=True)
       self._logs = run_dir_lib.Logs(self._run_dir, start)
     advance, most = feed.make_advance(config, self._store, start)

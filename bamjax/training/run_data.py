@@ -77,7 +77,14 @@ def warn_of_other_images(
       )
 
 
-def note(path: Path, store: CropStore, validation: Validation) -> None:
+def note(
+  path: Path,
+  store: CropStore,
+  validation: Validation,
+  *,
+  resumed: bool = False,
+  same_images: bool = False,
+) -> None:
   """Writes data.json.
 
   Warns if the training images have changed since the run started, and if
@@ -87,6 +94,13 @@ def note(path: Path, store: CropStore, validation: Validation) -> None:
     path: the run's folder.
     store: the crops to train on.
     validation: the images to validate on.
+    resumed: whether the run has been trained on the images that data.json
+      names; if they have changed, it keeps their hashes as `earlier`.
+    same_images: whether to stop if a resumed run's training images have
+      changed.
+
+  Raises:
+    UserError: they have changed, and `same_images` is set.
   """
   decoded = store.decoded
   now = {
@@ -97,7 +111,20 @@ def note(path: Path, store: CropStore, validation: Validation) -> None:
     "validation": _validation(validation),
   }
   then = _read(path)
-  if any(then.get(k, now[k]) != now[k] for k in ("sha256", "content")):
+  hashes = "sha256", "content"
+  changed = any(then.get(k, now[k]) != now[k] for k in hashes)
+  if changed and resumed and same_images:
+    raise UserError(
+      f"{path}: the training images are not those that it started with"
+      f" ({then.get('images')} images then, {now['images']} now, or other"
+      " content): use those, or remove the folder to start again"
+    )
+  earlier = then.get("earlier", []) if resumed else []
+  if changed and resumed:
+    earlier = [*earlier, {k: then[k] for k in hashes if k in then}]
+  if earlier:
+    now["earlier"] = earlier
+  if changed:
     _logger.warning(
       "the training images have changed since the run started (%s images then,"
       " %d now, or other content): continuing with the new ones; the result"

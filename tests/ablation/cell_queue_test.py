@@ -9,7 +9,7 @@ import pytest
 from bamjax.ablation import worker_process
 from bamjax.ablation.cell_queue import CellQueue
 from bamjax.ablation.cell_queue import Job
-from bamjax.ablation.cell_work import Task
+from bamjax.ablation.cell_states import Task
 from bamjax.ablation.worker_process import reason
 from bamjax.ablation.worker_process import Workers
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from bamjax.ablation import cell_work
+from bamjax.ablation import cell_states
 from bamjax.ablation.cells import make_cells
 from bamjax.ablation.cells import Study
 from bamjax.evaluation import result_files
@@ -78,6 +78,7 @@ def finish(study, cell, shift=0.0, content="same"):
     for key in images[0]
     if key != "name"
   }
+  (test,) = study.tests
   row = {
     "model": cell.config.model,
     "attn": cell.config.attn,
@@ -86,9 +87,7 @@ def finish(study, cell, shift=0.0, content="same"):
     "self_ensemble": False,
     "source": cell.name,
     "path": cell.name,
-    "benchmark": "Set5",
-    "protocol": "matlab",
-    "protocol_version": 1,
+    **test.basis,
     **means,
     "paper": {},
     "images": images,
@@ -98,7 +97,7 @@ def finish(study, cell, shift=0.0, content="same"):
   for name, value in (
     ("data.json", {"content": content, "validation": {"sha256": "0"}}),
     ("summary.json", {"steps": cell.config.steps}),
-    (cell_work.NOTES, {"device": "cpu", "train_seconds": 8.0}),
+    (cell_states.NOTES, {"device": "cpu", "train_seconds": 8.0}),
   ):
     (cell.folder / name).write_text(json.dumps(value))
 

@@ -1,11 +1,18 @@
+import json
 from pathlib import Path
 import subprocess
 import sys
 
+import ml_collections
+from PIL import Image
 import pytest
 
 from ablation import studies
+from bamjax.ablation import cell_states
+from bamjax.ablation import study_list
 from bamjax.ablation import study_run
+from bamjax.ablation import summary
+from bamjax.ablation.cells import Cell
 from bamjax.ablation.cells import make_cells
 from bamjax.ablation.worker_process import Workers
 from bamjax.errors import UserError
@@ -15,15 +22,13 @@ class Quick(Workers):
   """Workers that leave a finished cell at once, but for those named."""
 
   def __init__(self, study, broken=()):
-    super().__init__([sys.executable, "-c"])
-    cells = make_cells(study)
+    super().__init__((sys.executable, "-c"))
     object.__setattr__(self, "study", study)
-    object.__setattr__(self, "cells", {str(c.folder): c for c in cells})
     object.__setattr__(self, "broken", broken)
     object.__setattr__(self, "begun", [])
 
   def start(self, task, environment):
-    cell = self.cells[task.folder]
+    cell = Cell(ml_collections.ConfigDict(task.config), Path(task.folder))
     self.begun.append(cell.name)
     text = "print('works')"
     if cell.name in self.broken:
@@ -39,6 +44,9 @@ class Quick(Workers):
 
   def step_seconds(self, configs):
     return [2.0 if config.attn == "bam" else 1.0 for config in configs]
+
+  def machine(self):
+    return {"device": "cpu", "platform": "cpu", "count": 1}
 
   def slots(self):
     return [{}]
@@ -80,26 +88,107 @@ def test_shards_give_the_table_of_one(tmp_path):
   assert written(parts) == written(whole)
 
 
+def listed(study, part=""):
+  lines = []
+  study_list.describe(study, part, lines.append)
+  title, _, _, *rows = lines[0].splitlines()
+  return title, {row.split()[0]: row for row in rows}, lines[0]
+
+
 def test_equal_time(tmp_path):
   study = studies.make(tmp_path, budget="seconds")
-  lines = []
-  study_run.describe(study, Quick(study), show=lines.append)
+  _, rows, text = listed(study)
   assert not study.folder.exists()  # a dry run
-  rows = {line.split()[0]: line.split() for line in lines[0].splitlines()}
-  assert rows["pan-native-seed0"][4] == "4" and rows["pan-bam-seed0"][4] == "2"
+  assert " by time " in rows["pan-bam-seed0"] and "by time: as many" in text
+  assert rows["pan-native-seed0"].split()[4] == "4"
+  run(study)
+  _, rows, text = listed(study)
+  # Measured when it began: a step of BAM takes twice as long.
+  assert rows["pan-bam-seed0"].split()[4] == "2" and "by time" not in text
 
 
-def test_a_dry_run_says_what_is_left(tmp_path):
+def test_a_dry_run_says_what_is_left_and_how_sure_it_is(tmp_path):
   study = studies.make(tmp_path)
   control, bam, _, _ = make_cells(study)
+  title, rows, text = listed(study)
+  assert "time: a guess from multiply-accumulates" in text
+  # Four starts of 10 to 120 s, each with two sizes at 0.2 to 8 s: the images to
+  # validate on and to score.
+  assert "4 cells, 42 s to 9 minutes left" in title
   studies.finish(study, control)
   (bam.folder / "checkpoints" / "2").mkdir(parents=True)
-  lines = []
-  study_run.describe(study, Quick(study), "0/1", lines.append)
-  # A control of 8 s, by the one that is finished; BAM of 4 steps of 2 s.
-  assert "4 cells, about 20 s of training left" in lines[0]
-  (row,) = [line for line in lines[0].splitlines() if "bam-seed0" in line]
-  assert "at step 2" in row and row.endswith("4 s")
+  title, rows, text = listed(study, "0/1")
+  assert "by the times of 1 finished cell" in text
+  assert rows["pan-native-seed0"].split()[5:] == ["finished", "0", "s"]
+  # As the control's other cell, which took 8 s.
+  assert rows["pan-native-seed1"].split()[5:] == ["new", "about", "8", "s"]
+  assert "at step 2" in rows["pan-bam-seed0"]
+  # From half to twice as long as the control's, by about as many operations.
+  assert rows["pan-bam-seed1"].endswith("4 to 16 s")
+
+
+def test_an_attention_that_does_not_fit_is_one_error(tmp_path):
+  options = {"pan": {**studies.TINY, "features": 2, "up_features": 2}}
+  study = studies.make(tmp_path, options=options)
+  workers = Quick(study)
+  for call in (
+    lambda: study_run.run(study, workers, show=lambda _: None),
+    lambda: study_list.describe(study, show=lambda _: None),
+  ):
+    with pytest.raises(
+      UserError, match="pan-bam-seed0 cannot be trained: attention with reduc"
+    ):
+      call()
+  assert not workers.begun and not study.folder.exists()
+
+
+def test_cells_that_are_scored_anew_are_named(tmp_path):
+  study = studies.make(tmp_path)
+  run(study)
+  Image.new("RGB", (32, 32)).save(tmp_path / "Set5" / "image0.png")
+  # Another attention, later, and without one of the seeds.
+  wider = studies.make(tmp_path, attns=["native", "bam", "ca"], seeds=[0])
+  status, begun, text = run(wider)
+  assert "Set5: the images have changed" in text
+  assert "scored anew: pan-native-seed0, pan-bam-seed0\n" in text
+  assert begun == [f"pan-{a}-seed0" for a in ("native", "bam", "ca")]
+  # The cells of the other seed are not compared with those.
+  assert "until the command names them: pan-bam-seed1, pan-native-seed1" in text
+  found = json.loads((study.folder / "ablation.json").read_text())
+  assert found["outdated"] == ["pan-bam-seed1", "pan-native-seed1"]
+  assert [line["seeds"] for line in found["lines"]] == [[0], [0], [0]]
+
+
+DAMAGED = ("", "{", "[]", "3", "{}", '{"steps": "4", "train_seconds": []}')
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+@pytest.mark.parametrize(
+  "name", ["summary.json", "data.json", "cell.json", "results.json"]
+)
+def test_damaged_files_of_a_cell(tmp_path, name, text):
+  study = studies.make(tmp_path)
+  cells = studies.finish_all(study)
+  (cells[1].folder / name).write_text(text)
+  listed(study)
+  left = [c.name for c in cells if cell_states.state(study, c) != "finished"]
+  if name == "data.json":
+    with pytest.raises(UserError, match="data.json, which records .* damaged"):
+      summary.summarize(study, cells)
+    return
+  # The summary and the scores are made again.
+  assert left == ([] if name == "cell.json" else ["pan-bam-seed0"])
+  assert summary.summarize(study, cells).missing == left
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_configuration_is_one_error(tmp_path, text):
+  study = studies.make(tmp_path)
+  cells = studies.finish_all(study)
+  (cells[1].folder / "config.json").write_text(text)
+  for call in (run, listed):
+    with pytest.raises(UserError, match="pan-bam-seed0/config.json"):
+      call(study)
 
 
 def test_another_recipe_is_refused_before_any_work(tmp_path):

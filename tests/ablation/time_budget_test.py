@@ -4,6 +4,9 @@ from ablation import studies
 from bamjax.ablation import step_time
 from bamjax.ablation import time_budget
 from bamjax.ablation.cells import make_cells
+from bamjax.runs import config as config_lib
+
+MACHINE = {"device": "this one", "count": 1}
 
 
 def test_slower_networks_train_for_fewer_steps(tmp_path):
@@ -19,7 +22,7 @@ def test_slower_networks_train_for_fewer_steps(tmp_path):
 
   def lengths(study):
     cells = time_budget.apply(
-      make_cells(study), "native", study.folder, measure
+      make_cells(study), "native", study.folder, measure, MACHINE
     )
     return {
       cell.name: (
@@ -41,16 +44,100 @@ def test_slower_networks_train_for_fewer_steps(tmp_path):
   assert asked == ["native", "bam", "ca"]
 
 
-def test_a_dry_run_keeps_nothing(tmp_path):
-  study = studies.make(tmp_path)
-  time_budget.apply(
-    make_cells(study),
-    "native",
-    study.folder,
-    lambda configs: [1.0] * len(configs),
-    keep=False,
+def steps(study, machine=None, **seconds):
+  """Steps of each network, and which were measured."""
+  asked = []
+
+  def measure(configs):
+    asked.extend(config.attn for config in configs)
+    return [seconds[config.attn] for config in configs]
+
+  cells = time_budget.apply(
+    make_cells(study), "native", study.folder, measure, machine or MACHINE
   )
-  assert not study.folder.exists()
+  return {cell.config.attn: cell.config.steps for cell in cells}, asked
+
+
+@pytest.mark.parametrize(
+  "change",
+  [
+    {"data": {"patch": 16}},
+    {"batch_size": 4},
+    {"scale": 4},
+    {"dtype": "bfloat16"},
+    {"optim": {"ema_decay": 0.9}},
+    {"model_options": {"blocks": 2}},
+  ],
+)
+def test_another_recipe_is_measured_anew(tmp_path, change):
+  study = studies.make(tmp_path)
+  study.recipe.steps = 1000
+  assert steps(study, native=1, bam=2)[0] == {"native": 1000, "bam": 500}
+  if blocks := change.get("model_options"):
+    study = studies.make(tmp_path, options={"pan": studies.TINY | blocks})
+    study.recipe.steps = 1000
+  else:
+    study.recipe.update(change)
+  found, asked = steps(study, native=10, bam=11)
+  assert (found["bam"], asked) == (909, ["native", "bam"])
+  # Both are kept.
+  assert steps(study) == (found, [])
+  # The length of a study does not change a step.
+  study.recipe.steps = 100
+  assert steps(study) == ({"native": 100, "bam": 91}, [])
+
+
+def test_another_machine_is_measured_unless_a_cell_has_begun(tmp_path):
+  study = studies.make(tmp_path)
+  study.recipe.steps = 1000
+  found, _ = steps(study, native=1, bam=2)
+  other = {"device": "another", "count": 1}
+  assert steps(study, other, native=10, bam=11)[0]["bam"] == 909
+  assert steps(study)[0] == found
+  bam = make_cells(study)[1]
+  third = {"device": "a third", "count": 1}
+  config_lib.save(bam.config, bam.folder / "config.json")
+  assert steps(study, third) == (found, [])
+  # An attention that is new there is compared with the control's time there.
+  wider = studies.make(tmp_path, attns=["native", "bam", "ca"])
+  wider.recipe.steps = 1000
+  wide, asked = steps(wider, third, native=10, ca=20)
+  assert wide == {**found, "ca": 500} and asked == ["native", "ca"]
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    "",
+    "{",
+    "[]",
+    '{"step_seconds": 3}',
+    '{"step_seconds": {"pan native": "x", "pan bam": null}}',
+    '{"step_times": {"a": 1}}',
+    '{"step_times": [1, {}, {"name": "pan bam", "seconds": 1}]}',
+    '{"step_times": [{"name": 1, "terms": 2, "machine": 3, "seconds": -4}]}',
+    # An older version's, which do not say what they are of.
+    '{"step_seconds": {"pan native": 1.0, "pan bam": 8.0}}',
+  ],
+)
+def test_damaged_times_are_measured_anew(tmp_path, text):
+  study = studies.make(tmp_path)
+  study.recipe.steps = 1000
+  study.folder.mkdir()
+  (study.folder / "budget.json").write_text(text)
+  assert steps(study, native=1, bam=2)[0] == {"native": 1000, "bam": 500}
+  assert steps(study)[1] == []
+
+
+def test_a_study_of_an_older_version_keeps_its_lengths(tmp_path):
+  study = studies.make(tmp_path)
+  study.recipe.steps = 1000
+  bam = make_cells(study)[1]
+  config_lib.save(bam.config, bam.folder / "config.json")
+  (study.folder / "budget.json").write_text(
+    '{"step_seconds": {"pan native": 1.0, "pan bam": 8.0}}'
+  )
+  assert steps(study)[0] == {"native": 1000, "bam": 125}
 
 
 @pytest.mark.slow
@@ -66,6 +153,6 @@ def test_every_network_trains_a_step(tmp_path, steps, ratio):
   study = studies.make(tmp_path)
   study.recipe.steps = steps
   cells = time_budget.apply(
-    make_cells(study), "native", study.folder, lambda _: [ratio, 1.0]
+    make_cells(study), "native", study.folder, lambda _: [ratio, 1.0], MACHINE
   )
   assert cells[1].config.steps == 1

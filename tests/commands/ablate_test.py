@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from bamjax.ablation.worker_process import Workers
 import scripts
 
 TINY = (
@@ -40,6 +41,13 @@ def test_a_mistake_is_one_line(tmp_path, photographs):
   (line,) = done.err.splitlines()
   assert line.startswith("ablate.py: error: --shard is i/n")
   assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_the_working_folder_shadows_no_module(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for name in ("random.py", "json.py", "numpy.py", "jax.py"):
+    (tmp_path / name).write_text("raise SystemExit('imported by mistake')")
+  assert Workers().machine()["count"] >= 1
 
 
 @pytest.mark.slow

@@ -20,6 +20,9 @@ from bamjax.data.degradation.mixtures import Photo
 from bamjax.data.degradation.random_keys import sample_keys
 from bamjax.errors import UserError
 
+# Incremented whenever a change of the code changes a degraded image.
+VERSION = 1
+
 # Sides of the arrays of LR, in pixels, are multiples of this. A program takes
 # seconds to compile and megabytes to keep: images of similar sizes share it.
 _GRAIN = 128
