@@ -17,6 +17,8 @@ import jax
 import jax.extend
 import numpy as np
 
+from bamjax.inference import programs
+
 _logger = logging.getLogger(__name__)
 
 _OPTIONS: dict[str, str | bool] = {
@@ -117,6 +119,8 @@ class Repeated:
       _logger.warning("no CUDA graphs, which only costs speed: %s", error)
       return self._function(self._weights, *args)
     self._graphs[shapes] = graph
+    while len(self._graphs) > programs.KEPT:
+      self._graphs.pop(next(iter(self._graphs)), None)
     return graph(*args)
 
 

@@ -1,26 +1,33 @@
-"""A network's memory, reach and pools, from a trace on a small image.
+"""A network's memory, reach and pools, from traces of it.
 
 Nothing is compiled or run.
 """
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import dataclasses
 import functools
 from typing import Any
 
 from flax import linen as nn
 import jax
+from jax import export
+from jax import lax
 from jax.extend.core import Jaxpr
 from jax.extend.core import jaxprs_in_params
 from jax.extend.core import Literal
 import jax.numpy as jnp
 
-from bamjax.inference.reach import is_feature_map
-from bamjax.inference.reach import reach
+from bamjax.inference import reach as reach_lib
+from bamjax.inference import windows
+from bamjax.inference.reach import Reach
 from bamjax.layers import compile_for
 from bamjax.layers import Pool
 
-_SIDE = 32  # height and width of the traced image
+_SIDE = 32  # height and width of the image that memory is measured for
+# Least height and width for which the reach is proven. Less is hardly ever
+# needed, and some operations differ there, such as mirroring at the edge.
+LEAST = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,38 +36,72 @@ class Footprint:
 
   Attributes:
     bytes_per_pixel: approximate peak memory of the feature maps, in bytes per
-      LR pixel.
-    reach: LR pixels to each side that an output pixel depends on, other than
-      through pools over the whole image.
-    pools: number of layers that pool over the whole image.
+      LR pixel; 0 if the network does not take the image that is traced.
+    pools: number of times that it pools over the whole image.
   """
 
   bytes_per_pixel: float
-  reach: int
   pools: int
 
 
 @functools.lru_cache(maxsize=64)
 def footprint(module: nn.Module) -> Footprint:
-  """Returns the footprint of a backbone made of this library's layers."""
+  """Returns the footprint of a network."""
   lr = jax.ShapeDtypeStruct((1, _SIDE, _SIDE, 3), jnp.float32)
-  variables = jax.eval_shape(module.init, jax.random.key(0), lr)
-  pools = set()
+  pools = []
 
-  def intercept(
-    call: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    context: nn.module.InterceptorContext,
-  ) -> Any:
-    if isinstance(context.module, Pool):
-      pools.add(context.module.path)
-    return call(*args, **kwargs)
+  def pool(layer: Pool, path: str, x: jax.Array) -> None:
+    if windows.covers(lr.shape, x):
+      pools.append(path)
 
-  # For ONNX, all convolutions are the operation that `reach` knows.
-  with nn.intercept_methods(intercept), compile_for("onnx"):
-    jaxpr = jax.make_jaxpr(module.apply)(variables, lr).jaxpr
-  return Footprint(_peak(jaxpr) / _SIDE**2, reach(jaxpr, _SIDE), len(pools))
+  try:
+    variables = _variables(module)
+    # For ONNX, all convolutions are one operation.
+    with windows.intercepted(lambda x: x, pool), compile_for("onnx"):
+      jaxpr = jax.make_jaxpr(module.apply)(variables, lr).jaxpr
+  except Exception:  # it may take other sizes, or fail there, too
+    return Footprint(0, 0)
+  return Footprint(_peak(jaxpr) / _SIDE**2, len(pools))
+
+
+@functools.lru_cache(maxsize=64)
+def reach(module: nn.Module) -> Reach:
+  """Returns how far a network sees."""
+  least = [f"{name} >= {LEAST}" for name in "hw"]
+  height, width = export.symbolic_shape("h, w", constraints=least)
+  lr = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+
+  def pool(layer: Pool, path: str, x: jax.Array) -> list[jax.Array]:
+    start, shape = [0] * 4, (*x.shape[:1], 1, 1, *x.shape[3:])
+    pooled = _named(reach_lib.POOLED, lambda x: lax.slice(x, start, shape))
+    return [pooled(x) for _ in layer.kinds]
+
+  masked = _named(reach_lib.MASKED, lambda x: x)
+  try:
+    variables = _variables(module)
+    with (
+      jax.disable_jit(False),  # or what is named would not be
+      windows.intercepted(masked, pool),
+      compile_for("onnx"),
+    ):
+      jaxpr = jax.make_jaxpr(module.apply)(variables, lr).jaxpr
+  except Exception as error:  # whatever the module, or JAX, raises
+    line = str(error).strip().partition("\n")[0]
+    return reach_lib.unknown(
+      f"no trace for all sizes ({type(error).__name__}: {line})"
+    )
+  return reach_lib.reach(jaxpr, height, width, module.scale)
+
+
+def _variables(module: nn.Module) -> Any:
+  lr = jax.ShapeDtypeStruct((1, _SIDE, _SIDE, 3), jnp.float32)
+  return jax.eval_shape(module.init, jax.random.key(0), lr)
+
+
+def _named(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+  """A function as one operation of this name in a trace."""
+  function.__name__ = name
+  return jax.jit(function)
 
 
 def _peak(jaxpr: Jaxpr) -> int:
@@ -84,8 +125,13 @@ def _peak(jaxpr: Jaxpr) -> int:
       array = variable.aval
       if not isinstance(array, jax.core.ShapedArray):
         continue
-      if is_feature_map(array.shape, _SIDE):
+      if _is_feature_map(array.shape):
         live[variable] = array.size * array.dtype.itemsize
     peak = max(peak, sum(live.values()))
     live = {v: size for v, size in live.items() if last.get(v, -1) > i}
   return peak
+
+
+def _is_feature_map(shape: Sequence[int]) -> bool:
+  """Whether an array is N×H×W×…, with H and W multiples of the image's side."""
+  return len(shape) >= 4 and not any(n % _SIDE for n in shape[1:3])

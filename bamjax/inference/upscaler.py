@@ -1,6 +1,7 @@
 """Super-resolution of images with a backbone and its variables."""
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
 import functools
@@ -8,6 +9,7 @@ import itertools
 import logging
 import math
 import numbers
+import threading
 from typing import Any
 
 from flax import linen as nn
@@ -16,10 +18,13 @@ import numpy as np
 
 from bamjax import pixels
 from bamjax.errors import UserError
+from bamjax.errors import warn_once
 from bamjax.inference import cuda_graphs
 from bamjax.inference import footprint
+from bamjax.inference import programs
 from bamjax.inference import tiling
 from bamjax.inference import windows
+from bamjax.layers.fields import is_whole
 from bamjax.memory import device_memory
 from bamjax.memory import host_memory
 
@@ -134,17 +139,20 @@ class Upscaler:
         `memory` looks like gigabytes, the variables have no `params`, or the
         module has no `scale`.
     """
-    limits = {"tile": tile, "halo": halo, "passes": passes, "memory": memory}
-    for name, value in limits.items():
-      if value is None and name != "passes":
-        continue
-      if not isinstance(value, numbers.Real) or not value >= 0:
-        raise ValueError(f"{name} must be a number from 0 on; got {value!r}")
+    for name, value, required in (
+      ("tile", tile, False),
+      ("halo", halo, False),
+      ("passes", passes, True),
+    ):
+      if (value is not None or required) and value != 0 and not is_whole(value):
+        raise UserError(
+          f"{name} must be a whole number from 0 on; got {value!r}"
+        )
+    if memory is not None:
+      _check_memory(memory)
     if variables and "params" not in variables:
       raise ValueError('variables must be {"params": …}, as from load_weights')
-    if memory is not None and 0 < memory < _SMALLEST_MEMORY:
-      raise ValueError(f"memory is in bytes, e.g. 2e9; got {memory}")
-    if not isinstance(getattr(module, "scale", None), int):
+    if not is_whole(getattr(module, "scale", None)):
       raise ValueError(
         f"{type(module).__name__} has no upscaling factor: it needs the field"
         " scale"
@@ -155,26 +163,44 @@ class Upscaler:
     # Otherwise each call would copy them to the device.
     weights = jax.device_put(variables)
     self._gather, self._super_resolve = (
-      cuda_graphs.Repeated(functools.partial(program, module), weights)
-      for program in (windows.gather, windows.super_resolve)
+      cuda_graphs.Repeated(
+        functools.partial(programs.run, function, module), weights
+      )
+      for function in (windows.gather, windows.super_resolve)
     )
     self._turns = _EIGHT if self_ensemble else (_Turn(),)
     self._tile = tile
+    self._halo = halo
     needs = footprint.footprint(module)
-    self._halo = min(needs.reach, _LARGEST_HALO) if halo is None else halo
     self._passes = min(passes, needs.pools)
     self._pixels = math.inf
-    if tile is None:
+    if tile is None and needs.bytes_per_pixel:
       memory = _usable_memory() if memory is None else memory
       self._pixels = memory / needs.bytes_per_pixel
     self._padded = padded
     self._shared = shared
     self._seen: set[tuple[int, int]] = set()  # windows of earlier images
+    self._lock = threading.Lock()
 
   @property
   def scale(self) -> int:
     """The upscaling factor s."""
     return self._module.scale
+
+  def warm_up(self, sizes: Iterable[tuple[int, int]]) -> None:
+    """Compiles the programs of images of some sizes, before they come.
+
+    Runs the network once for each. The last `programs.KEPT` programs of a
+    process are kept, 64: an image takes one, two if it is tiled or, with
+    `shared`, smaller than an earlier one, and all `Upscaler` of one module
+    share them.
+
+    Args:
+      sizes: height and width in LR pixels. With `shared`, in the order in which
+        images are to come.
+    """
+    for height, width in sizes:
+      self(np.full((height, width, 3), 128, np.uint8))
 
   def tiles(self, height: int, width: int) -> int:
     """Returns the number of tiles for an image of height×width LR pixels."""
@@ -220,31 +246,66 @@ class Upscaler:
     )
     return sr if image.ndim == 4 else sr[0]
 
+  @functools.cached_property
+  def _sees(self) -> footprint.Reach:
+    return footprint.reach(self._module)
+
+  def _pads(self, height: int, width: int) -> bool:
+    """Whether the window may extend beyond an image, which changes nothing."""
+    reason = self._sees.unpadded
+    if reason and self._padded:
+      warn_once(
+        f"{type(self._module).__name__} has {reason}, which padding would"
+        " change: images are not padded, and each size compiles a program"
+      )
+    return not reason and min(height, width) >= footprint.LEAST
+
   def _plan(self, height: int, width: int) -> _Plan:
+    padded = self._padded and self._pads(height, width)
     alone = self._earlier(height, width) or (
-      tiling.whole(height, self._padded),
-      tiling.whole(width, self._padded),
+      tiling.whole(height, padded),
+      tiling.whole(width, padded),
     )
     fits = alone[0].window * alone[1].window <= self._pixels
     if self._tile == 0 or (self._tile is None and fits):
       return alone
+    if self._tile is not None and max(height, width) <= self._tile:
+      return alone
+    if self._sees.untiled:
+      name = f"{type(self._module).__name__} has {self._sees.untiled}"
+      if self._halo is None:
+        warn_once(
+          f"{name}, where tiles would differ from the whole image: it is not"
+          " tiled"
+        )
+        return alone
+      warn_once(
+        f"{name}, where tiles may differ from the whole image, in spite of"
+        f" halo={self._halo}"
+      )
+    halo = self._halo
+    if halo is None:
+      halo = min(self._sees.pixels, _LARGEST_HALO)
     tile = self._tile
-    if tile is None:
-      tile = max(int(math.sqrt(self._pixels)) - 2 * self._halo, _SMALLEST_TILE)
+    if tile is not None:
+      halo = max(halo, (footprint.LEAST - tile + 1) // 2)
+    else:
+      tile = max(int(math.sqrt(self._pixels)) - 2 * halo, _SMALLEST_TILE)
     return (
-      tiling.cut(height, tile, self._halo, self._padded),
-      tiling.cut(width, tile, self._halo, self._padded),
+      tiling.cut(height, tile, halo, padded),
+      tiling.cut(width, tile, halo, padded),
     )
 
   def _earlier(self, height: int, width: int) -> _Plan | None:
     """The window of an earlier image that holds this image, if there is one."""
     most = min(_LARGER * height * width, self._pixels)
-    fitting = [
-      (rows, columns)
-      for rows, columns in self._seen
-      if height <= rows and width <= columns and rows * columns <= most
-    ]
-    if not fitting:
+    with self._lock:
+      fitting = [
+        (rows, columns)
+        for rows, columns in self._seen
+        if height <= rows and width <= columns and rows * columns <= most
+      ]
+    if not fitting or not self._pads(height, width):
       return None
     rows, columns = min(fitting, key=lambda w: (math.prod(w), w))
     return tiling.inside(height, rows), tiling.inside(width, columns)
@@ -255,13 +316,42 @@ class Upscaler:
     dtype: np.dtype,
     progress: Callable[[int, int], None],
   ) -> np.ndarray:
-    """Upscales N×H×W×3 to N×sH×sW×3 of a dtype."""
+    """Upscales N×H×W×3 to N×sH×sW×3 of a dtype, in parts that fit in memory."""
     n, height, width, _ = images.shape
     plan = self._plan(height, width)
+    fitting = max(self._pixels / (plan[0].window * plan[1].window), 1)
+    # Parts of equal size share a program.
+    size = max(k for k in range(1, n + 1) if n % k == 0 and k <= fitting)
+    parts = n // size
+
+    def upscaled(part: int) -> np.ndarray:
+      return self._part(
+        images[part * size : (part + 1) * size],
+        plan,
+        dtype,
+        lambda done, count: progress(part * count + done, parts * count),
+      )
+
+    if parts == 1:
+      return upscaled(0)
+    return np.concatenate([*map(upscaled, range(parts))])
+
+  def _part(
+    self,
+    images: np.ndarray,
+    plan: _Plan,
+    dtype: np.dtype,
+    progress: Callable[[int, int], None],
+  ) -> np.ndarray:
+    """Upscales images at once."""
+    n, height, width, _ = images.shape
     spans = list(itertools.product(plan[0].spans, plan[1].spans))
     gathering = self._passes if len(spans) > 1 else 0
+    if gathering and self._sees.untiled:
+      gathering = 0  # those of a loop's turns can't be told apart
     if self._shared and len(spans) == 1:
-      self._seen.add((plan[0].window, plan[1].window))
+      with self._lock:
+        self._seen.add((plan[0].window, plan[1].window))
     if self._tile is None and len(spans) > 1 and not self._padded:
       _logger.warning(
         "%d×%d LR pixels would not fit in memory: using %d tiles%s",
@@ -343,6 +433,14 @@ def _usable_memory() -> float:
   """Bytes that a pass may use: most of the device's, or half of the host's."""
   device = device_memory()
   return 0.5 * host_memory().total if device is None else 0.9 * device.total
+
+
+def _check_memory(memory: Any) -> None:
+  number = isinstance(memory, numbers.Real) and not isinstance(memory, bool)
+  if not number or not memory >= 0:
+    raise UserError(f"memory must be a number from 0 on; got {memory!r}")
+  if 0 < memory < _SMALLEST_MEMORY:
+    raise UserError(f"memory is in bytes, e.g. 2e9; got {memory}")
 
 
 def _scaled(part: slice, factor: int) -> slice:

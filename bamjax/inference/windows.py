@@ -1,4 +1,4 @@
-"""The compiled programs of inference: a network on one window of an image.
+"""The programs of inference: a network on one window of an image.
 
 A window may extend beyond the image. Padding is masked out before every
 convolution and pool, and does not affect the result: convolutions see zeros, as
@@ -7,10 +7,13 @@ of the whole image. Both intercept `Conv` and `Pool`, so backbones need no code
 for it.
 """
 
+import collections
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
-import functools
+from collections.abc import Sequence
+import contextlib
 from typing import Any
 
 from flax import linen as nn
@@ -23,12 +26,11 @@ from bamjax.layers import Pool
 
 # A rectangle of a window: masks of its rows, (H,), and of its columns, (W,).
 Area = tuple[np.ndarray, np.ndarray]
-# By the path of each `Pool`: "mean", "variance" and "max" of the channels,
-# float32, N×1×1×C each.
+# By the path of each call of a `Pool`: "mean", "variance" and "max" of the
+# channels, float32, N×1×1×C each.
 Moments = Mapping[str, Mapping[str, jax.Array | np.ndarray]]
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def super_resolve(
   module: nn.Module,
   variables: Mapping[str, Any],
@@ -52,7 +54,6 @@ def super_resolve(
   return _apply(module, variables, lr, valid, moments)[0]
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def gather(
   module: nn.Module,
   variables: Mapping[str, Any],
@@ -78,6 +79,44 @@ def gather(
   return _apply(module, variables, lr, valid, moments, own)[1]
 
 
+@contextlib.contextmanager
+def intercepted(
+  mask: Callable[[jax.Array], jax.Array],
+  pool: Callable[[Pool, str, jax.Array], list[jax.Array] | None],
+) -> Iterator[None]:
+  """Replaces what `Conv` convolves and what `Pool` returns.
+
+  Args:
+    mask: maps each input of a convolution of more than one pixel.
+    pool: called with a layer, its path and its input; None keeps what the layer
+      returns. The second call of a layer has the path "PATH#2".
+  """
+  calls: collections.Counter[str] = collections.Counter()
+
+  def intercept(
+    call: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    context: nn.module.InterceptorContext,
+  ) -> Any:
+    layer = context.module
+    if context.method_name != "__call__" or not args:
+      return call(*args, **kwargs)
+    x, *others = args
+    if isinstance(layer, Conv) and layer.kernel_size > 1:
+      return call(jax.tree.map(mask, x), *others, **kwargs)
+    if isinstance(layer, Pool):
+      path = "/".join(layer.path)
+      calls[path] += 1
+      call_path = path if calls[path] == 1 else f"{path}#{calls[path]}"
+      pooled = pool(layer, call_path, x)
+      return call(x) if pooled is None else pooled
+    return call(*args, **kwargs)
+
+  with nn.intercept_methods(intercept):
+    yield
+
+
 def _apply(
   module: nn.Module,
   variables: Mapping[str, Any],
@@ -87,54 +126,42 @@ def _apply(
   own: Area | None = None,
 ) -> tuple[jax.Array, Moments]:
   found = {}
+  lr = jnp.asarray(lr)
 
   def without_padding(x: jax.Array) -> jax.Array:
-    if valid is None or not _covers(valid, x):
+    if valid is None or not covers(lr.shape, x):
       return x
     return jnp.where(_mask(valid, x), x, 0)
 
-  def intercept(
-    call: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    context: nn.module.InterceptorContext,
-  ) -> Any:
-    layer = context.module
-    if context.method_name != "__call__":
-      return call(*args, **kwargs)
-    if isinstance(layer, Conv) and layer.kernel_size > 1:
-      x, *others = args
-      return call(jax.tree.map(without_padding, x), *others, **kwargs)
-    if not isinstance(layer, Pool):
-      return call(*args, **kwargs)
-    (x,) = args
-    path = "/".join(layer.path)
+  def pool(layer: Pool, path: str, x: jax.Array) -> list[jax.Array] | None:
+    if not covers(lr.shape, x):
+      return None
     if own is not None:
       found[path] = _moments(x, _mask(own, x))
     if moments is not None:
       return _pooled(layer, moments[path], x.dtype)
     if valid is not None:
       return _pooled(layer, _moments(x, _mask(valid, x)), x.dtype)
-    return call(x)
+    return None
 
   # TF32 would change the printed digits of benchmarks.
   with (
     jax.default_matmul_precision("highest"),
-    nn.intercept_methods(intercept),
+    intercepted(without_padding, pool),
   ):
     sr = module.apply(variables, lr)
   assert isinstance(sr, jax.Array)  # no collection is mutable
   return sr, found
 
 
-def _covers(area: Area, x: jax.Array) -> bool:
-  """Whether features x cover the window, unlike those that were pooled."""
-  rows, columns = area
-  factor = x.shape[1] // rows.size
-  return factor > 0 and x.shape[1:3] == (
-    factor * rows.size,
-    factor * columns.size,
-  )
+def covers(lr: Sequence[int], x: jax.Array) -> bool:
+  """Whether features x cover the image of a shape, N×H×W×3.
+
+  Those that were pooled don't.
+  """
+  height, width = lr[1:3]
+  factor = x.shape[1] // height if x.ndim == 4 else 0
+  return factor > 0 and x.shape[1:3] == (factor * height, factor * width)
 
 
 def _mask(area: Area, x: jax.Array) -> jax.Array:
@@ -164,10 +191,10 @@ def _moments(x: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
 
 def _pooled(
   layer: Pool, moments: Mapping[str, jax.Array | np.ndarray], dtype: np.dtype
-) -> list[jax.Array | np.ndarray]:
+) -> list[jax.Array]:
   """Returns what the layer returns for an input with these moments."""
   values = {**moments, "deviation": jnp.sqrt(moments["variance"])}
-  return [values[kind].astype(dtype) for kind in layer.kinds]
+  return [jnp.asarray(values[kind], dtype) for kind in layer.kinds]
 
 
 def combine(parts: Iterable[tuple[int, Moments]]) -> Moments:

@@ -81,7 +81,7 @@ def draw(seed):
   scale = int(rng.choice([2, 2, 2, 3, 4]))
   module = small.create_wide(name, kind, scale=scale, **options)
   found = footprint.footprint(module)
-  halo = found.reach + int(rng.choice([0, 0, 1, 2]))
+  halo = footprint.reach(module).pixels + int(rng.choice([0, 0, 1, 2]))
   window = next(side for side in SIDES if side > 3 * halo)
   tile, padded = window - 2 * halo, bool(rng.integers(2))
   # A tiled image is at least a pixel longer than a window.
@@ -162,7 +162,7 @@ def difference(case, less=0):
   rng = np.random.default_rng(case.seed)
   image = rng.integers(0, 2, case.shape).astype(np.float32)
   variables = strong(case)
-  reach = footprint.footprint(case.module).reach
+  reach = footprint.reach(case.module).pixels
   tiled = upscaler.Upscaler(
     case.module,
     variables,
@@ -228,12 +228,12 @@ def cases(seeds):
 def test_tiles_equal_the_whole_and_the_reach_is_exact(seed):
   case = draw(seed)
   assert difference(case) < 1e-5
-  reach = footprint.footprint(case.module).reach
+  reach = footprint.reach(case.module).pixels
   assert set(support(case)) == {reach}
 
 
 @pytest.mark.parametrize("seed", cases([2, 5, 8, 9]))
 def test_a_halo_one_pixel_too_small_changes_the_result(seed):
   case = draw(seed)
-  less = 1 + case.halo - footprint.footprint(case.module).reach
+  less = 1 + case.halo - footprint.reach(case.module).pixels
   assert difference(case, less) > 1e-3

@@ -6,6 +6,7 @@ import pytest
 
 import bamjax
 from bamjax.inference.footprint import footprint
+from bamjax.inference.footprint import reach
 from bamjax.layers import compile_for
 from bamjax.layers import Pool
 from models import small
@@ -25,17 +26,17 @@ def test_memory_is_close_to_xlas_plan(name):
 def test_pixels_beyond_the_reach_change_nothing(name):
   # Attentions that pool over the whole image do not count.
   module = small.create(name, "none")
-  reach = footprint(module).reach
+  pixels = reach(module).pixels
   rng = np.random.default_rng(0)
-  lr = rng.random((1, 3, reach + 2, 3), dtype=np.float32)
+  lr = rng.random((1, 3, pixels + 2, 3), dtype=np.float32)
   variables = small.draw(module, lr)
   differ = lr.copy()
-  differ[:, :, reach + 1 :] = 0
+  differ[:, :, pixels + 1 :] = 0
   upscale = jax.jit(module.apply)
   a, b = upscale(variables, lr), upscale(variables, differ)
   np.testing.assert_array_equal(a[:, :, 0], b[:, :, 0])
   # Most pixels within the reach do.
-  differ[:, :, reach * 2 // 3 :] = 0
+  differ[:, :, pixels * 2 // 3 :] = 0
   assert np.any(upscale(variables, differ)[:, :, 0] != a[:, :, 0])
 
 
@@ -93,7 +94,8 @@ def spread(module):
 def test_nan_spreads_as_far_as_the_reach(name, attn, scale):
   module = small.create_wide(name, attn, scale=scale)
   # At ×3, `upsample_bilinear` also counts a neighbour whose weight is 0.
-  assert 0 <= footprint(module).reach - spread(module) <= (scale == 3)
+  assert 0 <= reach(module).pixels - spread(module) <= (scale == 3)
+  assert not reach(module).untiled and not reach(module).unpadded
 
 
 @pytest.mark.parametrize(

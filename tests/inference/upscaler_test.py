@@ -9,8 +9,8 @@ import pytest
 import bamjax
 from bamjax.errors import UserError
 from bamjax.inference import footprint
+from bamjax.inference import programs
 from bamjax.inference import upscaler
-from bamjax.inference import windows
 from bamjax.layers import ATTENTIONS
 from bamjax.layers import Conv
 from bamjax.memory import Memory
@@ -126,7 +126,7 @@ def unclipped(upscaler, lr):
 def test_padding_and_tiles_with_the_whole_images_pools_are_exact(name, kind):
   module = small.create_wide(name, kind)
   found = footprint.footprint(module)
-  lr = random_image(13, 2 * found.reach + 60)
+  lr = random_image(13, 2 * footprint.reach(module).pixels + 60)
   variables = small.draw(module, lr[None])
   whole = unclipped(bamjax.Upscaler(module, variables, tile=0), lr)
   padded = bamjax.Upscaler(module, variables, tile=0, padded=True)
@@ -169,8 +169,7 @@ def test_tiled_self_ensembles_equal_whole_ones(network):
 @contextlib.contextmanager
 def compiled():
   """Yields a growing list of the shapes that the network is compiled for."""
-  windows.super_resolve.clear_cache()
-  windows.gather.clear_cache()
+  programs.clear()
   traced = []
 
   def count(call, args, kwargs, context):
