@@ -50,6 +50,13 @@ _LASTING = ("train", "ablate", "benchmark")
 # the last logs shapes that it omits from an ONNX file.
 _QUIET = ("asyncio", "tifffile", "onnx_ir")
 
+# What Python and absl say of a flag's value of another type, and what we say.
+_TYPES = {
+  r"invalid literal for int\(\) with base \d+: .*": "expected a whole number",
+  r"could not convert string to float: .*": "expected a number",
+  r"\('Non-boolean argument to boolean flag', .*\)": "expected true or false",
+}
+
 # errno values of storage problems.
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
@@ -228,7 +235,10 @@ def parse(options: type, program: str, arguments: Sequence[str]) -> Any:
     advice = config_flag.hint(error.flagname) if "config" in values else ""
     _fail(program, f"{error}{advice} (--help lists the flags)")
   except flags.Error as error:
-    _fail(program, f"{error} (--help lists the flags)")
+    message = str(error)
+    for theirs, ours in _TYPES.items():
+      message = re.sub(theirs, ours, message, flags=re.DOTALL)
+    _fail(program, f"{message} (--help lists the flags)")
   except UserError as error:
     _fail(program, str(error))
   if rest and inputs is None:

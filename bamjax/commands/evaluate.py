@@ -56,8 +56,8 @@ class Options(selection.NetworksAndImages):
   )
   output: str | None = option(
     None,
-    "folder of the results; if omitted, the run's folder if one run is"
-    " evaluated, otherwise results",
+    "folder of the results; if omitted, RUN-results beside the run if one run"
+    " is evaluated, otherwise results",
     value="DIR",
   )
 
@@ -72,8 +72,13 @@ class Options(selection.NetworksAndImages):
     if self.output:
       return Path(self.output)
     others = self.weights or self.outputs
-    one_run = len(self.run_dir) == 1 and not others
-    return Path(self.run_dir[0] if one_run else "results")
+    if len(self.run_dir) != 1 or others:
+      return Path("results")
+    # Not inside: reading a run changes nothing.
+    run = Path(self.run_dir[0])
+    if run.name in ("", ".."):
+      run = run.resolve()
+    return run.with_name(f"{run.name}-results")
 
   def check(self) -> None:
     """Raises UserError for missing networks or contradicting flags."""

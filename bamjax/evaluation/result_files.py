@@ -1,6 +1,8 @@
 """The files of results: results.json, results.csv and results.md."""
 
 from collections.abc import Iterable
+from collections.abc import Iterator
+import contextlib
 import csv
 import io
 import itertools
@@ -14,6 +16,8 @@ from bamjax.evaluation.results import LISTS
 from bamjax.evaluation.results import restored
 from bamjax.evaluation.results import Row
 from bamjax.files import check_writable
+from bamjax.files import lock
+from bamjax.files import open_lock
 from bamjax.files import to_json
 from bamjax.files import write_atomically
 
@@ -88,12 +92,35 @@ def check(folder: str | Path) -> None:
 def write(folder: str | Path, rows: list[Row]) -> None:
   """Adds rows to a folder's results.json, results.csv and results.md.
 
-  Rows that were measured again replace the existing ones.
+  Rows that were measured again replace the existing ones. Other processes may
+  add rows at the same time.
 
   Raises:
     UserError: the folder cannot be written, or its results.json is invalid.
   """
-  folder = Path(folder)
+  with _locked(Path(folder)):
+    _write(Path(folder), rows)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+  """Waits until no other process changes the results of a folder."""
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    # Not ".lock", which a training holds in its run's folder.
+    file = open_lock(folder / ".results.lock")
+  except OSError as error:
+    raise UserError(
+      f"{folder / RESULTS} cannot be written: {error.strerror}; use another"
+      " folder"
+    ) from None
+  with file:
+    with contextlib.suppress(OSError):  # a disk without locks
+      lock(file, wait=True)
+    yield
+
+
+def _write(folder: Path, rows: list[Row]) -> None:
   merged = {key(row): row for row in read(folder)}
   for row in rows:
     # The last measured row comes last.
@@ -110,15 +137,20 @@ def write(folder: str | Path, rows: list[Row]) -> None:
 def to_csv(rows: list[Row]) -> str:
   """Formats rows as CSV.
 
-  There is a line for each image, and one for the mean, whose `image` is "mean".
+  There is a line for each image, and one for the mean, whose `image` and `kind`
+  are "mean". The `kind` of an image is "image", even if its name is "mean".
   """
   lines = []
   for row in rows:
     shared = {k: v for k, v in row.items() if k not in LISTS}
-    for image in (*row["images"], {"name": "mean"}):
+    for image in row["images"]:
       scores = {k: v for k, v in image.items() if k != "name"}
-      lines.append({**shared, "image": image["name"], **scores})
+      lines.append(
+        {**shared, "image": image["name"], **scores, "kind": "image"}
+      )
+    lines.append({**shared, "image": "mean", "kind": "mean"})
   names = list(dict.fromkeys(name for line in lines for name in line))
+  names.sort(key="kind".__eq__)  # last: a newer column moves no older one
   out = io.StringIO()
   writer = csv.DictWriter(out, names, lineterminator="\n")
   writer.writeheader()

@@ -34,6 +34,8 @@ def define_config(name, help_text, values, arguments):
 class Plain:
   fail: str | None = option(None, "how to fail")
   number: int = option(1, "a number")
+  share: float = option(1.0, "a share")
+  fast: bool = option(False, "whether to hurry")
   path: Sequence[str] = option((), "paths")
 
 
@@ -147,7 +149,9 @@ def test_runs_main(call):
     ("--fail=user", "no such thing: really"),
     ("--fail=disk", "log.txt: No space left on device; "),
     ("--nubmer=3", "Unknown command line flag 'nubmer'"),
-    ("--number=three", "flag --number=three: invalid literal"),
+    ("--number=three", "flag --number=three: expected a whole number"),
+    ("--share=half", "flag --share=half: expected a number"),
+    ("--fast=maybe", "flag --fast=maybe: expected true or false"),
     ("--number", "Missing value for flag --number"),
     ("stray", "unexpected argument 'stray'"),
   ],
@@ -188,7 +192,10 @@ def test_a_mistake_is_one_line(call, flag, message):
       "--steps=3",
       "Unknown command line flag 'steps'; use --config.steps=VALUE",
     ),
-    ("--config.steps=three", "flag --config.steps=three: invalid literal"),
+    (
+      "--config.steps=three",
+      "flag --config.steps=three: expected a whole number",
+    ),
   ],
 )
 def test_a_mistake_in_the_configuration_is_one_line(

@@ -170,6 +170,18 @@ def test_a_run_is_scored_on_its_own_images(finished_run, tmp_path):
   assert (row["model"], row["attn"], row["step"]) == ("pan", "bam", 2)
 
 
+def test_a_runs_results_are_beside_it(finished_run, tmp_path, monkeypatch):
+  run_dir = shutil.copytree(finished_run, tmp_path / "run")
+  names = sorted(path.name for path in run_dir.rglob("*"))
+  evaluate.run(evaluate.Options(run_dir=[f"{run_dir}/"]))
+  assert sorted(path.name for path in run_dir.rglob("*")) == names
+  assert (tmp_path / "run-results" / "results.json").is_file()
+  monkeypatch.chdir(run_dir)
+  assert evaluate.Options(run_dir=["."]).folder == tmp_path / "run-results"
+  several = evaluate.Options(run_dir=["a", "b"])
+  assert several.folder == Path("results")
+
+
 def test_images_are_saved(finished_run, tmp_path):
   folder = lay(tmp_path / "mine", one=smooth(41, 50))
   run(

@@ -59,13 +59,22 @@ def test_a_run_leaves_its_scores_and_its_checkpoints(finished):
     assert tag in events.read_bytes()
 
 
+def content(folder):
+  """When each file was written, and how long it is."""
+  files = {path: path.stat() for path in folder.rglob("*")}
+  return {path: (f.st_mtime_ns, f.st_size) for path, f in files.items()}
+
+
 def test_evaluate_prints_the_runs_own_scores(finished, start):
   run_dir, _ = finished
+  before = content(run_dir)
   process = start(f"--run_dir={run_dir}", name="evaluate.py")
   code, out, err = process.finish()
   assert code == 0, err
+  assert content(run_dir) == before
+  results = run_dir.with_name(f"{run_dir.name}-results")
   summary = json.loads((run_dir / "summary.json").read_text())
-  (row,) = json.loads((run_dir / "results.json").read_text())
+  (row,) = json.loads((results / "results.json").read_text())
   assert row["psnr_y"] == pytest.approx(summary["psnr_y"], abs=1e-4)
   assert "mean" in out
 

@@ -1,6 +1,8 @@
+from concurrent import futures
 import csv
 import io
 import json
+import time
 
 import jax
 import numpy as np
@@ -91,6 +93,51 @@ def test_files_contain_the_rows(tmp_path):
   assert [line["image"] for line in lines[:3]] == ["baby", "bird", "mean"]
   assert float(lines[2]["psnr_y"]) == 38.0
   assert "| baby | 33.67/.9303 |" in (tmp_path / "results.md").read_text()
+
+
+def test_an_image_named_mean_is_not_the_mean(tmp_path):
+  found = row(values=(30.0, 0.9, 28.0, 0.8))
+  found["images"][0] |= {"name": "mean", "psnr_y": 38.0}
+  found["psnr_y"] = 34.0
+  result_files.write(tmp_path, [found])
+  text = (tmp_path / "results.csv").read_text()
+  lines = list(csv.DictReader(io.StringIO(text)))
+  assert [(line["image"], line["kind"], line["psnr_y"]) for line in lines] == [
+    ("mean", "image", "38.0"),
+    ("bird", "image", "30.0"),
+    ("mean", "mean", "34.0"),
+  ]
+  assert text.splitlines()[0].endswith(",kind")
+  (again,) = result_files.read(tmp_path)
+  assert again["images"][0]["psnr_y"] == 38.0 and again["psnr_y"] == 34.0
+  markdown = (tmp_path / "results.md").read_text()
+  assert "| mean |" in markdown and "| **mean of 2** |" in markdown
+
+
+def test_processes_that_write_to_one_folder_lose_no_row(tmp_path, monkeypatch):
+  # Locks exclude open files of one process, too. The pause is between reading
+  # and writing, where another one's rows would be lost.
+  def read(folder, read=result_files.read):
+    rows = read(folder)
+    time.sleep(0.01)
+    return rows
+
+  monkeypatch.setattr(result_files, "read", read)
+  first = row()
+
+  def write(writer):
+    for step in range(4):
+      new = {**first, "source": f"network {writer}", "step": step}
+      result_files.write(tmp_path / "results", [new])
+
+  with futures.ThreadPoolExecutor(4) as pool:
+    list(pool.map(write, range(4)))
+  rows = result_files.read(tmp_path / "results")
+  assert {(r["source"], r["step"]) for r in rows} == {
+    (f"network {writer}", step) for writer in range(4) for step in range(4)
+  }
+  text = (tmp_path / "results" / "results.csv").read_text()
+  assert text.count(",mean,mean\n") == 16
 
 
 def test_infinite_psnr_is_null_in_json_and_comes_back(tmp_path):
