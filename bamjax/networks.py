@@ -98,7 +98,7 @@ def load_network(
   if not path.is_dir():
     if hints.step is not None:
       raise UserError(
-        f"{path} is a file, which has no checkpoint {hints.step}; omit --step"
+        f"{source} is a file, which has no checkpoint {hints.step}; omit --step"
       )
     module, variables = read_network(path, hints)
     return Network(

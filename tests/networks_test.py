@@ -66,6 +66,10 @@ def test_mistakes_are_reported(file, tmp_path):
     load_network(file, Hints(step=3))
   with pytest.raises(UserError, match="not weights of pan"):
     load_network(file, Hints(model="pan"))
+  with pytest.raises(UserError, match="^pan-bam-x2 is a file, which"):
+    load_network("pan-bam-x2", Hints(step=3))
+  with pytest.raises(UserError, match="^unknown attention 'bamm'; choose from"):
+    load_network("pan-bam-x2", Hints(attn="bamm"))
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,15 @@ def check_options(name: str, options: Iterable[str]) -> None:
     )
 
 
+def check_attention(name: str) -> None:
+  """Raises UserError if a name is neither "native" nor an attention's."""
+  known = ("native", *ATTENTIONS)
+  if name not in known:
+    raise UserError(
+      f"unknown attention {name!r}; choose from {', '.join(known)}"
+    )
+
+
 def create_model(
   name: str,
   attn: str = "native",
@@ -201,11 +210,7 @@ def create_model(
       invalid.
   """
   entry = backbone(name)
-  if attn not in ("native", *ATTENTIONS):
-    raise UserError(
-      f"unknown attention {attn!r}; choose from"
-      f" {', '.join(('native', *ATTENTIONS))}"
-    )
+  check_attention(attn)
   if scale not in SCALES:
     raise UserError(
       f"unknown scale {scale!r}; choose from {', '.join(map(str, SCALES))}"

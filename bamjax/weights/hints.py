@@ -5,6 +5,7 @@ import dataclasses
 from flax import linen as nn
 
 from bamjax.models.registry import backbone
+from bamjax.models.registry import check_attention
 from bamjax.models.registry import family
 from bamjax.models.registry import identify
 
@@ -43,7 +44,7 @@ def mismatch(module: nn.Module, hints: Hints) -> str | None:
     The first contradiction, or None if there is none.
 
   Raises:
-    UserError: no model has the name `hints.model`.
+    UserError: no model or no attention has the name of the hint.
   """
   own, kind = identify(module)
   entry = backbone(own)
@@ -51,6 +52,8 @@ def mismatch(module: nn.Module, hints: Hints) -> str | None:
     backbone(hints.model)  # raises for an unknown name
     if family(hints.model) != family(own):
       return f"model {own}, not {hints.model}"
+  if hints.attn is not None:
+    check_attention(hints.attn)
   attn = entry.native if hints.attn == "native" else hints.attn
   if attn not in (None, kind):
     return f"attn {kind}, not {attn}"

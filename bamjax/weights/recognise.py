@@ -12,8 +12,8 @@ import numpy as np
 
 from bamjax.errors import UserError
 from bamjax.layers import Attention
-from bamjax.layers import ATTENTIONS
 from bamjax.models.registry import backbone
+from bamjax.models.registry import check_attention
 from bamjax.models.registry import family
 from bamjax.models.registry import SCALES
 from bamjax.weights.hints import Hints
@@ -73,11 +73,8 @@ def recognise(tensors: Tensors, hints: Hints = NO_HINTS) -> Recognised:
       tensors; they fit several attentions; or a hint is an unknown name.
   """
   model, attn = hints.model, hints.attn
-  if attn not in (None, "native", *ATTENTIONS):
-    raise UserError(
-      f"unknown attention {attn!r}; choose from"
-      f" {', '.join(('native', *ATTENTIONS))}"
-    )
+  if attn is not None:
+    check_attention(attn)
   layers = {_layer(name) for name in tensors if not is_mean_shift(name)}
   naming = _naming_of(layers, model)
   if attn is None:
