@@ -130,16 +130,17 @@ def test_what_is_written_is_on_the_disk_before_its_name_is(
 
   monkeypatch.setattr(os, "fsync", record_fsync)
   monkeypatch.setattr(os, "replace", record_replace)
-  path = tmp_path / "a.txt"
-  path.touch()
-  write_atomically(path, "12345")
-  file, folder = os.stat(path).st_ino, os.stat(tmp_path).st_ino
-  assert [call[:2] for call in calls] == [
-    ("fsync", file),
-    ("replace", file),
-    ("fsync", folder),
-  ]
-  assert calls[0][2] == 5
+  path = tmp_path / "new" / "a.txt"
+  for folders in ([tmp_path / "new", tmp_path], [tmp_path / "new"]):
+    calls.clear()
+    write_atomically(path, "12345")
+    file = os.stat(path).st_ino
+    assert [call[:2] for call in calls] == [
+      ("fsync", file),
+      ("replace", file),
+      *(("fsync", os.stat(folder).st_ino) for folder in folders),
+    ]
+    assert calls[0][2] == 5
 
 
 def test_the_library_handles_no_signal(tmp_path):

@@ -65,7 +65,7 @@ def _removed_if_ended(part: Path) -> Iterator[None]:
   caught: list[int] = []
   _parts.add(part)
   # Python allows handlers in the main thread only.
-  if threading.current_thread() is threading.main_thread():
+  if threading.current_thread() is threading.main_thread() and not _is_jaxs():
     for name in ("SIGTERM", "SIGHUP"):
       number = getattr(signal, name, None)  # Windows has no SIGHUP
       if number and signal.getsignal(number) == signal.SIG_DFL:
@@ -77,6 +77,15 @@ def _removed_if_ended(part: Path) -> Iterator[None]:
     for number in caught:
       signal.signal(number, signal.SIG_DFL)
     _parts.discard(part)
+
+
+def _is_jaxs() -> bool:
+  """Whether JAX handles SIGTERM, which Python does not know of.
+
+  It lets several processes that train together stop after the same step.
+  """
+  jax = sys.modules.get("jax")
+  return jax is not None and jax.distributed.is_initialized()
 
 
 def _end(number: int, frame: FrameType | None) -> None:

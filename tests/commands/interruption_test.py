@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import pytest
 
 from bamjax import files
@@ -161,3 +162,16 @@ def test_signals_are_as_before_once_a_file_is_written(tmp_path, monkeypatch):
       assert signal.getsignal(signal.SIGTERM) == before
     finally:
       signal.signal(signal.SIGTERM, restored)
+
+
+def test_jaxs_handler_of_sigterm_stays(tmp_path, monkeypatch):
+  """Several processes stop together by it; Python takes it for the default."""
+  monkeypatch.setattr(files, "guard", files.guard)
+  monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+  interruption.leave_no_parts()
+  restored = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+  try:
+    with files.replacing(tmp_path / "a.txt"):
+      assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+  finally:
+    signal.signal(signal.SIGTERM, restored)

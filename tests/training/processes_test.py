@@ -20,7 +20,8 @@ def together(start, run_dir, steps):
 
 
 @pytest.mark.slow
-def test_two_processes_stop_together_and_go_on(start, tmp_path):
+@pytest.mark.parametrize("told", [0, 1])  # process 0 writes the run's files
+def test_two_processes_stop_together_and_go_on(start, tmp_path, told):
   code, _, err = start(tmp_path / "one", 120).finish()
   assert code == 0, err
   run_dir = tmp_path / "two"
@@ -28,7 +29,7 @@ def test_two_processes_stop_together_and_go_on(start, tmp_path):
   while newest(run_dir) < 20 and processes[0].running():
     time.sleep(0.01)
   # The scheduler tells one of them only.
-  processes[1].send_signal(signal.SIGTERM)
+  processes[told].send_signal(signal.SIGTERM)
   for process in processes:
     code, out, err = process.finish()
     assert code == 143, err
