@@ -54,6 +54,18 @@ def exact_products():
     jax.config.update("jax_default_matmul_precision", "highest")
 
 
+@pytest.fixture
+def handled_signals(monkeypatch):
+  """Lets the library learn of signals, as in a command."""
+  from bamjax import files
+  from bamjax import stopping
+  from bamjax.commands import interruption
+
+  monkeypatch.setattr(files, "guard", files.guard)
+  monkeypatch.setattr(stopping, "caught", stopping.caught)
+  interruption.handle_signals()
+
+
 @pytest.fixture(scope="session")
 def kept_folder(tmp_path_factory):
   """A folder for compiled programs, shared by all pytest processes."""

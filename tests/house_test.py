@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "bamjax"
 ORDER = (
   "errors",
   "files",
+  "stopping",
   "memory",
   "terminal",
   "progress",
@@ -154,3 +155,12 @@ logging.getLogger().info("x")
 logging.getLogger("bamjax").info("x")
 """
   assert list(_root_logger_uses(ast.parse(source))) == [2, 3, 4, 6, 7]
+
+
+@pytest.mark.parametrize(
+  "path",
+  [path for path in MODULES if path.parent.name != "commands"],
+  ids=_name,
+)
+def test_the_library_handles_no_signal(path):
+  assert "signal.signal(" not in path.read_text()

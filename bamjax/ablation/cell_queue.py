@@ -2,10 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-import contextlib
 import dataclasses
 import datetime
 from pathlib import Path
@@ -13,8 +11,8 @@ import signal
 import subprocess
 import threading
 import time
-from types import FrameType
 
+from bamjax import stopping
 from bamjax.ablation.cell_states import Task
 from bamjax.ablation.worker_process import reason
 from bamjax.ablation.worker_process import Workers
@@ -85,36 +83,27 @@ class CellQueue:
     threads = [
       threading.Thread(target=self._work, args=(slot,)) for slot in self._slots
     ]
-    with self._signals():
+    with stopping.caught(self._pass_on, True):
       for thread in threads:
         thread.start()
-      for thread in threads:
-        while thread.is_alive():  # a signal is handled between the joins
-          thread.join(0.2)
+      try:
+        for thread in threads:
+          while thread.is_alive():  # a signal is handled between the joins
+            thread.join(0.2)
+      except KeyboardInterrupt:  # where no command handles it
+        self._pass_on(signal.SIGINT)
+        raise
     if self._signal:
       raise SystemExit(128 + self._signal)
 
-  @contextlib.contextmanager
-  def _signals(self) -> Iterator[None]:
-    """Passes SIGINT, SIGTERM and a closed terminal on to the workers."""
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    hangup = getattr(signal, "SIGHUP", None)
-    if hangup and signal.getsignal(hangup) != signal.SIG_IGN:
-      numbers.append(hangup)
-    before = [signal.signal(number, self._pass_on) for number in numbers]
-    try:
-      yield
-    finally:
-      for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
-
-  def _pass_on(self, number: int, frame: FrameType | None) -> None:
-    del frame
+  def _pass_on(self, number: int) -> bool:
+    """Passes a signal on to the workers."""
     with self._lock:
       for process in self._processes:
         # A second one does not wait for checkpoints.
         process.kill() if self._signal else process.terminate()
       self._signal = self._signal or number
+    return False
 
   def _work(self, slot: Mapping[str, str]) -> None:
     while job := self._next():

@@ -140,7 +140,7 @@ def run_module(
     process.check_devices()
     process.keep_compiled()
     interruption.unwind()
-    interruption.leave_no_parts()
+    interruption.handle_signals()
     sys.exit(module.run(options))
   except KeyboardInterrupt:
     interruption.leave()

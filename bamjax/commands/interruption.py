@@ -9,6 +9,7 @@ callback, such as JAX's at garbage collection, it is printed and forgotten; and
 Python's shutdown can crash while XLA's threads still run a program.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import os
@@ -48,11 +49,37 @@ def unwind() -> None:
     signal.signal(signal.SIGINT, _raise)
 
 
-def leave_no_parts() -> None:
-  """From now on, SIGTERM or a closed terminal leaves no part of a file."""
+def handle_signals() -> None:
+  """From now on, the library's long work and its files learn of signals."""
   from bamjax import files  # a longer import
+  from bamjax import stopping
 
   files.guard = _removed_if_ended
+  stopping.caught = _passed_on
+
+
+@contextlib.contextmanager
+def _passed_on(
+  handle: Callable[[int], bool], terminate: bool
+) -> Iterator[None]:
+  """See `stopping.caught`."""
+
+  def catch(number: int, frame: FrameType | None) -> None:
+    del frame
+    if handle(number):
+      signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+  numbers = [signal.SIGINT, *([signal.SIGTERM] if terminate else [])]
+  # The terminal was closed. Windows has no SIGHUP, and nohup ignores it.
+  hangup = getattr(signal, "SIGHUP", None)
+  if hangup and signal.getsignal(hangup) != signal.SIG_IGN:
+    numbers.append(hangup)
+  before = [signal.signal(number, catch) for number in numbers]
+  try:
+    yield
+  finally:
+    for number, handler in zip(numbers, before, strict=True):
+      signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -1,18 +1,17 @@
 """Several processes that train one network, on one or more machines."""
 
 from collections.abc import Callable
-from collections.abc import Iterator
 import contextlib
 import os
 import re
 import signal
-from types import FrameType
 from typing import TypeVar
 
 import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
+from bamjax import stopping
 from bamjax.errors import UserError
 
 _T = TypeVar("_T")
@@ -120,27 +119,15 @@ class Signals:
     self._number: int | None = None
     self._alone = jax.process_count() == 1
 
-  @contextlib.contextmanager
-  def caught(self) -> Iterator[None]:
-    """Catches the signals while the context is open."""
-    numbers = [signal.SIGINT, *([signal.SIGTERM] if self._alone else [])]
-    # The terminal was closed. Windows has no SIGHUP, and nohup ignores it.
-    hangup = getattr(signal, "SIGHUP", None)
-    if hangup and signal.getsignal(hangup) != signal.SIG_IGN:
-      numbers.append(hangup)
-    before = [signal.signal(number, self._handle) for number in numbers]
-    try:
-      yield
-    finally:
-      for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
+  def caught(self) -> contextlib.AbstractContextManager[None]:
+    """Catches the signals while the context is open, in a command."""
+    return stopping.caught(self._handle, self._alone)
 
-  def _handle(self, number: int, frame: FrameType | None) -> None:
-    del frame
+  def _handle(self, number: int) -> bool:
     self._number = number
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if not self._alone:
       os.kill(os.getpid(), signal.SIGTERM)
+    return True
 
   def stop(self, step: int) -> int | None:
     """Returns the signal's number if all processes must stop after this step.

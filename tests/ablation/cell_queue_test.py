@@ -61,7 +61,7 @@ def test_a_cell_per_device_at_the_same_time(tmp_path):
   assert not work.failures
 
 
-def test_a_signal_is_passed_on(tmp_path):
+def test_a_signal_is_passed_on(tmp_path, handled_signals):
   ready = threading.Event()
   lines = []
 

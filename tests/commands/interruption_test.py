@@ -10,7 +10,6 @@ import jax
 import pytest
 
 from bamjax import files
-from bamjax.commands import interruption
 import scripts
 
 # What starts the tests may ignore Ctrl-C, as a shell does for what it starts in
@@ -135,7 +134,7 @@ import os, pathlib, signal, time
 from bamjax.commands import interruption
 from bamjax.files import replacing
 signal.signal({int(number)}, signal.SIG_DFL)  # may be ignored, as by nohup
-interruption.leave_no_parts()
+interruption.handle_signals()
 folder = pathlib.Path({str(tmp_path)!r})
 with replacing(folder / "a.txt") as one, replacing(folder / "b.txt") as two:
   one.write_text("a part")
@@ -150,9 +149,9 @@ with replacing(folder / "a.txt") as one, replacing(folder / "b.txt") as two:
   assert not list(tmp_path.iterdir())
 
 
-def test_signals_are_as_before_once_a_file_is_written(tmp_path, monkeypatch):
-  monkeypatch.setattr(files, "guard", files.guard)
-  interruption.leave_no_parts()
+def test_signals_are_as_before_once_a_file_is_written(
+  tmp_path, handled_signals
+):
   for before in (signal.SIG_DFL, signal.SIG_IGN):
     restored = signal.signal(signal.SIGTERM, before)
     try:
@@ -164,11 +163,9 @@ def test_signals_are_as_before_once_a_file_is_written(tmp_path, monkeypatch):
       signal.signal(signal.SIGTERM, restored)
 
 
-def test_jaxs_handler_of_sigterm_stays(tmp_path, monkeypatch):
+def test_jaxs_handler_of_sigterm_stays(tmp_path, monkeypatch, handled_signals):
   """Several processes stop together by it; Python takes it for the default."""
-  monkeypatch.setattr(files, "guard", files.guard)
   monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
-  interruption.leave_no_parts()
   restored = signal.signal(signal.SIGTERM, signal.SIG_DFL)
   try:
     with files.replacing(tmp_path / "a.txt"):

@@ -273,7 +273,7 @@ from bamjax.commands import interruption
 from bamjax.data import cache, sources
 
 signal.signal(signal.SIGTERM, signal.SIG_DFL)  # may be ignored
-interruption.leave_no_parts()
+interruption.handle_signals()
 where, number = Path(sys.argv[2]), int(sys.argv[3])
 images = sources.make_source("folder", 2, data_dir=sys.argv[1]).train
 read = cache.digest

@@ -354,7 +354,7 @@ def test_a_resumed_run_is_cut_into_the_same_calls(config, most):
     assert list(stops(stop)) == whole[i + 1 :]
 
 
-def test_a_second_interrupt_acts_at_once():
+def test_a_second_interrupt_acts_at_once(handled_signals):
   # Of a job in a shell's background it is SIG_IGN.
   before = signal.getsignal(signal.SIGINT)
   signals = distributed.Signals()
@@ -367,7 +367,9 @@ def test_a_second_interrupt_acts_at_once():
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminals")
-def test_a_closed_terminal_stops_a_run_that_nohup_does_not_keep():
+def test_a_closed_terminal_stops_a_run_that_nohup_does_not_keep(
+  handled_signals,
+):
   before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
   try:
     signals = distributed.Signals()
