@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 import numpy as np
 
+from bamjax import pixels
 from bamjax import pretrained
 from bamjax.errors import require
 from bamjax.errors import UserError
@@ -120,7 +121,8 @@ def load_stablehlo(path: str | Path) -> Callable[[Any], jax.Array]:
 
   Returns:
     The function: RGB in [0, 1], N×H×W×3, to float32, N×sH×sW×3, unclipped.
-    It raises ValueError for integers.
+    It raises ValueError for integers, and for floats that are not in [0, 1]
+    (`bamjax.pixels` says how far they may overshoot).
 
   Raises:
     UserError: the file cannot be read, or is not such a program, or flatbuffers
@@ -138,10 +140,8 @@ def load_stablehlo(path: str | Path) -> Callable[[Any], jax.Array]:
     ) from None
 
   def super_resolve(lr: ArrayLike) -> jax.Array:
-    if not jnp.issubdtype(jnp.result_type(lr), jnp.floating):
-      raise ValueError(
-        f"RGB must be floating, in [0, 1]; got {jnp.result_type(lr)}"
-      )
+    lr = pixels.as_array(lr)
+    pixels.check(lr, "RGB", ())
     return exported.call(jnp.asarray(lr, jnp.float32))
 
   return super_resolve

@@ -55,6 +55,8 @@ def test_stablehlo_is_the_network_at_any_size(tmp_path, name, attn):
     np.testing.assert_allclose(program(lr), want, atol=1e-5)
   with pytest.raises(ValueError, match="must be floating"):
     program(np.zeros((1, 9, 14, 3), np.uint8))
+  with pytest.raises(ValueError, match=r"floating RGB must be in \[0, 1\]"):
+    program(255 * lr)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The files of results: results.json, results.csv and results.md."""
 
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
@@ -8,6 +9,7 @@ import io
 import itertools
 import json
 from pathlib import Path
+from typing import IO
 
 from bamjax.errors import UserError
 from bamjax.evaluation.result_tables import table
@@ -53,13 +55,47 @@ def read(folder: str | Path) -> list[Row]:
   return rows
 
 
-def saved_in(rows: Iterable[Row], new: Row, name: str) -> str:
+@contextlib.contextmanager
+def reserved(folder: Path, new: Row, name: str) -> Iterator[str]:
+  """Chooses a folder as `saved_in` does, and keeps other processes out of it.
+
+  Args:
+    folder: of results.json.
+    new: as for `saved_in`.
+    name: as for `saved_in`.
+
+  Yields:
+    The name of a folder that no other row uses, and until the block ends, no
+    other process.
+
+  Raises:
+    UserError: the folder cannot be written, or its results.json is invalid.
+  """
+  busy: set[str] = set()
+  with contextlib.ExitStack() as locks:
+    while True:
+      chosen = saved_in(read(folder), new, name, busy)
+      file = locks.enter_context(_open_lock(folder / chosen, ".lock"))
+      free = True
+      with contextlib.suppress(OSError):  # a disk without locks
+        free = lock(file, wait=False)
+      # Unless the process that filled it has just added its rows.
+      if free and chosen == saved_in(read(folder), new, name, busy):
+        break
+      busy.add(chosen.casefold())
+    yield chosen
+
+
+def saved_in(
+  rows: Iterable[Row], new: Row, name: str, busy: Collection[str] = ()
+) -> str:
   """Chooses a folder for super-resolved images that no other row uses.
 
   Args:
     rows: rows of results.json.
     new: the fields of `results.describe` of the network and benchmark.
     name: preferred name of the folder.
+    busy: names, in lower case, that can't be used either.
 
   Returns:
     The name, with a number if another network or benchmark uses it.
@@ -75,6 +111,7 @@ def saved_in(rows: Iterable[Row], new: Row, name: str) -> str:
     folder
     for folder in itertools.chain([name], numbered)
     if owners.get(folder.casefold(), own) == own
+    and folder.casefold() not in busy
   )
 
 
@@ -105,19 +142,21 @@ def write(folder: str | Path, rows: list[Row]) -> None:
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
   """Waits until no other process changes the results of a folder."""
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    # Not ".lock", which a training holds in its run's folder.
-    file = open_lock(folder / ".results.lock")
-  except OSError as error:
-    raise UserError(
-      f"{folder / RESULTS} cannot be written: {error.strerror}; use another"
-      " folder"
-    ) from None
-  with file:
+  # Not ".lock", which a training holds in its run's folder.
+  with _open_lock(folder, ".results.lock") as file:
     with contextlib.suppress(OSError):  # a disk without locks
       lock(file, wait=True)
     yield
+
+
+def _open_lock(folder: Path, name: str) -> IO[bytes]:
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    return open_lock(folder / name)
+  except OSError as error:
+    raise UserError(
+      f"{folder} cannot be written: {error.strerror}; use another folder"
+    ) from None
 
 
 def _write(folder: Path, rows: list[Row]) -> None:

@@ -1,7 +1,9 @@
 """Evaluations of several networks on several benchmarks, and their files."""
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -108,35 +110,36 @@ class Suite:
       "degradation": benchmark.degrader and benchmark.degrader.name,
       "self_ensemble": self.self_ensemble,
     }
-    place["saved"] = self._saved_in(network, benchmark, place)
-    upscaler = Upscaler(
-      network.module,
-      network.variables,
-      self_ensemble=self.self_ensemble,
-      tile=self.tile,
-      shared=True,
-    )
-    scores = tolerant.attempt(
-      benchmark.name,
-      lambda: scoring.evaluate(
-        upscaler,
-        benchmark.images,
-        network.scale,
-        self.protocols,
-        self._saver(place["saved"], benchmark),
-        benchmark.degrader,
-      ),
-      # If a file can't be written, neither can those of other benchmarks.
-      kind=scoring.NothingScored,
-    )
-    if scores is None:
-      return []
-    rows = [
-      results.make_row(network, benchmark.name, p, scores[p.name], **place)
-      for p in self.protocols
-    ]
-    # After each benchmark: an interrupted evaluation keeps what it measured.
-    result_files.write(self.output, rows)
+    with self._saved_in(network, benchmark, place) as saved:
+      place["saved"] = saved
+      upscaler = Upscaler(
+        network.module,
+        network.variables,
+        self_ensemble=self.self_ensemble,
+        tile=self.tile,
+        shared=True,
+      )
+      scores = tolerant.attempt(
+        benchmark.name,
+        lambda: scoring.evaluate(
+          upscaler,
+          benchmark.images,
+          network.scale,
+          self.protocols,
+          self._saver(saved, benchmark),
+          benchmark.degrader,
+        ),
+        # If a file can't be written, neither can those of other benchmarks.
+        kind=scoring.NothingScored,
+      )
+      if scores is None:
+        return []
+      rows = [
+        results.make_row(network, benchmark.name, p, scores[p.name], **place)
+        for p in self.protocols
+      ]
+      # After each benchmark: an interrupted evaluation keeps what it measured.
+      result_files.write(self.output, rows)
     return rows
 
   def evaluate_sr(
@@ -172,21 +175,22 @@ class Suite:
     result_files.write(self.output, rows)
     return rows
 
+  @contextlib.contextmanager
   def _saved_in(
     self, network: Network, benchmark: ImageSet, place: dict[str, Any]
-  ) -> str | None:
+  ) -> Iterator[str | None]:
     """The folder of the super-resolved images, below the output."""
     if not self.save_images:
-      return None
+      yield None
+      return
     plus = "-plus" if self.self_ensemble else ""
     name = f"{network.model}-{network.attn}-x{network.scale}{plus}"
     if benchmark.degrader:
       name += f"-{re.sub(r'[^a-z0-9.]+', '-', benchmark.degrader.name)}"
-    return result_files.saved_in(
-      result_files.read(self.output),
-      results.describe(network, benchmark.name, **place),
-      f"images/{benchmark.name}/{name}",
-    )
+    described = results.describe(network, benchmark.name, **place)
+    name = f"images/{benchmark.name}/{name}"
+    with result_files.reserved(self.output, described, name) as folder:
+      yield folder
 
   def _saver(
     self, folder: str | None, benchmark: ImageSet

@@ -205,6 +205,17 @@ def test_no_two_networks_save_into_one_folder(tmp_path):
   assert result_files.saved_in(rows, {**a, "tile": 9}, "pan") == "pan-3"
 
 
+def test_no_two_processes_save_into_one_folder(tmp_path):
+  a = results.describe(network(), "Set5", path="/a", folder="/Set5")
+  b = {**a, "path": "/b"}
+  with result_files.reserved(tmp_path, a, "images/pan") as first:
+    with result_files.reserved(tmp_path, b, "images/pan") as second:
+      assert (first, second) == ("images/pan", "images/pan-2")
+  # A process that was killed leaves none behind.
+  with result_files.reserved(tmp_path, b, "images/pan") as again:
+    assert again == "images/pan"
+
+
 def test_rows_stay_until_they_are_measured_again(tmp_path):
   result_files.write(tmp_path, [row("a"), row("b")])
   result_files.write(tmp_path, [row("b", values=(39.0, 0.97, 33.67, 0.93))])
