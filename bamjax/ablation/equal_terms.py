@@ -36,7 +36,7 @@ def check(study_folder: Path, cells: Sequence[Cell], budget: str) -> None:
   Raises:
     UserError: fields differ; each is named.
   """
-  found = _read_configs(study_folder)
+  found = read_configs(study_folder)
   for cell in cells:
     if cell.folder in found:
       changed = config_lib.differences(found[cell.folder], cell.config)
@@ -52,11 +52,22 @@ def check(study_folder: Path, cells: Sequence[Cell], budget: str) -> None:
   _check_groups(found, ("model", "attn"), ("seed",))
 
 
-def _read_configs(study_folder: Path) -> Configs:
-  return {
-    path: config_lib.load(path / "config.json")
-    for path in folders(study_folder)
-  }
+def read_configs(study_folder: Path) -> Configs:
+  """The configurations of the cells that have begun, by folder.
+
+  Raises:
+    UserError: one is damaged.
+  """
+  found = {}
+  for path in folders(study_folder):
+    try:
+      found[path] = config_lib.load(path / run_folder.CONFIG)
+    except UserError as error:
+      raise UserError(
+        f"{error}; restore it from a backup, or remove the cell's folder, and"
+        " run the command again"
+      ) from None
+  return found
 
 
 def _check_groups(

@@ -18,7 +18,7 @@ from bamjax.ablation.time_estimate import Span
 from bamjax.evaluation.tables import Table
 from bamjax.terminal import counted
 
-# Seconds after which a backbone's other attentions are no longer counted.
+# CPU seconds after which a backbone's other attentions are no longer counted.
 _COUNTING = 1.5
 
 
@@ -105,12 +105,12 @@ def _costs(
   """
   found: dict[tuple[str, str], Cost] = {}
   guessed = set()
-  end = time.monotonic() + _COUNTING
+  end = time.process_time() + _COUNTING
   for cell in sorted(cells, key=lambda cell: cell.config.attn != control):
     base = found.get((cell.config.model, control))
     if cell.network in found:
       continue
-    if base is None or time.monotonic() < end:
+    if base is None or time.process_time() < end:
       found[cell.network] = cell_costs.checked(cell)
     else:
       found[cell.network] = base

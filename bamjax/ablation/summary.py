@@ -14,10 +14,8 @@ from bamjax.ablation.analysis import Line
 from bamjax.ablation.cell_costs import Cost
 from bamjax.ablation.cell_costs import cost
 from bamjax.ablation.cells import Cell
-from bamjax.ablation.cells import folders
 from bamjax.ablation.cells import Study
 from bamjax.models import registry
-from bamjax.runs import config as config_lib
 
 # Of cell.json: what may change a number beside the recipe.
 _ENVIRONMENT = ("device", "devices", "precision", "jax")
@@ -62,10 +60,7 @@ def summarize(study: Study, cells: Sequence[Cell]) -> Summary:
   Raises:
     UserError: cells were not trained or scored on equal terms.
   """
-  configs = {
-    path: config_lib.load(path / "config.json")
-    for path in folders(study.folder)
-  }
+  configs = equal_terms.read_configs(study.folder)
   finished = [
     path
     for path, config in configs.items()

@@ -4,8 +4,8 @@ The control trains for the recipe's steps, and every other network of the same
 backbone for as many steps as take the same time. The schedule is stretched with
 the steps. The step times are kept in budget.json with what they are of: the
 network, the rest of the recipe that a step's time depends on, and the machine.
-So resumed studies, and shards on equal machines, use the same numbers. A cell
-that has begun keeps its length on another machine, too.
+So resumed studies, and shards on equal machines, use the same numbers. Cells
+that have begun keep their lengths on another machine, too.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,13 @@ from typing import Any
 
 import ml_collections
 
+from bamjax.ablation import equal_terms
 from bamjax.ablation.cell_states import positive
 from bamjax.ablation.cell_states import read_object
 from bamjax.ablation.cells import Cell
 from bamjax.ablation.equal_terms import LENGTH
 from bamjax.files import write_atomically
-from bamjax.runs import folder as run_folder
+from bamjax.runs import config as config_lib
 
 BUDGET = "budget.json"
 
@@ -47,7 +48,7 @@ _TIMED = (
 
 @dataclasses.dataclass(frozen=True)
 class _Time:
-  """A measured step: `terms` None is of an older version, which kept none."""
+  """A measured step; `terms` is what it depends on beside the machine."""
 
   name: str
   terms: Any
@@ -56,8 +57,7 @@ class _Time:
 
   def fits(self, config: ml_collections.ConfigDict) -> bool:
     """Whether it is the time of a configuration's step."""
-    named = self.name == _name(config)
-    return named and self.terms in (None, _terms(config))
+    return self.name == _name(config) and self.terms == _terms(config)
 
 
 def apply(
@@ -110,33 +110,51 @@ def ratios(
   Args:
     cells: the study's.
     control: the attention whose time all cells of a backbone get.
-    study_folder: where budget.json is.
+    study_folder: where budget.json and the cells are.
     machine: the one to train on; None if it is unknown.
 
   Returns:
-    The ratios of those networks whose times have been measured on this machine,
-    or that have a cell that has begun.
+    The ratios of those networks of which a cell has begun, like one of the
+    control, or whose times have been measured on this machine.
   """
-  times = _read(study_folder / BUDGET)
   configs = {cell.network: cell.config for cell in cells}
   begun = {
-    cell.network for cell in cells if (cell.folder / run_folder.CONFIG).exists()
+    (config.model, config.attn): config
+    for config in equal_terms.read_configs(study_folder).values()
   }
-  machines = [machine, *(time.machine for time in times)]
+  times = [t for t in _read(study_folder / BUDGET) if t.machine == machine]
   found: dict[Network, float] = {}
   for network, config in configs.items():
     base = configs[config.model, control]
-    for place in machines if network in begun else machines[:1]:
-      there = [time for time in times if time.machine == place]
-      own, other = (
-        next((time.seconds for time in there if time.fits(each)), None)
-        for each in (config, base)
-      )
-      if config.attn == control:
-        found[network] = 1.0
-      elif own and other:
-        found.setdefault(network, other / own)
+    kept = begun.get((config.model, control))
+    same = kept and not config_lib.differences(kept, _like(base, kept))
+    own, other = (
+      next((time.seconds for time in times if time.fits(each)), None)
+      for each in (config, base)
+    )
+    if config.attn == control:
+      found[network] = 1.0
+    elif same and network in begun:
+      # By the longest of the numbers, since all are rounded.
+      field = max(LENGTH, key=lambda name: _get(base, name))
+      found[network] = _get(begun[network], field) / _get(base, field)
+    elif own and other:
+      found[network] = other / own
   return found
+
+
+def _like(
+  config: ml_collections.ConfigDict, other: ml_collections.ConfigDict
+) -> ml_collections.ConfigDict:
+  """A configuration with another's seed."""
+  copied = ml_collections.ConfigDict(config.to_dict())
+  copied.seed = other.seed
+  return copied
+
+
+def _get(config: ml_collections.ConfigDict, name: str) -> int:
+  *group, field = name.split(".")
+  return (config[group[0]] if group else config)[field]
 
 
 def resized(
@@ -148,12 +166,8 @@ def resized(
 
 def _read(path: Path) -> list[_Time]:
   """The valid entries of budget.json; what is damaged is measured again."""
-  found = read_object(path)
   times = []
-  older = found.get("step_seconds")
-  for name, seconds in older.items() if isinstance(older, dict) else ():
-    times.append(_Time(name, None, None, seconds))
-  entries = found.get("step_times")
+  entries = read_object(path).get("step_times")
   for entry in entries if isinstance(entries, list) else ():
     fields = [field.name for field in dataclasses.fields(_Time)]
     if isinstance(entry, dict) and sorted(entry) == sorted(fields):
@@ -184,6 +198,5 @@ def _resize(cell: Cell, ratio: float) -> Cell:
 
 
 def _scaled(config: ml_collections.ConfigDict, name: str, ratio: float) -> int:
-  *group, field = name.split(".")
-  value = (config[group[0]] if group else config)[field]
+  value = _get(config, name)
   return max(1, round(value * ratio)) if value else 0

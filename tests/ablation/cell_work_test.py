@@ -150,3 +150,17 @@ def test_a_cell_is_not_resumed_on_other_images(tmp_path):
   # Before its first checkpoint, nothing has been learned of the first images.
   note()
   equal_terms.check_data([tmp_path])
+
+
+def test_a_cell_is_trained_on_the_same_images(tmp_path, monkeypatch):
+  study = studies.make(tmp_path)
+  given = []
+
+  def train(config, folder, **options):
+    given.append(options)
+    raise UserError("no more")
+
+  monkeypatch.setattr(cell_work.loop, "train_and_evaluate", train)
+  with pytest.raises(UserError, match="no more"):
+    cell_work.run(cell_states.make_task(study, make_cells(study)[0]))
+  assert given == [{"same_images": True}]

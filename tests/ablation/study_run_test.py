@@ -187,7 +187,9 @@ def test_a_damaged_configuration_is_one_error(tmp_path, text):
   cells = studies.finish_all(study)
   (cells[1].folder / "config.json").write_text(text)
   for call in (run, listed):
-    with pytest.raises(UserError, match="pan-bam-seed0/config.json"):
+    with pytest.raises(
+      UserError, match="pan-bam-seed0/config.json.*; restore it"
+    ):
       call(study)
 
 

@@ -58,6 +58,14 @@ def steps(study, machine=None, **seconds):
   return {cell.config.attn: cell.config.steps for cell in cells}, asked
 
 
+def begin(study, length):
+  """Begins a cell of the control, and one of BAM with a number of steps."""
+  for cell, number in zip(make_cells(study)[:2], (1000, length), strict=True):
+    cell.config.steps = number
+    cell.config.optim.decay_every = number * 50
+    config_lib.save(cell.config, cell.folder / "config.json")
+
+
 @pytest.mark.parametrize(
   "change",
   [
@@ -94,9 +102,8 @@ def test_another_machine_is_measured_unless_a_cell_has_begun(tmp_path):
   other = {"device": "another", "count": 1}
   assert steps(study, other, native=10, bam=11)[0]["bam"] == 909
   assert steps(study)[0] == found
-  bam = make_cells(study)[1]
+  begin(study, 500)
   third = {"device": "a third", "count": 1}
-  config_lib.save(bam.config, bam.folder / "config.json")
   assert steps(study, third) == (found, [])
   # An attention that is new there is compared with the control's time there.
   wider = studies.make(tmp_path, attns=["native", "bam", "ca"])
@@ -132,12 +139,14 @@ def test_damaged_times_are_measured_anew(tmp_path, text):
 def test_a_study_of_an_older_version_keeps_its_lengths(tmp_path):
   study = studies.make(tmp_path)
   study.recipe.steps = 1000
-  bam = make_cells(study)[1]
-  config_lib.save(bam.config, bam.folder / "config.json")
+  begin(study, 125)
   (study.folder / "budget.json").write_text(
     '{"step_seconds": {"pan native": 1.0, "pan bam": 8.0}}'
   )
   assert steps(study)[0] == {"native": 1000, "bam": 125}
+  # Not if the control is trained longer now.
+  study.recipe.steps = 2000
+  assert steps(study, native=1, bam=2)[0] == {"native": 2000, "bam": 1000}
 
 
 @pytest.mark.slow
