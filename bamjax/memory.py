@@ -1,16 +1,29 @@
 """Memory of the host, within the limits of a container, and of devices."""
 
+from collections.abc import Container
 from collections.abc import Iterator
 import contextlib
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import jax
 import psutil
 
+from bamjax.errors import UserError
+
+resource: ModuleType | None
+try:
+  import resource
+except ImportError:  # only Unix has it
+  resource = None
+
 # Where Linux lists a process's control groups, and where it mounts them.
 _MEMBERSHIP = Path("/proc/self/cgroup")
 _MOUNT = Path("/sys/fs/cgroup")
+
+# Bytes that compiling PAN-BAM takes, and those with which tiles remain small.
+_COMPILING, _LEAST = 150e6, 25e6
 
 
 class Memory(NamedTuple):
@@ -26,10 +39,10 @@ class Memory(NamedTuple):
 
 
 def host_memory() -> Memory:
-  """Main memory, at most as much as each enclosing control group allows."""
+  """Main memory, at most as much as control groups and `ulimit -v` allow."""
   machine = psutil.virtual_memory()
   total, available = machine.total, machine.available
-  for limit, used in _limits():
+  for limit, used in (*_limits(), *_address_space()):
     total = min(total, limit)
     available = min(available, max(limit - used, 0))
   return Memory(total, available)
@@ -47,9 +60,42 @@ def device_memory() -> Memory | None:
   return Memory(total, total - stats.get("bytes_in_use", 0))
 
 
+def spare_memory() -> float:
+  """Bytes that the feature maps of a network may take now.
+
+  Raises:
+    UserError: hardly any memory is left.
+  """
+  device = device_memory()
+  if device is not None:
+    return 0.9 * device.available
+  free = host_memory().available
+  spare = (free - _COMPILING) / 2
+  if spare < _LEAST:
+    raise UserError(
+      f"{free / 1e6:.0f} MB of memory are free, and upscaling needs"
+      f" {(_COMPILING + 2 * _LEAST) / 1e6:.0f} MB: allow this process or"
+      " container more"
+    )
+  return spare
+
+
+def _address_space() -> Iterator[tuple[int, int]]:
+  """What `ulimit -v` leaves, of which nothing is in use.
+
+  Libraries reserve a gigabyte and more of addresses that take no memory.
+  """
+  if resource is None:
+    return
+  limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+  if limit != resource.RLIM_INFINITY:
+    yield max(limit - psutil.Process().memory_info().vms, 0), 0
+
+
 def _limits() -> Iterator[tuple[int, int]]:
   """Limit and usage in bytes of the process's control groups (v1 and v2).
 
+  Files that the system keeps in memory as long as nobody needs it don't count.
   Groups without a limit are skipped, as are systems without groups. An
   unlimited group of version 1 has a limit of nearly 2⁶³.
   """
@@ -61,9 +107,11 @@ def _limits() -> Iterator[tuple[int, int]]:
     _, controllers, path = line.split(":", 2)
     if not controllers:
       root, names = _MOUNT, ("memory.max", "memory.current")
+      cached = ("inactive_file", "active_file")
     elif "memory" in controllers.split(","):
       root = _MOUNT / "memory"
       names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+      cached = ("total_inactive_file", "total_active_file")
     else:
       continue
     group = root / path.lstrip("/")
@@ -73,4 +121,14 @@ def _limits() -> Iterator[tuple[int, int]]:
         # ValueError: the limit is "max".
         with contextlib.suppress(OSError, ValueError):
           limit, used = (int((folder / name).read_text()) for name in names)
-          yield limit, used
+          yield limit, max(used - _sum(folder / "memory.stat", cached), 0)
+
+
+def _sum(path: Path, names: Container[str]) -> int:
+  """Sum of some of a file's numbers, a name and a number a line."""
+  try:
+    lines = path.read_text().splitlines()
+  except OSError:
+    return 0
+  numbers = (line.split() for line in lines)
+  return sum(int(value) for name, value in numbers if name in names)

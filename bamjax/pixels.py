@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bamjax import forks
 from bamjax.errors import UserError
 
 Array = jax.Array | np.ndarray
@@ -32,6 +33,7 @@ _OVERSHOOT = 0.08  # mean distance from [0, 1]
 
 def as_array(x: Any) -> Array:
   """Returns an array that JAX takes: one of JAX's, or in native byte order."""
+  forks.check()
   if isinstance(x, jax.Array):
     return x
   x = np.asarray(x)

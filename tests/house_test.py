@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "bamjax"
 # A module may import modules of its own package and of those above it here.
 ORDER = (
   "errors",
+  "forks",
   "files",
   "stopping",
   "memory",

@@ -137,6 +137,7 @@ def run_module(
   try:
     if hasattr(module, "start"):
       module.start(options)
+    process.check_address_space()
     process.check_devices()
     process.keep_compiled()
     interruption.unwind()

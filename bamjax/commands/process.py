@@ -13,6 +13,10 @@ from bamjax.errors import UserError
 # Numbers of mallopt's parameters in glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
+# Address space within which upscaling works on two cores, in bytes. With
+# 1.6 GB, OpenBLAS fails; with 1.4 GB, XLA aborts.
+_ADDRESSES = 2e9
+
 
 def ignore_odd_metadata() -> None:
   """Ignores Pillow's warnings of odd metadata and of large images.
@@ -20,6 +24,25 @@ def ignore_odd_metadata() -> None:
   Once, before there are threads: `warnings.catch_warnings` is not for them.
   """
   warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def check_address_space() -> None:
+  """Checks `ulimit -v`, within which the libraries would abort.
+
+  Raises:
+    UserError: it is too low.
+  """
+  try:
+    import resource
+  except ImportError:  # only Unix has it
+    return
+  limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+  if limit != resource.RLIM_INFINITY and limit < _ADDRESSES:
+    raise UserError(
+      f"JAX reserves {_ADDRESSES / 1e9:g} GB of addresses, most of which take"
+      f" no memory, and `ulimit -v` allows {limit / 1e9:.2g} GB: use ulimit -v"
+      " unlimited, and limit memory by a container"
+    )
 
 
 def check_devices() -> None:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
   from bamjax.networks import Network
   from bamjax.upscaling.jobs import Job
 
+# What the network may use if --memory is omitted, in bytes.
+_MOST_MEMORY = 2e9
+
 
 @dataclasses.dataclass(frozen=True)
 class Options(selection.OneNetwork):
@@ -64,8 +67,11 @@ class Options(selection.OneNetwork):
     "passes over a tiled image that gather what attentions pool; each makes"
     " one more of them exact",
   )
-  memory: float = option(
-    2.0, "memory that the network may use with --tile=auto, in GB", value="GB"
+  memory: float | None = option(
+    None,
+    "memory that the network may use with --tile=auto, in GB; if omitted, half"
+    " of what is free, at most 2",
+    value="GB",
   )
   suffix: str | None = option(
     None, "writes NAME_SUFFIX.EXT; if omitted, x2, x3 or x4"
@@ -158,9 +164,18 @@ def _upscaler(network: "Network", options: Options) -> "Upscaler":
     self_ensemble=options.self_ensemble,
     tile=_tile(options.tile),
     passes=options.passes,
-    memory=options.memory * 1e9,
+    memory=_memory(options.memory),
     padded=True,
   )
+
+
+def _memory(gigabytes: float | None) -> float:
+  """Bytes that the network may use."""
+  from bamjax.memory import spare_memory
+
+  if gigabytes is not None:
+    return gigabytes * 1e9
+  return min(spare_memory(), _MOST_MEMORY)
 
 
 def _tile(value: str) -> int | None:
@@ -176,7 +191,7 @@ def _check(options: Options) -> None:
   _tile(options.tile)
   if options.passes < 0:
     raise UserError(f"--passes can't be negative; got {options.passes}")
-  if not options.memory >= 0.001:
+  if options.memory is not None and not options.memory >= 0.001:
     raise UserError(
       f"--memory is in GB, and at least 0.001; got {options.memory}"
     )

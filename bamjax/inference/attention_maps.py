@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bamjax import forks
 from bamjax import pixels
 
 KINDS = ("channel_weights", "spatial_weights", "pixel_weights")
@@ -47,6 +48,7 @@ def attention_maps(
   lr = pixels.as_array(lr)
   if isinstance(getattr(module, "scale", None), int):  # a network for images
     pixels.check(lr, integers=pixels.PEAKS)
+  forks.check()
   x = jnp.asarray(lr)
   if peak := pixels.PEAKS.get(x.dtype.name):
     x = x.astype(jnp.float32) / peak

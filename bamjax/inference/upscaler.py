@@ -16,6 +16,7 @@ from flax import linen as nn
 import jax
 import numpy as np
 
+from bamjax import forks
 from bamjax import pixels
 from bamjax.errors import UserError
 from bamjax.errors import warn_once
@@ -139,12 +140,16 @@ class Upscaler:
         `memory` looks like gigabytes, the variables have no `params`, or the
         module has no `scale`.
     """
+    forks.check()
     for name, value, required in (
       ("tile", tile, False),
       ("halo", halo, False),
       ("passes", passes, True),
     ):
-      if (value is not None or required) and value != 0 and not is_whole(value):
+      zero = value == 0 and isinstance(value, numbers.Integral)
+      if isinstance(value, bool) or not (
+        zero or is_whole(value) or (value is None and not required)
+      ):
         raise UserError(
           f"{name} must be a whole number from 0 on; got {value!r}"
         )
@@ -229,6 +234,7 @@ class Upscaler:
       NotFiniteError: the output contains NaN or infinity, because the weights
         do, or are too large for the dtype of the computation.
     """
+    forks.check()
     image = np.asarray(image)
     if image.ndim not in (3, 4) or image.shape[-1] != 3 or not image.size:
       raise ValueError(

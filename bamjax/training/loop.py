@@ -16,6 +16,7 @@ import ml_collections
 import numpy as np
 
 from bamjax import complexity
+from bamjax import forks
 from bamjax.data import cache
 from bamjax.data import crops
 from bamjax.data.sources import ImagePair
@@ -101,6 +102,7 @@ def train_and_evaluate(
     SystemExit: a signal stopped the run after a checkpoint; the status is 128 +
       the signal's number.
   """
+  forks.check()
   path = Path(run_dir)
 
   def resume() -> str:

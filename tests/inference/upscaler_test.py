@@ -1,4 +1,9 @@
+from concurrent import futures
 import contextlib
+import gc
+import os
+import subprocess
+import sys
 
 from flax import linen as nn
 import jax
@@ -22,6 +27,7 @@ def network():
   module = bamjax.create_model(
     "pan", "bam", 2, blocks=1, features=8, up_features=8
   )
+  footprint.reach(module)  # traces it, which the tests count
   return module, small.draw(module, jnp.zeros((1, 8, 8, 3)))
 
 
@@ -310,8 +316,126 @@ def test_self_ensemble_is_the_mean_over_eight_symmetries(network):
   np.testing.assert_allclose(turned, np.rot90(plus), atol=2e-6)
 
 
+@pytest.mark.parametrize("memory", [0.4e6, 0.9e6, 1e9])
+def test_memory_counts_the_images_of_a_batch(memory, network, monkeypatch):
+  module, variables = network
+  batch = np.random.default_rng(0).random((6, 9, 7, 3), dtype=np.float32)
+  needs = footprint.footprint(module).bytes_per_pixel * 9 * 7
+  sizes, calls = [], []
+  run = bamjax.Upscaler._run
+
+  def record(self, program, images, *args):
+    sizes.append(len(images))
+    return run(self, program, images, *args)
+
+  monkeypatch.setattr(bamjax.Upscaler, "_run", record)
+  sr = bamjax.Upscaler(module, variables, memory=memory)(
+    batch, lambda *at: calls.append(at)
+  )
+  assert sum(sizes) == 6 and len(set(sizes)) == 1
+  assert sizes[0] == 1 or sizes[0] * needs <= memory
+  assert sizes[0] == 6 or 2 * sizes[0] * needs > memory
+  assert calls == [(i + 1, len(sizes)) for i in range(len(sizes))]
+  want = bamjax.Upscaler(module, variables)(batch)
+  np.testing.assert_allclose(sr, want, atol=1e-6)
+
+
+def test_few_programs_are_kept(network, monkeypatch):
+  monkeypatch.setattr(programs, "KEPT", 2)
+  upscale = bamjax.Upscaler(*network)
+  client = jax.devices()[0].client
+  with compiled() as traced:
+    upscale.warm_up([(9, 7), (9, 8)])
+    kept = len(client.live_executables())
+    assert traced == [(9, 7), (9, 8)]
+    for width in (8, 7, 9, 10, 7, 10):
+      upscale(random_image(9, width))
+    # Of 9×7, after two others had been used.
+    assert traced[2:] == [(9, 9), (9, 10), (9, 7)]
+    assert len(programs._programs) == 2
+    gc.collect()
+    assert len(client.live_executables()) <= kept
+
+
+def test_threads_share_sizes(network, monkeypatch):
+  def run(self, program, images, plan, *args):
+    sides = [2 * axis.window for axis in plan]
+    return np.zeros((len(images), *sides, 3), np.float32)
+
+  monkeypatch.setattr(bamjax.Upscaler, "_run", run)
+  upscale = bamjax.Upscaler(*network, shared=True)
+  interval = sys.getswitchinterval()
+  sys.setswitchinterval(1e-6)
+  try:
+    with futures.ThreadPoolExecutor(4) as pool:
+      images = [np.zeros((8 + i % 60, 8 + i // 60, 3)) for i in range(900)]
+      for image, sr in zip(images, pool.map(upscale, images), strict=True):
+        assert sr.shape == (2 * image.shape[0], 2 * image.shape[1], 3)
+  finally:
+    sys.setswitchinterval(interval)
+
+
+FORKED = """
+import os
+import sys
+
+from flax import linen as nn
+import numpy as np
+
+import bamjax
+from bamjax import metrics
+
+
+class Inverse(nn.Module):
+  scale: int = 1
+
+  def __call__(self, lr):
+    return 1 - lr
+
+
+image = np.zeros((16, 16, 3), np.uint8)
+if os.fork() == 0:  # JAX has not started: this one works
+  assert bamjax.Upscaler(Inverse(), {})(image).all()
+  os._exit(3)
+assert os.waitstatus_to_exitcode(os.wait()[1]) == 3
+upscale = bamjax.Upscaler(Inverse(), {})
+if os.fork() == 0:
+  for call in (
+    lambda: upscale(image),
+    lambda: bamjax.Upscaler(Inverse(), {}),
+    lambda: metrics.image_scores(image, image, 1),
+  ):
+    try:
+      call()
+    except bamjax.UserError as error:
+      print(error, flush=True)
+  os._exit(4)
+assert os.waitstatus_to_exitcode(os.wait()[1]) == 4
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_process_forked_after_jax_started_says_so():
+  done = subprocess.run(
+    [sys.executable, "-W", "ignore", "-c", FORKED],
+    capture_output=True,
+    text=True,
+    timeout=100,
+  )
+  assert done.returncode == 0, done.stderr
+  lines = done.stdout.splitlines()
+  assert len(lines) == 3 and all("spawn" in line for line in lines)
+
+
 def test_negative_tiles_are_refused(network):
   for options in (
+    {"tile": float("inf")},
+    {"tile": float("nan")},
+    {"tile": 16.0},
+    {"tile": True},
+    {"halo": 1.5},
+    {"passes": False},
+    {"memory": True},
     {"tile": -1},
     {"tile": "auto"},
     {"halo": -1},

@@ -8,9 +8,12 @@ from PIL import Image
 import pytest
 
 import bamjax
+from bamjax import memory
 from bamjax import pretrained
+from bamjax.commands import upscale as command
 from bamjax.errors import UserError
 from bamjax.images import image_file
+from bamjax.memory import Memory
 import scripts
 from upscaling.calls import RGB
 from upscaling.calls import size
@@ -171,3 +174,16 @@ def test_the_script_skips_what_it_cannot_read(folder, weights, tmp_path):
   done = scripts.call("upscale.py", "absent.png", f"--weights={weights}")
   assert done.code == 2
   assert done.err.startswith("upscale.py: error: there is no file")
+
+
+def test_by_default_the_network_takes_half_of_what_is_free(monkeypatch):
+  network = command.Options(images=[]).load(default="pan-bam-x2")
+
+  def tiles(available, **options):
+    # A container of 900 MB, of which the program has 300, and a large machine.
+    monkeypatch.setattr(memory, "host_memory", lambda: Memory(0, available))
+    options = command.Options(images=[], **options)
+    return command._upscaler(network, options).tiles(900, 1200)
+
+  assert tiles(600 * 10**6) == tiles(0, memory=(0.6 - 0.15) / 2) > 4
+  assert tiles(10**12) == tiles(0, memory=2)
