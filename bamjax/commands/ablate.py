@@ -24,6 +24,7 @@ from absl import flags
 
 from bamjax.commands import train
 from bamjax.commands.options import option
+from bamjax.commands.options import SCALES
 from bamjax.errors import require
 
 if TYPE_CHECKING:
@@ -103,7 +104,9 @@ class Options:
     value="NAME|FILE",
     define=define_config,
   )
-  scale: int | None = option(None, "upscaling factor, e.g. 2, 3 or 4")
+  scale: int | None = option(
+    None, "upscaling factor: 2, 3, 4 or 8", numbers=SCALES
+  )
   data: str | None = option(
     None, "source of the images: div2k, folder or sample", value="NAME"
   )

@@ -15,6 +15,7 @@ import dataclasses
 from pathlib import Path
 
 from bamjax.commands.options import option
+from bamjax.commands.options import SCALES
 from bamjax.errors import require
 from bamjax.errors import UserError
 
@@ -32,7 +33,9 @@ class Options:
     " control",
     value="NAME,NAME",
   )
-  scales: Sequence[int] | None = option(None, "upscaling factors, e.g. 2,4")
+  scales: Sequence[int] | None = option(
+    None, "upscaling factors, e.g. 2,4", numbers=SCALES
+  )
   sizes: Sequence[int] | None = option(
     None, "sides of the square inputs, in LR pixels"
   )

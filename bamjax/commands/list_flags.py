@@ -1,6 +1,7 @@
 """Flags with several values: A,B, or the flag repeated."""
 
 from collections.abc import Sequence
+import contextlib
 import os
 
 from absl import flags
@@ -35,16 +36,47 @@ class _Whole(flags.ListParser):
     return [argument] if isinstance(argument, str) else argument
 
 
+class Integer(flags.IntegerParser):
+  """A whole number, which may have to be one of a few."""
+
+  def __init__(self, numbers: Sequence[int] | None = None):
+    super().__init__()
+    self._numbers = numbers
+
+  def parse(self, argument: str | int) -> int:
+    """Returns the number.
+
+    Raises:
+      ValueError: it is none, or not one of those.
+    """
+    number: int | None = None
+    with contextlib.suppress(ValueError, TypeError):
+      number = super().parse(argument)
+    if self._numbers and number not in self._numbers:
+      raise ValueError(f"choose from {', '.join(map(str, self._numbers))}")
+    if number is None:
+      raise ValueError("expected a whole number")
+    return number
+
+
 class _Integers(flags.ArgumentParser):
   """Whole numbers, separated by commas."""
+
+  def __init__(self, numbers: Sequence[int] | None):
+    self._integer = Integer(numbers)
 
   def parse(self, argument: str | list[int]) -> list[int]:
     if not isinstance(argument, str):
       return argument
     try:
-      return [int(text) for text in argument.split(",") if text.strip()]
-    except ValueError:
-      raise ValueError("expected whole numbers, separated by commas") from None
+      return [
+        self._integer.parse(text)
+        for text in argument.split(",")
+        if text.strip()
+      ]
+    except ValueError as error:
+      message = str(error).replace("a whole number", "whole numbers")
+      raise ValueError(f"{message}, separated by commas") from None
 
 
 class _Repeated(flags.Flag):
@@ -66,6 +98,7 @@ def define(
   paths: bool = False,
   whole: bool = False,
   integers: bool = False,
+  numbers: Sequence[int] | None = None,
 ) -> None:
   """Defines a flag with several values.
 
@@ -77,6 +110,7 @@ def define(
     paths: whether the values are paths, which may contain commas.
     whole: whether the values are not split at commas at all.
     integers: whether the values are whole numbers.
+    numbers: the only valid numbers.
   """
   parser: flags.ArgumentParser = flags.ListParser()
   if paths:
@@ -84,7 +118,7 @@ def define(
   elif whole:
     parser = _Whole()
   elif integers:
-    parser = _Integers()
+    parser = _Integers(numbers)
   flag = _Repeated(
     parser,
     flags.CsvListSerializer(","),

@@ -27,10 +27,12 @@ from bamjax.commands import list_flags
 Define = Callable[[str, str, flags.FlagValues, Sequence[str]], None]
 
 
+# The upscaling factors of `bamjax.models.registry`, which imports JAX.
+SCALES = (2, 3, 4, 8)
+
 # absl's, by the type of the flag's value.
 _FUNCTIONS: dict[type, Callable[..., object]] = {
   str: flags.DEFINE_string,
-  int: flags.DEFINE_integer,
   float: flags.DEFINE_float,
   bool: flags.DEFINE_bool,
 }
@@ -44,6 +46,7 @@ class _Meta:
   value: str | None = None
   short: str | None = None
   choices: Sequence[str] | None = None
+  numbers: Sequence[int] | None = None
   paths: bool = False
   whole: bool = False
   positional: bool = False
@@ -76,6 +79,7 @@ def option(
   value: str | None = None,
   short: str | None = None,
   choices: Sequence[str] | None = None,
+  numbers: Sequence[int] | None = None,
   paths: bool = False,
   whole: bool = False,
   define: Define | None = None,
@@ -87,12 +91,15 @@ def option(
     help_text: the flag's description in --help, without its default.
     value: the placeholder in --help, e.g. "FILE"; by default that of the type.
     short: a one-letter name.
-    choices: the only valid values.
+    choices: the only valid values of a text.
+    numbers: the only valid whole numbers.
     paths: whether a list's values are paths, which may contain commas.
     whole: whether a list's values are not split at commas at all.
     define: defines the flag, if its type is none of the usual ones.
   """
-  meta = _Meta(help_text, value, short, choices, paths, whole, define=define)
+  meta = _Meta(
+    *(help_text, value, short, choices, numbers, paths, whole), define=define
+  )
   return dataclasses.field(default=default, metadata={"flag": meta})
 
 
@@ -159,6 +166,13 @@ def define(
         paths=meta.paths,
         whole=meta.whole,
         integers=item is int,
+        numbers=meta.numbers,
+      )
+    elif kind is int:
+      parser = list_flags.Integer(meta.numbers)
+      flags.DEFINE(
+        *(parser, name, default, meta.help, values),
+        short_name=meta.short,
       )
     elif meta.choices:
       flags.DEFINE_enum(

@@ -9,6 +9,7 @@ from typing import ClassVar
 from typing import TYPE_CHECKING
 
 from bamjax.commands.options import option
+from bamjax.commands.options import SCALES
 from bamjax.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class OneNetwork(NetworkOptions):
     None,
     "upscaling factor; if omitted, inferred from the weights",
     short="s",
+    numbers=SCALES,
   )
 
   def load(self, default: str | None = None) -> Network:
@@ -106,6 +108,7 @@ class NetworksAndImages(NetworkOptions):
     (),
     "upscaling factors, for weights that serve or fit several; if omitted,"
     " inferred from the weights",
+    numbers=SCALES,
   )
   benchmarks: Sequence[str] = option(
     (),

@@ -21,6 +21,7 @@ from absl import flags
 from bamjax.commands import config_flag
 from bamjax.commands import recipes
 from bamjax.commands.options import option
+from bamjax.commands.options import SCALES
 from bamjax.errors import require
 from bamjax.errors import RUN_PACKAGES
 
@@ -65,7 +66,9 @@ class Options:
     "attention: native (the backbone's own), none, bam, ca, cbam, …",
     value="NAME",
   )
-  scale: int | None = option(None, "upscaling factor, e.g. 2, 3 or 4")
+  scale: int | None = option(
+    None, "upscaling factor: 2, 3, 4 or 8", numbers=SCALES
+  )
   options: Sequence[str] = option(
     (),
     "hyper-parameters of the backbone, e.g. blocks=8,features=32",
@@ -180,7 +183,20 @@ def run(options: Options) -> None:
   # Imported here so that --help is immediate.
   from bamjax.evaluation import result_tables
   from bamjax.runs import config as config_lib
+  from bamjax.training import distributed
   from bamjax.training import loop
+
+  config = distributed.together(lambda: _resolved(options))
+  run_dir = Path(options.run_dir or config_lib.default_run_dir(config))
+  summary = loop.train_and_evaluate(config, run_dir)
+  if summary:
+    print(result_tables.table(summary).text())
+    print(f"written to {run_dir}; scores in summary.json")
+
+
+def _resolved(options: Options) -> Any:
+  """Returns the configuration with the flags' values."""
+  from bamjax.runs import config as config_lib
 
   config = options.config
   config_lib.check_fields(config)
@@ -190,8 +206,4 @@ def run(options: Options) -> None:
     config.data.degradation_options.update(
       config_lib.parse_options(options.degradation_options)
     )
-  run_dir = Path(options.run_dir or config_lib.default_run_dir(config))
-  summary = loop.train_and_evaluate(config, run_dir)
-  if summary:
-    print(result_tables.table(summary).text())
-    print(f"written to {run_dir}; scores in summary.json")
+  return config

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 import contextlib
 import errno
 import json
@@ -71,7 +72,8 @@ def check_path(run_dir: str | Path) -> None:
   path, and accepts only UTF-8.
 
   Raises:
-    UserError: the path contains one of `[*?\\` or is not valid UTF-8.
+    UserError: the path contains one of `[*?\\` or is not valid UTF-8, or a file
+      is where the checkpoints belong.
   """
   path = Path(run_dir).absolute().as_posix()
   special = sorted(set(path) & set("[*?\\"))
@@ -85,6 +87,9 @@ def check_path(run_dir: str | Path) -> None:
       f"checkpoints cannot be stored below {path}: its name is not valid UTF-8;"
       " use another --run_dir"
     )
+  inside = Path(run_dir) / folder.CHECKPOINTS
+  if inside.exists() and not inside.is_dir():
+    raise UserError(f"{inside} is not a folder; move it elsewhere")
 
 
 def steps_on_disk(run_dir: str | Path) -> list[int]:
@@ -94,6 +99,24 @@ def steps_on_disk(run_dir: str | Path) -> list[int]:
   return sorted(int(name) for name in names if name.isdigit())
 
 
+class _Damaged(policies.PreservationPolicy):
+  """Keeps checkpoints whose scores are damaged: one of them may be the best.
+
+  Attributes:
+    steps: their steps.
+  """
+
+  def __init__(self) -> None:
+    self.steps: set[int] = set()
+
+  def should_preserve(
+    self, checkpoints: Sequence[Any], *, context: Any
+  ) -> list[bool]:
+    """Says of each checkpoint whether it is kept."""
+    del context
+    return [checkpoint.step in self.steps for checkpoint in checkpoints]
+
+
 class _Manager(ocp.CheckpointManager):
   """Orbax's, but damaged scores do not cost the checkpoints.
 
@@ -101,19 +124,38 @@ class _Manager(ocp.CheckpointManager):
   those of one with its description. Both go through this method of its own.
   """
 
+  def __init__(self, *args: Any, damaged: _Damaged, **options: Any):
+    self._damaged = damaged
+    super().__init__(*args, **options)
+
   def _get_metrics(self, step: int) -> Any:
     """Returns a checkpoint's metrics, None if there are none or damaged."""
     try:
       found = super()._get_metrics(step)
-      if found is not None:
-        _psnr(found)
-      return found
+      if found is None and not self._has_lost_scores(step):
+        return None
+      if not math.isnan(_psnr(found)):
+        return found
     except (AttributeError, KeyError, TypeError, ValueError):
-      warn_once(
-        f"the scores of checkpoint {step} in {self.directory} are damaged: it"
-        " counts as not validated"
-      )
-      return None
+      pass
+    self._damaged.steps.add(step)
+    warn_once(
+      f"the scores of checkpoint {step} in {self.directory} are damaged: it"
+      " counts as not validated, and is not removed"
+    )
+    return None
+
+  def _has_lost_scores(self, step: int) -> bool:
+    """Whether a whole checkpoint lacks the scores that it was written with."""
+    path = Path(self.directory) / str(step)
+    # Another process may be removing it.
+    if self._options.read_only or _is_incomplete(path):
+      return False
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+      found = json.loads((path / "_CHECKPOINT_METADATA").read_text())
+      if "metrics" in found["item_handlers"]:
+        return True
+    return (path / "metrics").exists()
 
 
 class Checkpoints:
@@ -150,12 +192,14 @@ class Checkpoints:
     self._on_primary = on_primary
     self._highest = highest
     self._synced: int | None = None  # the newest step that is on the disk
+    damaged = _Damaged()
     self._manager = _listed(
       _Manager,
       self._directory,
       options=ocp.CheckpointManagerOptions(
-        **_READ_ONLY if read_only else _kept(keep_last)
+        **_READ_ONLY if read_only else _kept(keep_last, damaged)
       ),
+      damaged=damaged,
     )
 
   def save(
@@ -372,8 +416,7 @@ class Checkpoints:
       return True
     if isinstance(error, ValueError) and str(error).startswith(_DAMAGE):
       return True
-    item = self._directory / str(step) / "default"
-    return any(map(_absent, (item / "_METADATA", item / "manifest.ocdbt")))
+    return _is_incomplete(self._directory / str(step))
 
   def _refuse(
     self, step: int, error: Exception | None, damaged: bool
@@ -411,11 +454,18 @@ class Checkpoints:
     _listed(self._manager.reload)
 
 
-def _kept(last: int) -> dict[str, Any]:
+def _is_incomplete(path: Path) -> bool:
+  """Whether a checkpoint lacks files without which it cannot be read."""
+  item = path / "default"
+  return any(map(_absent, (item / "_METADATA", item / "manifest.ocdbt")))
+
+
+def _kept(last: int, damaged: _Damaged) -> dict[str, Any]:
   """Orbax's options for a folder that is written to.
 
   Args:
     last: number of newest checkpoints to keep, besides the best.
+    damaged: keeps more.
   """
   best = policies.BestN(
     n=1, get_metric_fn=_psnr, keep_checkpoints_without_metrics=False
@@ -423,7 +473,7 @@ def _kept(last: int) -> dict[str, Any]:
   return {
     "cleanup_tmp_directories": True,
     "preservation_policy": policies.AnyPreservationPolicy(
-      [policies.LatestN(last), best]
+      [policies.LatestN(last), best, damaged]
     ),
     # Orbax writes metrics only if there is a best_fn.
     "best_fn": _psnr,

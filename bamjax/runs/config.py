@@ -37,14 +37,11 @@ _KINDS = {
   dict: ("a group of fields", dict),
 }
 
+# Folders of images, which may be moved.
+FOLDERS = ("data.data_dir", "data.val_dir", "data.manual_dir", "data.cache_dir")
+
 # Fields that may change when a run resumes, since they do not affect results.
-_FREE = (
-  "data.data_dir",
-  "data.val_dir",
-  "data.manual_dir",
-  "data.cache_dir",
-  "keep_last",
-)
+_FREE = (*FOLDERS, "keep_last")
 
 
 def build_model(config: ml_collections.ConfigDict) -> nn.Module:
@@ -193,8 +190,14 @@ def check(config: ml_collections.ConfigDict) -> None:
       raise UserError(
         f"{name} must be above 0 and finite; got {_get(config, name)}"
       )
-  # Steps and seed are int32 on the devices.
-  for name in ("seed", "steps"):
+  # These are int32 on the devices.
+  for name in (
+    "seed",
+    "steps",
+    "batch_size",
+    "optim.decay_every",
+    "optim.warmup_steps",
+  ):
     if not -(2**31) <= _get(config, name) < 2**31:
       raise UserError(
         f"{name} must be a 32-bit integer, from {-(2**31)} to {2**31 - 1};"
@@ -316,12 +319,17 @@ def differences(
     old: the run's configuration.
     new: the configuration to resume it with.
   """
-  then, now = _flatten(old.to_dict()), _flatten(new.to_dict())
+  then, now = flatten(old), flatten(new)
   return [
     f"{key}: {then.get(key, 'absent')!r} there, {now.get(key, 'absent')!r} now"
     for key in sorted(then.keys() | now.keys())
     if key not in _FREE and then.get(key) != now.get(key)
   ]
+
+
+def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """Returns all fields by their full names, such as `data.patch`."""
+  return _flatten(config.to_dict())
 
 
 def _get(config: Any, name: str) -> Any:

@@ -71,7 +71,8 @@ def get_config() -> ml_collections.ConfigDict:
   # Parts in which each device processes its share of the batch, to save memory.
   c.optim.accumulate = 1
   # Decay of a moving average of the weights, e.g. 0.999, which is then
-  # validated and used for inference; 0: no average.
+  # validated and used for inference; 0: no average. The decay grows to it from
+  # 0, as (t - 1) / (t + 8) at step t.
   c.optim.ema_decay = 0.0
 
   # Several devices: "pmap", or "jit" over a sharded batch.

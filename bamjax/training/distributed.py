@@ -1,5 +1,6 @@
 """Several processes that train one network, on one or more machines."""
 
+import collections
 from collections.abc import Callable
 import contextlib
 import os
@@ -34,7 +35,8 @@ def initialize(
 
   Raises:
     UserError: only some arguments are given, one is invalid, none is given and
-      JAX detects nothing, or the other processes do not answer.
+      JAX detects nothing, the other processes do not answer, or they have other
+      numbers of devices.
   """
   if coordinator is None or num_processes is None or process_id is None:
     if (coordinator, num_processes, process_id) != (None, None, None):
@@ -63,11 +65,41 @@ def initialize(
       " use --distributed alone, elsewhere --coordinator=HOST:PORT"
       " --num_processes=N --process_id=I"
     ) from error
+  counts = collections.Counter(d.process_index for d in jax.devices())
+  if len(set(counts.values())) > 1:
+    listed = ", ".join(f"{n} on process {i}" for i, n in sorted(counts.items()))
+    raise UserError(
+      f"the processes have different numbers of devices ({listed}); give each"
+      " of them as many"
+    )
 
 
 def is_primary() -> bool:
   """Whether this is process 0, which prints, logs and writes results."""
   return jax.process_index() == 0
+
+
+def together(call: Callable[[], _T]) -> _T:
+  """Calls a function on all processes; an error on one is an error on all.
+
+  Args:
+    call: a function that does not wait for other processes.
+
+  Raises:
+    UserError: the function raised one, on this process or on another.
+  """
+  problem = None
+  try:
+    result = call()
+  except UserError as error:
+    problem = error
+  if jax.process_count() > 1:
+    for process, text in enumerate(exchange(str(problem or ""))):
+      if text and problem is None:
+        raise UserError(f"process {process} failed: {text}")
+  if problem is not None:
+    raise problem
+  return result
 
 
 def on_primary(call: Callable[[], _T]) -> _T | None:
@@ -77,22 +109,27 @@ def on_primary(call: Callable[[], _T]) -> _T | None:
     The function's result on process 0, None on the others.
 
   Raises:
-    UserError: the function raised one; the other processes then raise one that
-      refers to process 0.
+    UserError: the function raised one; all processes then do.
   """
-  result = problem = None
-  if is_primary():
-    try:
-      result = call()
-    except UserError as error:
-      problem = error
-  if jax.process_count() > 1:
-    failed = multihost_utils.broadcast_one_to_all(np.bool_(problem is not None))
-    if failed and problem is None:
-      raise UserError("process 0 failed; see its output")
-  if problem is not None:
-    raise problem
-  return result
+  return together(call if is_primary() else lambda: None)
+
+
+def from_primary(tree: _T) -> _T:
+  """Returns process 0's values of a tree of arrays, on all processes."""
+  if jax.process_count() == 1:
+    return tree
+  return multihost_utils.broadcast_one_to_all(tree)
+
+
+def exchange(text: str) -> list[str]:
+  """Returns the texts of all processes, by process number."""
+  if jax.process_count() == 1:
+    return [text]
+  data = np.frombuffer(text.encode(errors="backslashreplace"), np.uint8)
+  sizes = gather(np.array(data.size, np.int32)).tolist()
+  rows = gather(np.pad(data, (0, max(1, *sizes) - data.size)))
+  pairs = zip(rows, sizes, strict=True)
+  return [row[:size].tobytes().decode() for row, size in pairs]
 
 
 def gather(values: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from bamjax import forks
 from bamjax.data import cache
 from bamjax.data import crops
 from bamjax.data.sources import ImagePair
+from bamjax.data.sources import Source
 from bamjax.errors import UserError
 from bamjax.evaluation import result_tables
 from bamjax.evaluation import results
@@ -36,6 +37,7 @@ from bamjax.runs import folder
 from bamjax.runs.checkpoints import Checkpoints
 from bamjax.runs.checkpoints import steps_on_disk
 from bamjax.terminal import counted
+from bamjax.training import agreement
 from bamjax.training import distributed
 from bamjax.training import feed
 from bamjax.training import parallel
@@ -97,8 +99,9 @@ def train_and_evaluate(
     but the first.
 
   Raises:
-    UserError: the configuration, the data or the folder is invalid, the
-      validation images have changed, or the loss is no longer finite.
+    UserError: the configuration, the data or the folder is invalid, several
+      processes have other ones, the validation images have changed, or the loss
+      is no longer finite.
     SystemExit: a signal stopped the run after a checkpoint; the status is 128 +
       the signal's number.
   """
@@ -116,12 +119,9 @@ def train_and_evaluate(
 def _train_and_evaluate(
   config: ml_collections.ConfigDict, run_dir: Path, same_images: bool
 ) -> results.Row | None:
-  config_lib.check(config)
-  parallel.check(config.parallel, config.batch_size, config.optim.accumulate)
-  module = config_lib.build_model(config)
-  # What may raise a UserError comes before what takes a while.
-  source = config_lib.make_source(config)
-  state = run_dir_lib.init_state(config, module)
+  agreement.check_config(run_dir, config)
+  module, source, state = distributed.together(lambda: _prepared(config))
+  agreement.check_names(source, config)
   with run_dir_lib.opened(run_dir, config):
     checkpoints = Checkpoints(
       run_dir,
@@ -130,7 +130,8 @@ def _train_and_evaluate(
       highest=distributed.highest,
     )
     with contextlib.closing(checkpoints):
-      state = parallel.replicate(state)
+      # From one process: another processor may draw the last bit otherwise.
+      state = parallel.replicate(distributed.from_primary(state))
       tree, start = checkpoints.restore(state.to_tree())
       if start:
         state = state.from_tree(tree)
@@ -145,10 +146,12 @@ def _train_and_evaluate(
         if distributed.is_primary():
           print(f"{run_dir}: resuming from step {start} of {config.steps}")
       if not start and config.init_from:
-        params = warm_start.take_weights(state.params, module, config)
-        state = with_params(
-          state, parallel.replicate(params), ema=state.ema is not None
+        fresh = parallel.local(state.params)
+        taken = distributed.on_primary(
+          lambda: warm_start.take_weights(fresh, module, config)
         )
+        params = parallel.replicate(distributed.from_primary(taken or fresh))
+        state = with_params(state, params, ema=state.ema is not None)
       validation = Validation(
         source.val,
         config.scale,
@@ -184,6 +187,18 @@ def _train_and_evaluate(
       return summary
 
     return distributed.on_primary(finish)
+
+
+def _prepared(
+  config: ml_collections.ConfigDict,
+) -> tuple[nn.Module, Source, TrainState]:
+  """Checks a configuration; returns its network, images and initial state."""
+  config_lib.check(config)
+  parallel.check(config.parallel, config.batch_size, config.optim.accumulate)
+  module = config_lib.build_model(config)
+  # What may raise a UserError comes before what takes a while.
+  source = config_lib.make_source(config)
+  return module, source, run_dir_lib.init_state(config, module)
 
 
 def _finished(
@@ -264,14 +279,19 @@ class _Run:
     self._module = module
     self._checkpoints = checkpoints
     self._schedule = make_schedule(config.optim, config.steps)
-    decoded = cache.decode(
-      images,
-      cache_dir=config.data.cache_dir or None,
-      spill_dir=run_dir / "cache",
-    )
-    self._store = crops.CropStore(decoded, config.data.patch)
+    self._store = distributed.together(lambda: self._decode(images))
+    agreement.check_crops(self._store, config)
     self._validation = validation
     self._logs: run_dir_lib.Logs | None = None  # on process 0 only
+
+  def _decode(self, images: list[ImagePair]) -> crops.CropStore:
+    data = self._config.data
+    decoded = cache.decode(
+      images,
+      cache_dir=data.cache_dir or None,
+      spill_dir=self._run_dir / "cache",
+    )
+    return crops.CropStore(decoded, data.patch)
 
   def train(
     self, state: TrainState, start: int, same_images: bool
@@ -360,6 +380,8 @@ class _Run:
         step, f"PSNR-Y {metrics[f'{best}psnr_y']:.3f} dB on validation"
       )
     if saving:
+      if self._logs:
+        self._logs.sync()
       try:
         tree = parallel.shared(state).to_tree()
         self._checkpoints.save(step, tree, metrics)

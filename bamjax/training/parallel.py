@@ -18,6 +18,7 @@ _AXIS = "batch"
 KINDS = ("pmap", "jit")
 
 _T = TypeVar("_T")
+_In = TypeVar("_In")
 
 Step = Callable[[TrainState, dict[str, np.ndarray]], TrainState]
 # Trains for a number of steps.
@@ -84,7 +85,21 @@ def parallelize(step: Callable[..., TrainState], kind: str = "pmap") -> Step:
     A function that maps the state, which is replicated and donated, and this
     process's share of the global batch, N/processes×…, to the next state.
   """
-  return _with_pmap(step) if kind == "pmap" else _with_jit(step)
+  return _bounded(_with_pmap(step) if kind == "pmap" else _with_jit(step))
+
+
+def _bounded(
+  run: Callable[[TrainState, _In], TrainState],
+) -> Callable[[TrainState, _In], TrainState]:
+  """Makes each call wait for its result if several CPU devices work together.
+
+  They share a pool of threads, each of which a collective blocks until all
+  devices have joined it. With many steps in flight, no thread is left for the
+  last device, and XLA aborts the process after 40 seconds.
+  """
+  if jax.default_backend() != "cpu" or jax.device_count() == 1:
+    return run
+  return lambda state, given: jax.block_until_ready(run(state, given))
 
 
 def _with_pmap(step: Callable[..., TrainState]) -> Step:
@@ -185,7 +200,7 @@ def parallelize_resident(
       static_broadcasted_argnums=3,
     )
     numbers = np.arange(jax.local_device_count())
-    return lambda state, count: mapped(state, data, numbers, count)
+    return _bounded(lambda state, count: mapped(state, data, numbers, count))
 
   @functools.partial(jax.jit, static_argnums=2, donate_argnums=0)
   def sharded(
@@ -199,4 +214,4 @@ def parallelize_resident(
       check_vma=False,
     )(state, data)
 
-  return lambda state, count: sharded(state, data, count)
+  return _bounded(lambda state, count: sharded(state, data, count))

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import operator
+import os
 from pathlib import Path
 
 from flax import linen as nn
@@ -81,7 +82,7 @@ def _locked(path: Path, config: ml_collections.ConfigDict) -> Iterator[None]:
 def _check_config(path: Path, config: ml_collections.ConfigDict) -> None:
   """Checks that a folder belongs to this run; saves a new run's config.json."""
   file = path / folder.CONFIG
-  if file.exists() and _has_begun(path):
+  if file.exists():
     changes = config_lib.differences(config_lib.load(file), config)
     if not changes:
       return
@@ -101,13 +102,6 @@ def _check_config(path: Path, config: ml_collections.ConfigDict) -> None:
       " use another --run_dir"
     )
   config_lib.save(config, file)
-
-
-def _has_begun(path: Path) -> bool:
-  """Whether a run got as far as its data; a mistake may end it earlier."""
-  names = folder.DATA, folder.METRICS, folder.SUMMARY, folder.BROKEN
-  begun = any((path / name).exists() for name in names)
-  return begun or bool(checkpoints_lib.steps_on_disk(path))
 
 
 def check_new(path: Path, config: ml_collections.ConfigDict) -> None:
@@ -201,6 +195,14 @@ class Logs:
     for name, value in scalars.items():
       if math.isfinite(value):
         self._board.add_scalar(name, value, step)
+
+  def sync(self) -> None:
+    """Waits until all rows are on the disk.
+
+    Before a checkpoint is saved: resuming at it keeps the rows up to its step.
+    """
+    with self._path.open("a") as file:
+      os.fsync(file.fileno())
 
   def show(self, step: int, name: str, image: np.ndarray) -> None:
     """Writes an image, H×W×3 uint8, for TensorBoard."""

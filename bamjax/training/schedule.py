@@ -1,5 +1,7 @@
 """Learning rate schedules."""
 
+import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
 
@@ -25,10 +27,7 @@ def make_schedule(
   """
   peak, warmup = optim.learning_rate, optim.warmup_steps
   if optim.schedule == "step":
-    # Decays at multiples of decay_every, also with a warm-up.
-    body = optax.exponential_decay(
-      peak, optim.decay_every, optim.decay_factor, staircase=True
-    )
+    body = _staircase(peak, optim.decay_every, optim.decay_factor)
   elif optim.schedule == "cosine":
     body = optax.cosine_decay_schedule(peak, steps)
   else:
@@ -39,3 +38,17 @@ def make_schedule(
     return body
   ramp = optax.linear_schedule(0.0, 1.0, warmup)
   return lambda step: ramp(step) * body(step)
+
+
+def _staircase(peak: float, every: int, factor: float) -> optax.Schedule:
+  """Decays at multiples of `every`, also with a warm-up.
+
+  Counts in integers: `optax.exponential_decay` divides in float32, and for many
+  values of `every` a compiled program rounds 1 to less than 1.
+  """
+
+  def schedule(step: jax.typing.ArrayLike) -> jax.Array:
+    decays = jnp.asarray(step, jnp.int32) // every
+    return peak * jnp.power(factor, decays.astype(jnp.float32))
+
+  return schedule

@@ -5,7 +5,6 @@ from typing import Any
 import jax
 from jax import lax
 import jax.numpy as jnp
-import optax
 
 from bamjax.training.state import TrainState
 
@@ -31,7 +30,7 @@ def train_step(
       one after the other to save memory. The step equals that of the whole
       batch.
     ema_decay: decay of the moving average of the parameters, 0 ≤ decay < 1, if
-      the state has one.
+      the state has one; see `update_average`.
 
   Returns:
     The state after the step.
@@ -63,9 +62,33 @@ def train_step(
   good = jnp.isfinite(loss) & (state.finite_steps == state.step)
   state = state.apply_gradients(grads=grads)
   if state.ema is not None:
-    average = optax.incremental_update(state.params, state.ema, 1 - ema_decay)
-    state = state.replace(ema=average)
+    state = state.replace(
+      ema=update_average(state.ema, state.params, state.step, ema_decay)
+    )
   return state.replace(
     loss_sum=state.loss_sum + loss,
     finite_steps=jnp.where(good, state.step, state.finite_steps),
   )
+
+
+def update_average(
+  average: Any, params: Any, step: jax.typing.ArrayLike, decay: float
+) -> Any:
+  """Updates a moving average of the parameters.
+
+  The decay of step t = 1, 2, … is min(decay, (t − 1) / (t + 8)). Until it
+  reaches `decay`, this is polynomial-decay averaging (Shamir & Zhang 2013,
+  arXiv:1212.1824) with η = 8: about the last ninth of the steps counts. With a
+  constant decay of 0.999, the random initial parameters would still count 37 %
+  after 1,000 steps.
+
+  Args:
+    average: the average of the parameters after steps 1 to t − 1; ignored, but
+      for rounding, if t is 1.
+    params: the parameters after step t.
+    step: t, a scalar.
+    decay: the limit of the decay, 0 ≤ decay < 1.
+  """
+  rate = jnp.maximum(1 - decay, 9 / (jnp.asarray(step, jnp.float32) + 8))
+  # In this form, the average of equal parameters is equal to them.
+  return jax.tree.map(lambda a, p: a + rate * (p - a), average, params)

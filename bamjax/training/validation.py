@@ -70,7 +70,8 @@ class Validation:
       degrader: degrades LR, if not None.
 
     Raises:
-      UserError: no image can be used.
+      UserError: no image can be used, or another process reads other pixels
+        than process 0.
     """
     limit = min(limit or len(images), len(images))
     digests = np.zeros((limit, 8), np.uint8)
@@ -78,14 +79,17 @@ class Validation:
       images = [_degraded(image, degrader) for image in images]
     self._all: list[ImagePair | None] = list(images)
     self.share: list[Kept] = []
-    for i in range(jax.process_index(), limit, jax.process_count()):
+    share = range(jax.process_index(), limit, jax.process_count())
+    # Process 0 also reads the others' images, to compare them.
+    for i in range(limit) if distributed.is_primary() else share:
       kept = _read(images[i], scale, level)
       self._all[i] = kept and ImagePair(kept.name, kept.load)
       if kept:
-        self.share.append(kept)
+        if i in share:
+          self.share.append(kept)
         content = bytes.fromhex(cache.digest(kept.load()))
         digests[i] = np.frombuffer(content, np.uint8)
-    rows = distributed.gather(digests).sum(axis=0, dtype=np.uint8)
+    rows = _compared(distributed.gather(digests), images[:limit])
     used = np.flatnonzero(rows.any(axis=1)).tolist()
     self.digests = [rows[i].tobytes().hex() for i in used]
     self.names = [images[i].name for i in used]
@@ -123,6 +127,19 @@ class Validation:
   def all(self) -> list[ImagePair]:
     """Returns all usable images of the source, also those beyond `limit`."""
     return [image for image in self._all if image]
+
+
+def _compared(rows: np.ndarray, images: Sequence[ImagePair]) -> np.ndarray:
+  """Returns process 0's digests if those of the others' shares are equal."""
+  for process in range(1, len(rows)):
+    for i in range(process, len(images), len(rows)):
+      if not np.array_equal(rows[process][i], rows[0][i]):
+        raise UserError(
+          "the processes do not train the same run: the validation image"
+          f" {images[i].name} is another one on process {process} than on"
+          " process 0. Start all of them with the same flags and images"
+        )
+  return rows[0]
 
 
 def _degraded(image: ImagePair, degrader: Degrader) -> ImagePair:

@@ -53,12 +53,20 @@ def shipped(
   """
   clean = f"pan-bam-x{scale}"
   photo = f"{clean}-photo"
-  available = photo in pretrained.names()
+  names = pretrained.names()
+  if clean not in names:
+    scales = sorted({name.split("-")[2] for name in names})
+    raise UserError(
+      f"no weights are shipped at ×{scale} (there are"
+      f" {', '.join(scales).replace('x', '×')}); use another --scale, or a"
+      " network of your own: --weights=FILE or --run_dir=DIR"
+    )
+  available = photo in names
   if degradation == "photo" and not available:
-    names = [name for name in pretrained.names() if name.endswith("-photo")]
+    photos = [name for name in names if name.endswith("-photo")]
     raise UserError(
       f"no weights for photographs are shipped at ×{scale} (there are"
-      f" {', '.join(names) or 'none'}); use --degradation=clean"
+      f" {', '.join(photos) or 'none'}); use --degradation=clean"
     )
   if degradation == "auto" and available:
     # Each on first use: most folders need one of them.

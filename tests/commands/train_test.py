@@ -142,6 +142,21 @@ def test_four_devices_log_the_losses_of_one(
   np.testing.assert_allclose(four, one, rtol=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["tfdata", "resident"])
+def test_two_cpu_devices_train_many_steps_between_logs(
+  photographs, start, tmp_path, mode
+):
+  flags = tiny_run(photographs, tmp_path / "run", 600)
+  flags += [f"--data_mode={mode}", "--config.log_every=300"]
+  # Without a bound, XLA aborts (status −6) in a collective after 40 s.
+  code, _, err = start(
+    *flags, "--config.checkpoint_every=600", devices=2
+  ).finish()
+  assert code == 0, err
+  assert "rendezvous" not in err
+
+
 def refused(process, *words):
   code, out, err = process.finish()
   lines = [line for line in err.splitlines() if "error:" in line]
@@ -157,7 +172,7 @@ def refused(process, *words):
   [
     (["--model=resnet"], ["unknown model 'resnet'", "pan"]),
     (["--attn=vit"], ["unknown attention 'vit'", "bam"]),
-    (["--scale=5"], ["unknown scale 5"]),
+    (["--scale=5"], ["choose from 2, 3, 4, 8"]),
     (["--data=cifar"], ["unknown data 'cifar'"]),
     (["--options=depth=3"], ["no hyper-parameter depth"]),
     (["--options=blocks"], ["FIELD=VALUE"]),

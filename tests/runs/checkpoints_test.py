@@ -159,7 +159,9 @@ def test_a_broken_newest_checkpoint_falls_back(
     checkpoints.wait()
     assert same(checkpoints.restore(fresh())[0], states[4])
   # What asyncio says of futures may be of a test before.
-  told = [r.getMessage() for r in caplog.records if r.name == "root"]
+  told = [
+    r.getMessage() for r in caplog.records if r.name.startswith("bamjax.runs")
+  ]
   assert "checkpoint 4 in" in told[0] and "is damaged" in told[0]
   assert "TensorStore" not in told[0] and "[tensorstore_spec" not in told[0]
   assert (tmp_path / "broken" / "4").exists()
@@ -248,28 +250,63 @@ def test_the_best_that_can_be_read_and_nothing_moves(tmp_path, states, caplog):
   assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("text", ["", '{"psnr', "[]", "{}"])
+def damage_scores(path, kind):
+  """Damages a checkpoint's scores."""
+  if kind == "no folder":
+    shutil.rmtree(path / "metrics")
+  elif kind == "no file":
+    (path / "metrics" / "metrics").unlink()
+  else:
+    assert (path / "metrics" / "metrics").is_file()
+    (path / "metrics" / "metrics").write_text(kind)
+
+
+@pytest.mark.parametrize(
+  "kind",
+  [
+    *("", '{"psnr', "no JSON", "[]", "{}", "null", '{"psnr_y": null}'),
+    *('{"psnr_y": NaN}', '{"psnr_y": "40"x}', "no file", "no folder"),
+  ],
+)
 def test_damaged_scores_do_not_cost_the_checkpoint(
-  tmp_path, states, caplog, text
+  tmp_path, states, caplog, kind
 ):
   save(tmp_path, states, {1: 30.0, 2: 31.5, 3: 31.0})
-  file = tmp_path / "checkpoints" / "2" / "metrics" / "metrics"
-  assert file.is_file()
-  file.write_text(text)
+  damage_scores(tmp_path / "checkpoints" / "2", kind)
+  before = sorted(tmp_path.rglob("*"))
   opened = Checkpoints(tmp_path, read_only=True)
   with contextlib.closing(opened) as checkpoints:
     assert checkpoints.best() == 3
     assert same(checkpoints.restore_step(params(), 2), params(states[2]))
-  assert file.read_text() == text
-  # A training goes on, and keeps the best by the scores that there are.
+  assert sorted(tmp_path.rglob("*")) == before
+  # A training goes on, and keeps the best by the scores that there are. The one
+  # whose score is unknown may be better, and stays.
   with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
     tree, step = checkpoints.restore(fresh())
     assert step == 3 and same(tree, states[3])
     checkpoints.save(4, states[4], {"psnr_y": 30.5})
     checkpoints.save(5, states[5], {"psnr_y": 30.6})
     checkpoints.wait()
-    assert checkpoints.steps() == [3, 4, 5]
+    assert checkpoints.steps() == [2, 3, 4, 5]
+    assert same(checkpoints.restore_step(fresh(), 2), states[2])
   assert "the scores of checkpoint 2 in " in caplog.text
+
+
+def test_several_damaged_scores_cost_no_checkpoint(tmp_path, states):
+  def save(start, keep_last, *scores):
+    opened = Checkpoints(tmp_path, keep_last)
+    with contextlib.closing(opened) as checkpoints:
+      for step, score in enumerate(scores, start):
+        metrics = None if score is None else {"psnr_y": score}
+        checkpoints.save(step, states[step], metrics)
+      checkpoints.wait()
+      return checkpoints.steps()
+
+  assert save(1, 3, 40.0, 39.0, None) == [1, 2, 3]
+  for step in (1, 2):
+    damage_scores(tmp_path / "checkpoints" / str(step), "")
+  # The third was not validated, and goes as usual.
+  assert save(4, 1, 30.0, 29.0) == [1, 2, 4, 5]
 
 
 def test_read_only_reads_nothing_but_what_is_asked_for(tmp_path):
@@ -366,6 +403,12 @@ def test_a_path_that_is_a_pattern_is_refused(tmp_path, name):
   check_path(tmp_path / "a b{c}]ü%20")
   with pytest.raises(UserError, match="name.*; use another --run_dir"):
     check_path(tmp_path / name / "run")
+
+
+def test_a_file_in_the_place_of_the_checkpoints_is_refused(tmp_path):
+  (tmp_path / "checkpoints").touch()
+  with pytest.raises(UserError, match="checkpoints is not a folder; move"):
+    check_path(tmp_path)
 
 
 @pytest.mark.parametrize("call", ["save", "wait_until_finished", "close"])

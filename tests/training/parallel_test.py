@@ -85,6 +85,23 @@ def test_steps_of_one_dispatch_are_those_of_many():
     np.testing.assert_allclose(a, b, atol=2e-5)
 
 
+@pytest.mark.parametrize("devices", [1, 2])
+def test_several_cpu_devices_have_one_step_in_flight(monkeypatch, devices):
+  if jax.default_backend() != "cpu":
+    pytest.skip("for CPUs")
+
+  class State:
+    ended = False
+
+    def block_until_ready(self):
+      self.ended = True
+      return self
+
+  monkeypatch.setattr(parallel.jax, "device_count", lambda: devices)
+  step = parallel._bounded(lambda state, batch: state)
+  assert step(State(), None).ended == (devices == 2)
+
+
 def test_unknown_kind_is_the_users_mistake():
   with pytest.raises(UserError, match="unknown parallel"):
     parallel.check("threads", 16)

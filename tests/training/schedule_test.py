@@ -1,4 +1,7 @@
+import jax
+import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import pytest
 
 from bamjax.errors import UserError
@@ -30,6 +33,30 @@ def optim(**fields):
 def test_the_papers_rate_halves_every_50000_steps(step, rate):
   schedule = make_schedule(optim(), 250_000)
   assert float(schedule(step)) == pytest.approx(rate, rel=1e-6)
+
+
+@pytest.mark.parametrize("every", [1, 1700, 49_000])
+def test_a_compiled_program_decays_at_the_step_that_is_logged(every):
+  schedule = make_schedule(optim(decay_every=every), 250_000)
+  compiled = jax.jit(schedule)
+  for step in (0, every - 1, every, 2 * every - 1, 2 * every, 3 * every):
+    rate = 1e-4 * 0.5 ** (step // every)
+    assert float(compiled(step)) == pytest.approx(rate, rel=1e-6)
+    assert float(schedule(step)) == float(compiled(step))  # the logged one
+
+
+def test_every_length_of_a_stair_is_counted_exactly():
+  every = np.arange(100, 140_000, 100)
+  assert len(every) == 1399
+  times = np.arange(1, 11)[:, None]
+  schedule = make_schedule(optim(decay_every=every), 250_000)
+  compiled = jax.jit(schedule)
+  for step, decays in ((times * every - 1, times - 1), (times * every, times)):
+    rates = compiled(jnp.asarray(step, jnp.int32))
+    np.testing.assert_allclose(
+      rates, 1e-4 * 0.5 ** np.broadcast_to(decays, step.shape), rtol=1e-6
+    )
+    np.testing.assert_array_equal(rates, schedule(step))
 
 
 def test_cosine_falls_to_zero():

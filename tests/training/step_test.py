@@ -1,11 +1,15 @@
 import functools
+import math
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from bamjax.training.step import train_step
+from bamjax.training.step import update_average
 from training import tiny
 
 
@@ -73,20 +77,49 @@ def test_accumulated_parts_make_the_step_of_the_whole_batch():
 
 
 def test_the_average_follows_the_weights():
-  step = jax.jit(functools.partial(train_step, ema_decay=0.75))
+  step = jax.jit(functools.partial(train_step, ema_decay=0.15))
   state = tiny.state(ema=True)
   expected = tiny.leaves(state.params)
-  for batch in tiny.batches(3):
+  # The decay is (t − 1) / (t + 8) until it would exceed 0.15.
+  for batch, decay in zip(
+    tiny.batches(4), (0, 1 / 10, 0.15, 0.15), strict=True
+  ):
     state = step(state, batch)
     params = tiny.leaves(state.params)
     expected = [
-      0.75 * e + 0.25 * p for e, p in zip(expected, params, strict=True)
+      decay * e + (1 - decay) * p for e, p in zip(expected, params, strict=True)
     ]
   for a, b in zip(tiny.leaves(state.ema), expected, strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
   assert state.averaged() is state.ema
   plain = tiny.state()
   assert plain.averaged() is plain.params
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.999, 0.9999])
+def test_the_average_of_constant_weights_is_those_weights(decay):
+  rng = np.random.default_rng(0)
+  start, constant = rng.normal(size=(2, 1000)).astype(np.float32)
+
+  def update(average, step):
+    average = update_average(average, constant, step, decay)
+    return average, jnp.abs(average - constant).max()
+
+  steps = jnp.arange(1, 20_001, dtype=jnp.int32)
+  _, errors = jax.jit(lambda: lax.scan(update, start, steps))()
+  assert errors.max() < 5e-7  # a rounding of float32, after any number
+
+
+def test_the_average_weighs_the_last_steps():
+  # The average of the step's number: Σ t·w(t), where the weights of
+  # polynomial-decay averaging are w(t) ∝ (t + 7)! / (t − 1)!.
+  count = 300
+  average = jnp.zeros(())
+  for t in range(1, count + 1):
+    average = update_average(average, jnp.float32(t), t, 0.999)
+  weights = [math.perm(t + 7, 8) for t in range(1, count + 1)]
+  expected = np.average(np.arange(1, count + 1), weights=weights)
+  assert float(average) == pytest.approx(expected, rel=1e-5)
 
 
 def test_clipping_bounds_the_gradients_norm():

@@ -112,3 +112,8 @@ def test_weights_of_the_user_are_used_for_every_image(
     options = {"weights": None, "degradation": "clean", **source}
     with pytest.raises(UserError, match=f"leave it out with --{[*source][0]}"):
       upscale(inputs, output=out, **options)
+
+
+def test_a_scale_without_shipped_weights_names_those_that_have_some():
+  with pytest.raises(UserError, match="shipped at ×8 .there are ×2, ×3, ×4.;"):
+    chosen.shipped(8, "auto", lambda name: None)
