@@ -82,7 +82,7 @@ def _locked(path: Path, config: ml_collections.ConfigDict) -> Iterator[None]:
 def _check_config(path: Path, config: ml_collections.ConfigDict) -> None:
   """Checks that a folder belongs to this run; saves a new run's config.json."""
   file = path / folder.CONFIG
-  if file.exists():
+  if file.exists() and _has_begun(path):
     changes = config_lib.differences(config_lib.load(file), config)
     if not changes:
       return
@@ -102,6 +102,13 @@ def _check_config(path: Path, config: ml_collections.ConfigDict) -> None:
       " use another --run_dir"
     )
   config_lib.save(config, file)
+
+
+def _has_begun(path: Path) -> bool:
+  """Whether a run got as far as its data; a mistake may end it earlier."""
+  names = folder.DATA, folder.METRICS, folder.SUMMARY, folder.BROKEN
+  begun = any((path / name).exists() for name in names)
+  return begun or bool(checkpoints_lib.steps_on_disk(path))
 
 
 def check_new(path: Path, config: ml_collections.ConfigDict) -> None:

@@ -63,12 +63,26 @@ def test_checkpoints_without_a_configuration_are_refused(tmp_path, config):
 def test_a_refused_resume_names_the_way_to_train_longer(tmp_path, config):
   with run_dir_lib.opened(tmp_path, config):
     pass
+  (tmp_path / "data.json").write_text("{}")
   for name, value, told in (("seed", 1, False), ("steps", 200, True)):
     config[name] = value
     with pytest.raises(UserError, match="another run") as caught:
       with run_dir_lib.opened(tmp_path, config):
         pass
     assert (f"--init_from={tmp_path}" in str(caught.value)) == told
+
+
+def test_a_mistake_that_ended_a_run_at_its_start_can_be_corrected(
+  tmp_path, config
+):
+  config.init_from = "absent.safetensors"
+  with pytest.raises(UserError, match="no such file"):
+    with run_dir_lib.opened(tmp_path, config):
+      networks.load_network(config.init_from)
+  config.init_from = ""
+  with run_dir_lib.opened(tmp_path, config):
+    pass
+  assert config_lib.load(tmp_path / "config.json").init_from == ""
 
 
 def test_a_full_disk_leaves_no_half_file(tmp_path, config, monkeypatch):
