@@ -23,6 +23,8 @@ from bamjax.inference import windows
 from bamjax.inference.reach import Reach
 from bamjax.layers import compile_for
 from bamjax.layers import Pool
+from bamjax.layers.coarse import Layer
+from bamjax.layers.coarse import Spread
 
 _SIDE = 32  # height and width of the image that memory is measured for
 # Least height and width for which the reach is proven. Less is hardly ever
@@ -38,10 +40,13 @@ class Footprint:
     bytes_per_pixel: approximate peak memory of the feature maps, in bytes per
       LR pixel; 0 if the network does not take the image that is traced.
     pools: number of times that it pools over the whole image.
+    coarse: whether it has coarse maps, whose cells depend on where a window
+      lies in its image.
   """
 
   bytes_per_pixel: float
   pools: int
+  coarse: bool = False
 
 
 @functools.lru_cache(maxsize=64)
@@ -49,19 +54,25 @@ def footprint(module: nn.Module) -> Footprint:
   """Returns the footprint of a network."""
   lr = jax.ShapeDtypeStruct((1, _SIDE, _SIDE, 3), jnp.float32)
   pools = []
+  coarse = False
 
   def pool(layer: Pool, path: str, x: jax.Array) -> None:
     if windows.covers(lr.shape, x):
       pools.append(path)
 
+  def call(_: Layer, run: Callable[..., Any], *args: jax.Array) -> Any:
+    nonlocal coarse
+    coarse = True
+    return run(*args)
+
   try:
     variables = _variables(module)
     # For ONNX, all convolutions are one operation.
-    with windows.intercepted(lambda x: x, pool), compile_for("onnx"):
+    with windows.intercepted(lambda x: x, pool, call), compile_for("onnx"):
       jaxpr = jax.make_jaxpr(module.apply)(variables, lr).jaxpr
   except Exception:  # it may take other sizes, or fail there, too
     return Footprint(0, 0)
-  return Footprint(_peak(jaxpr) / _SIDE**2, len(pools))
+  return Footprint(_peak(jaxpr) / _SIDE**2, len(pools), coarse)
 
 
 @functools.lru_cache(maxsize=64)
@@ -76,12 +87,41 @@ def reach(module: nn.Module) -> Reach:
     pooled = _named(reach_lib.POOLED, lambda x: lax.slice(x, start, shape))
     return [pooled(x) for _ in layer.kinds]
 
-  masked = _named(reach_lib.MASKED, lambda x: x)
+  coarse_convs = 0  # since the last coarse map was made
+  named = _named(reach_lib.MASKED, lambda x: x)
+
+  def masked(x: jax.Array) -> jax.Array:
+    nonlocal coarse_convs
+    coarse_convs += isinstance(x.shape[1], int)
+    return named(x)
+
+  def coarse(
+    layer: Layer, _: Callable[..., Any], x: jax.Array, *others: jax.Array
+  ) -> jax.Array:
+    nonlocal coarse_convs
+    grid = layer.grid
+    if not isinstance(layer, Spread):
+      # A cell that tiles share, like what was pooled.
+      coarse_convs = 0
+      least = (x.shape[0], grid.least, grid.least, x.shape[3])
+      cell = _named(
+        reach_lib.POOLED, lambda x: jnp.broadcast_to(x[:, :1, :1], least)
+      )
+      return cell(x)
+    seen = grid.reach + coarse_convs * grid.step
+    (like,) = others
+    shape = (*like.shape[:3], x.shape[3])
+    spread = _named(
+      f"{reach_lib.SPREAD}{seen}",
+      lambda like, x: jnp.broadcast_to(like[..., :1], shape),
+    )
+    return spread(like, x)
+
   try:
     variables = _variables(module)
     with (
       jax.disable_jit(False),  # or what is named would not be
-      windows.intercepted(masked, pool),
+      windows.intercepted(masked, pool, coarse),
       compile_for("onnx"),
     ):
       jaxpr = jax.make_jaxpr(module.apply)(variables, lr).jaxpr

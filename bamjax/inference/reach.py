@@ -27,6 +27,8 @@ from jax.extend.core import Var
 # Names of the jitted functions that mark, in a trace, what `windows` replaces.
 MASKED = "bamjax_masked"
 POOLED = "bamjax_pooled"
+# Followed by the pixels that the cells of a coarse map see to each side.
+SPREAD = "bamjax_spread_"
 
 # Operations on each value by itself.
 _ELEMENTWISE = frozenset(
@@ -250,6 +252,8 @@ def _after(
       outputs = [*map(_masked, values)]
     elif called == POOLED:
       outputs = _pooled(values[0], equation)
+    elif called and called.startswith(SPREAD):
+      outputs = _spread(equation, values, int(called.removeprefix(SPREAD)))
     elif name in _CALLS:
       inner, *others = jaxprs_in_params(equation.params)
       if others or len(inner.invars) != len(values):
@@ -357,6 +361,24 @@ def _pooled(value: _Value, equation: JaxprEqn) -> list[_Value]:
     dataclasses.replace(_constant(atom), unpadded=value.unpadded)
     for atom in equation.outvars
   ]
+
+
+def _spread(
+  equation: JaxprEqn, values: Sequence[_Value], pixels: int
+) -> list[_Value]:
+  """A coarse map that is enlarged to the pixels that it was made of."""
+  fine, _ = values
+  if not _covers(fine):
+    raise _UnknownError(" of a part of the image")
+  axes = list(_constant(equation.outvars[0]).axes)
+  for i in (1, 2):
+    (grid,) = fine.axes[i]
+    assert isinstance(grid, _Grid)  # it covers the image
+    low, high = (end + pixels * grid.fine for end in (grid.low, grid.high))
+    grid = dataclasses.replace(grid, low=low, high=high, outside="any")
+    axes[i] = (grid,)
+  axes[0] = fine.axes[0]
+  return [_Value(tuple(axes), _unpadded(values))]
 
 
 def _covers(value: _Value) -> bool:

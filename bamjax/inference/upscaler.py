@@ -25,6 +25,7 @@ from bamjax.inference import footprint
 from bamjax.inference import programs
 from bamjax.inference import tiling
 from bamjax.inference import windows
+from bamjax.layers import coarse
 from bamjax.layers.fields import is_whole
 from bamjax.memory import device_memory
 from bamjax.memory import host_memory
@@ -41,6 +42,12 @@ _LARGER = 1.5
 
 class NotFiniteError(UserError):
   """The output of a network contains NaN or infinity."""
+
+
+# How the rows and the columns of an image are tiled.
+_Plan = tuple[tiling.Axis, tiling.Axis]
+# First pixel of a window along an axis, pixels of the image, and of the window.
+_Along = tuple[int, int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,9 +80,30 @@ class _Turn:
       rows, columns = columns[::-1], rows
     return rows, columns
 
+  def place(
+    self, plan: _Plan, window: tuple[tiling.Span, tiling.Span]
+  ) -> coarse.Place:
+    """Where a turned window lies in the turned image."""
 
-# How the rows and the columns of an image are tiled.
-_Plan = tuple[tiling.Axis, tiling.Axis]
+    def reversed_(axis: _Along) -> _Along:
+      start, length, size = axis
+      return length - start - size, length, size
+
+    rows, columns = (
+      (span.window, axis.length, axis.window)
+      for span, axis in zip(window, plan, strict=True)
+    )
+    columns = reversed_(columns) if self.flip else columns
+    for _ in range(self.quarters):
+      rows, columns = reversed_(columns), rows
+    # Arrays, so that all windows share a compiled program.
+    (top, height, _), (left, width, _) = rows, columns
+    return (
+      (np.int32(top), np.int32(height)),
+      (np.int32(left), np.int32(width)),
+    )
+
+
 _EIGHT = tuple(
   itertools.starmap(_Turn, itertools.product((False, True), range(4)))
 )
@@ -178,6 +206,7 @@ class Upscaler:
     self._halo = halo
     needs = footprint.footprint(module)
     self._passes = min(passes, needs.pools)
+    self._coarse = needs.coarse
     self._pixels = math.inf
     if tile is None and needs.bytes_per_pixel:
       memory = _usable_memory() if memory is None else memory
@@ -432,7 +461,10 @@ class Upscaler:
     if any(axis.padded for axis in plan):
       valid = turn.area((plan[0].valid, plan[1].valid))
     areas = [valid] if own is None else [turn.area(own), valid]
-    return program(lr, *areas, moments)
+    place = None
+    if self._coarse and any(axis.window != axis.length for axis in plan):
+      place = turn.place(plan, window)
+    return program(lr, *areas, moments, place)
 
 
 def _usable_memory() -> float:

@@ -3,8 +3,9 @@
 A window may extend beyond the image. Padding is masked out before every
 convolution and pool, and does not affect the result: convolutions see zeros, as
 at the image's edge. For tiles, the pools of attentions can be replaced by those
-of the whole image. Both intercept `Conv` and `Pool`, so backbones need no code
-for it.
+of the whole image, and coarse maps have their cells where the whole image has
+them. All of it intercepts `Conv`, `Pool` and the layers of
+`bamjax.layers.coarse`, so backbones need no code for it.
 """
 
 import collections
@@ -23,11 +24,15 @@ import numpy as np
 
 from bamjax.layers import Conv
 from bamjax.layers import Pool
+from bamjax.layers.coarse import Grid
+from bamjax.layers.coarse import Layer
+from bamjax.layers.coarse import Place
+from bamjax.layers.pooling import unbiased
 
 # A rectangle of a window: masks of its rows, (H,), and of its columns, (W,).
 Area = tuple[np.ndarray, np.ndarray]
 # By the path of each call of a `Pool`: "mean", "variance" and "max" of the
-# channels, float32, N×1×1×C each.
+# channels, float32, N×1×1×C each, and "count", the pixels, 1×1×1×1.
 Moments = Mapping[str, Mapping[str, jax.Array | np.ndarray]]
 
 
@@ -37,6 +42,7 @@ def super_resolve(
   lr: jax.Array | np.ndarray,
   valid: Area | None = None,
   moments: Moments | None = None,
+  place: Place = None,
 ) -> jax.Array:
   """Runs the network on a window.
 
@@ -47,11 +53,13 @@ def super_resolve(
     valid: the part of the window that is image; None means all. Outside it, lr
       repeats the image's edge.
     moments: what pools return; None computes it from the window.
+    place: where the window lies in its image; None: it is the image, or the
+      network has no coarse maps.
 
   Returns:
     RGB around [0, 1], N×sH×sW×3 float32, not clipped.
   """
-  return _apply(module, variables, lr, valid, moments)[0]
+  return _apply(module, variables, lr, valid, moments, place)[0]
 
 
 def gather(
@@ -61,6 +69,7 @@ def gather(
   own: Area,
   valid: Area | None = None,
   moments: Moments | None = None,
+  place: Place = None,
 ) -> Moments:
   """Runs the network on a window and returns what its pools see there.
 
@@ -72,24 +81,28 @@ def gather(
     valid: the part of the window that is image; None means all.
     moments: what pools return, from an earlier pass; None computes it from the
       window.
+    place: see `super_resolve`.
 
   Returns:
     The moments of each pool's input.
   """
-  return _apply(module, variables, lr, valid, moments, own)[1]
+  return _apply(module, variables, lr, valid, moments, place, own)[1]
 
 
 @contextlib.contextmanager
 def intercepted(
   mask: Callable[[jax.Array], jax.Array],
   pool: Callable[[Pool, str, jax.Array], list[jax.Array] | None],
+  coarse: Callable[..., jax.Array],
 ) -> Iterator[None]:
-  """Replaces what `Conv` convolves and what `Pool` returns.
+  """Replaces what `Conv` convolves, and what pools and coarse maps are.
 
   Args:
     mask: maps each input of a convolution of more than one pixel.
     pool: called with a layer, its path and its input; None keeps what the layer
       returns. The second call of a layer has the path "PATH#2".
+    coarse: called instead of a layer of `bamjax.layers.coarse`, with the layer,
+      its call and what it is called with.
   """
   calls: collections.Counter[str] = collections.Counter()
 
@@ -102,8 +115,11 @@ def intercepted(
     layer = context.module
     if context.method_name != "__call__" or not args:
       return call(*args, **kwargs)
+    if isinstance(layer, Layer):
+      return coarse(layer, call, *args)
     x, *others = args
-    if isinstance(layer, Conv) and layer.kernel_size > 1:
+    # A convolution with a stride sees nothing outside its map.
+    if isinstance(layer, Conv) and layer.kernel_size > 1 == layer.stride:
       return call(jax.tree.map(mask, x), *others, **kwargs)
     if isinstance(layer, Pool):
       path = "/".join(layer.path)
@@ -123,15 +139,29 @@ def _apply(
   lr: jax.Array | np.ndarray,
   valid: Area | None,
   moments: Moments | None,
+  place: Place = None,
   own: Area | None = None,
 ) -> tuple[jax.Array, Moments]:
   found = {}
   lr = jnp.asarray(lr)
+  grid: Grid | None = None  # of the last coarse map
 
   def without_padding(x: jax.Array) -> jax.Array:
-    if valid is None or not covers(lr.shape, x):
-      return x
-    return jnp.where(_mask(valid, x), x, 0)
+    if covers(lr.shape, x):
+      return x if valid is None else jnp.where(_mask(valid, x), x, 0)
+    if place is not None and grid is not None:
+      # Cells outside the image are 0 as pixels are; so is no pooled value.
+      sizes = zip(x.shape[1:3], place, strict=True)
+      rows, columns = (grid.valid(n, extent) for n, extent in sizes)
+      return jnp.where((rows[:, None] & columns)[None, :, :, None], x, 0)
+    return x
+
+  def coarse(
+    layer: Layer, call: Callable[..., jax.Array], *args: jax.Array
+  ) -> jax.Array:
+    nonlocal grid
+    grid = layer.grid
+    return call(*args, place=place)
 
   def pool(layer: Pool, path: str, x: jax.Array) -> list[jax.Array] | None:
     if not covers(lr.shape, x):
@@ -147,7 +177,7 @@ def _apply(
   # TF32 would change the printed digits of benchmarks.
   with (
     jax.default_matmul_precision("highest"),
-    intercepted(without_padding, pool),
+    intercepted(without_padding, pool, coarse),
   ):
     sr = module.apply(variables, lr)
   assert isinstance(sr, jax.Array)  # no collection is mutable
@@ -186,6 +216,7 @@ def _moments(x: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
     "mean": center,
     "variance": mean((x - center) ** 2),
     "max": jnp.max(low, axis=(1, 2), keepdims=True).astype(jnp.float32),
+    "count": jnp.full((1, 1, 1, 1), count, jnp.float32),
   }
 
 
@@ -193,7 +224,12 @@ def _pooled(
   layer: Pool, moments: Mapping[str, jax.Array | np.ndarray], dtype: np.dtype
 ) -> list[jax.Array]:
   """Returns what the layer returns for an input with these moments."""
-  values = {**moments, "deviation": jnp.sqrt(moments["variance"])}
+  variance = moments["variance"]
+  values = {
+    **moments,
+    "deviation": jnp.sqrt(variance),
+    "sample_variance": unbiased(variance, moments["count"]),
+  }
   return [jnp.asarray(values[kind], dtype) for kind in layer.kinds]
 
 
@@ -219,5 +255,6 @@ def combine(parts: Iterable[tuple[int, Moments]]) -> Moments:
       "mean": center.astype(np.float32),
       "variance": spread.astype(np.float32),
       "max": top.max(0).astype(np.float32),
+      "count": np.float32(sum(part[path]["count"] for part in moments)),
     }
   return combined

@@ -23,6 +23,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from bamjax.layers.coarse import Aligned
+from bamjax.layers.coarse import Spread
+from bamjax.layers.convolution import BSConv
 from bamjax.layers.convolution import Conv
 from bamjax.layers.cpu import choice
 from bamjax.layers.fields import is_whole
@@ -252,12 +255,14 @@ class CA(nn.Module):
     use_bias: whether W₁ and W₂ have biases; SE has none (Hu et al. 2018).
     contrast: pool standard deviation + mean instead of the mean: IMDN's CCA
       (Hui et al. 2019, eq. 4).
+    weights_only: return the weights, N×1×1×C in (0, 1), instead of weights · x.
     dtype: dtype of the computation and the result.
   """
 
   reduction: int = 16
   use_bias: bool = True
   contrast: bool = False
+  weights_only: bool = False
   dtype: DTypeLike | None = None
 
   @nn.compact
@@ -271,6 +276,8 @@ class CA(nn.Module):
       self.reduction, self.use_bias, dtype=self.dtype, name="mlp"
     )
     weights = nn.sigmoid(mlp(pooled))
+    if self.weights_only:
+      return weights
     self.sow("intermediates", "channel_weights", weights)
     return weights * x
 
@@ -357,6 +364,74 @@ class LA(nn.Module):
     return weights * x
 
 
+class ESA(nn.Module):
+  """Weights of enhanced spatial attention: σ(W · (coarse map + V · features)).
+
+  The coarse map has a value for every 6 pixels in both directions, of features
+  with a quarter of the channels: a strided convolution, a maximum and three
+  convolutions, enlarged to the image.
+
+  Source: Liu et al. 2020, "Residual feature distillation network", with BSRN's
+  separable convolutions and GELU (Li et al. 2022, figure 3c).
+
+  Attributes:
+    dtype: dtype of the computation and the result.
+  """
+
+  dtype: DTypeLike | None = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Returns weights in (0, 1) of the values of x, N×H×W×C, C ≥ 4."""
+    x = promoted(x, self.dtype)
+    features = bottleneck(x.shape[-1], 4)
+
+    def conv(width: int, name: str) -> Conv:
+      return Conv(width, 1, dtype=self.dtype, name=name)
+
+    def separable(name: str, stride: int = 1) -> BSConv:
+      return BSConv(features, stride, dtype=self.dtype, name=name)
+
+    fine = conv(features, "narrow")(x)
+    # The maximum of 7×7 values in steps of 3, which are 2 pixels apart.
+    align = Aligned(pitch=6, seen=15, name="align")
+    y = separable("stride", stride=2)(align(fine))
+    y = _activate(separable("coarse_0")(nn.max_pool(y, (7, 7), (3, 3))))
+    y = _activate(separable("coarse_1")(y))
+    y = separable("coarse_2")(y)
+    y = Spread(align.grid, bilinear=True, name="spread")(y, fine)
+    y = conv(features, "fine")(fine, add=y)
+    return nn.sigmoid(conv(x.shape[-1], "widen")(y))
+
+
+def _activate(x: jax.Array) -> jax.Array:
+  return nn.gelu(x, approximate=False)
+
+
+class ESACCA(nn.Module):
+  """BSRN's attention: ESA(x) · x, then CCA (Li et al. 2022, figure 3a).
+
+  Attributes:
+    reduction: ratio of CCA's bottleneck.
+    dtype: dtype of the computation and the result.
+  """
+
+  reduction: int = 16
+  dtype: DTypeLike | None = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Attends to x, N×H×W×C, C ≥ 4."""
+    x = promoted(x, self.dtype)
+    pixel = ESA(self.dtype, name="esa")(x)
+    self.sow("intermediates", "pixel_weights", pixel)
+    x = pixel * x
+    cca = CA(*(self.reduction, True, True, True), dtype=self.dtype, name="cca")
+    channel = cca(x)
+    self.sow("intermediates", "channel_weights", channel)
+    return channel * x
+
+
 _KINDS: dict[str, Callable[..., nn.Module]] = {
   "bam": BAM,
   "ca": CA,
@@ -370,6 +445,7 @@ _KINDS: dict[str, Callable[..., nn.Module]] = {
   "acam_maxpool": functools.partial(ACAM, max_pool=True),
   "msam_avgpool": functools.partial(MSAM, avg_pool=True),
   "bam_allpool": functools.partial(BAM, all_pool=True),
+  "esa_cca": ESACCA,
 }
 _WITHOUT_REDUCTION = ("pa", "msam", "msam_avgpool")
 

@@ -48,8 +48,9 @@ def convolve(
   relu: bool = False,
   groups: int = 1,
   dilation: int = 1,
+  stride: int = 1,
 ) -> jax.Array:
-  """Computes [ReLU](x ∗ kernel + bias + add), stride 1, zero "same" padding.
+  """Computes [ReLU](x ∗ kernel + bias + add), with zero "same" padding.
 
   Args:
     x: N×H×W×C_in.
@@ -59,9 +60,10 @@ def convolve(
     relu: whether the result goes through a ReLU.
     groups: number of channel groups.
     dilation: distance between the kernel's taps, in pixels.
+    stride: see `Conv`.
 
   Returns:
-    N×H×W×C_out, dtype of x.
+    N×H×W×C_out, or with a stride smaller maps, dtype of x.
 
   Raises:
     ValueError: x does not have four axes.
@@ -69,11 +71,10 @@ def convolve(
   if x.ndim != 4:
     # oneDNN would read out of bounds.
     raise ValueError(f"features must be N×H×W×C; got shape {x.shape}")
+  options = {"groups": groups, "dilation": dilation, "stride": stride}
   if jax.default_backend() == "cpu":
-    return choice.convolve(
-      *(x, kernel, bias, add), relu=relu, groups=groups, dilation=dilation
-    )
-  y = convolve_by_xla(x, kernel, groups=groups, dilation=dilation)
+    return choice.convolve(x, kernel, bias, add, relu=relu, **options)
+  y = convolve_by_xla(x, kernel, **options)
   return add_terms(y, bias, add, relu=relu)
 
 
@@ -100,7 +101,7 @@ def _convolve_parts(
 
 
 class Conv(nn.Module):
-  """Stride-1 convolution with zero "same" padding and PyTorch's initializer.
+  """Convolution with zero "same" padding and PyTorch's initializer.
 
   Maps N×H×W×C_in to N×H×W×`features`, or with `upsample` to
   N×fH×fW×`features`. A list of maps is convolved as if the maps were
@@ -113,6 +114,8 @@ class Conv(nn.Module):
     use_bias: whether a bias is added.
     groups: channel groups; must divide C_in and features.
     dilation: distance between the kernel's taps, in pixels.
+    stride: with 2 or more, only every so many outputs are computed, of those
+      whose kernel lies inside the map: no padding is added.
     relu: whether the result goes through a ReLU.
     upsample: f, how many times x is first enlarged, by repeating its pixels.
     weight_norm: learn kernel = gain · direction / ‖direction‖ per output
@@ -127,6 +130,7 @@ class Conv(nn.Module):
   use_bias: bool = True
   groups: int = 1
   dilation: int = 1
+  stride: int = 1
   relu: bool = False
   upsample: int = 1
   weight_norm: bool = False
@@ -137,8 +141,10 @@ class Conv(nn.Module):
     check_fields(self)
     if self.kernel_size % 2 == 0:
       raise ValueError(f"kernel_size must be odd; got {self.kernel_size}")
-    if self.upsample > 1 and self.groups * self.dilation > 1:
-      raise ValueError("a convolution that upsamples has no groups or dilation")
+    if self.upsample > 1 and self.groups * self.dilation * self.stride > 1:
+      raise ValueError(
+        "a convolution that upsamples has no groups, dilation or stride"
+      )
 
   @nn.compact
   def __call__(
@@ -198,7 +204,8 @@ class Conv(nn.Module):
     bias: jax.Array | None,
     add: jax.Array | None,
   ) -> jax.Array:
-    if kernel.shape[0] == self.groups == 1 and jax.default_backend() == "cpu":
+    plain = kernel.shape[0] == self.groups == self.stride == 1
+    if plain and jax.default_backend() == "cpu":
       return _convolve_parts(parts, kernel, bias, add, self.relu)
     return convolve(
       jnp.concatenate(parts, axis=-1),
@@ -206,7 +213,42 @@ class Conv(nn.Module):
       relu=self.relu,
       groups=self.groups,
       dilation=self.dilation,
+      stride=self.stride,
     )
+
+
+class BSConv(nn.Module):
+  """Blueprint separable convolution: 1×1, then 3×3 in each channel by itself.
+
+  Maps N×H×W×C_in to N×H×W×`features`. Only the second has a bias.
+
+  Attributes:
+    features: output channels.
+    stride: see `Conv`.
+    dtype: dtype of the computation.
+
+  Source: Haase & Amthor 2020, "Rethinking depthwise separable convolutions",
+  BSConv-U.
+  """
+
+  features: int
+  stride: int = 1
+  dtype: DTypeLike | None = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array, add: jax.Array | None = None) -> jax.Array:
+    """Convolves x, N×H×W×C_in, and adds `add`, N×H×W×features."""
+    pointwise = Conv(
+      *(self.features, 1), use_bias=False, dtype=self.dtype, name="pointwise"
+    )
+    depthwise = Conv(
+      self.features,
+      groups=self.features,
+      stride=self.stride,
+      dtype=self.dtype,
+      name="depthwise",
+    )
+    return depthwise(pointwise(x), add=add)
 
 
 def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:

@@ -1,14 +1,27 @@
 """Pooling over the whole image, for attentions."""
 
+from typing import Any
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-KINDS = ("mean", "max", "deviation")
+KINDS = ("mean", "max", "deviation", "sample_variance")
 
 
 def _mean(x: jax.Array) -> jax.Array:
   return jnp.mean(x, axis=(1, 2), keepdims=True)
+
+
+def unbiased(variance: Any, count: Any) -> jax.Array:
+  """Estimates the variance of what `count` values are a sample of.
+
+  Args:
+    variance: of the values themselves.
+    count: one value alone is taken to have no variance.
+  """
+  count = jnp.asarray(count, jnp.float32)
+  return variance * (count / jnp.maximum(count - 1, 1))
 
 
 class Pool(nn.Module):
@@ -18,8 +31,9 @@ class Pool(nn.Module):
   intercept it and return the pools of the whole image.
 
   Attributes:
-    kinds: any of `KINDS`: the mean (BAM paper, eq. 1), the maximum, and the
-      population standard deviation (IMDN, eq. 4).
+    kinds: any of `KINDS`: the mean (BAM paper, eq. 1), the maximum, the
+      population standard deviation (IMDN, eq. 4), and the variance of a sample,
+      with one less in the divisor (SMFANet).
   """
 
   kinds: tuple[str, ...] = ("mean",)
@@ -48,6 +62,8 @@ class Pool(nn.Module):
     if kind in ("mean", "max"):
       return _mean(x)
     variance = _mean((x - _mean(x)) ** 2)
+    if kind == "sample_variance":
+      return unbiased(variance, x.shape[1] * x.shape[2])
     # The square root's gradient would be infinite at 0, in constant channels;
     # here it is 0.
     flat = variance == 0

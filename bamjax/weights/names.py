@@ -24,6 +24,8 @@ LEAVES = {
   "slope": "weight",
   "scale": "scale",
   "gain": "weight_g",
+  "alpha": "alpha",
+  "beta": "belt",
 }
 DIRECTION = "weight_v"
 
@@ -41,6 +43,15 @@ _BAM: Rows = (
   *((f"acam/{ours}", f"ca.{theirs}") for ours, theirs in _ACAM),
   ("msam/conv", "sa.conv1"),
 )
+
+
+def _separable(ours: str, theirs: str) -> Rows:
+  """The two layers of a blueprint separable convolution."""
+  return (
+    (f"{ours}/pointwise", f"{theirs}.pw"),
+    (f"{ours}/depthwise", f"{theirs}.dw"),
+  )
+
 
 # Layers inside each attention.
 ATTENTION_ROWS: dict[str, Rows] = {
@@ -64,6 +75,16 @@ ATTENTION_ROWS: dict[str, Rows] = {
     ("dilated_5", "c2.body.0"),
     ("dilated_7", "c3.body.0"),
     ("fuse", "c4.body.0"),
+  ),
+  "esa_cca": (
+    ("esa/narrow", "esa.conv1"),
+    ("esa/fine", "esa.conv_f"),
+    *_separable("esa/stride", "esa.conv2"),
+    *_separable("esa/coarse_0", "esa.conv_max"),
+    *_separable("esa/coarse_1", "esa.conv3"),
+    *_separable("esa/coarse_2", "esa.conv3_"),
+    ("esa/widen", "esa.conv4"),
+    *((f"cca/{ours}", f"cca.{theirs}") for ours, theirs in _DU),
   ),
 }
 
@@ -349,5 +370,38 @@ NAMINGS: tuple[Naming, ...] = (
     ),
     place=("block_{i}/attention", "b{i+1}.ca"),
     attentions={"la": "", "bam": ""},
+  ),
+  Naming(
+    "bsrn",
+    _rows(
+      *_separable("head", "fea_conv"),
+      ("block_{i}/distill_{j}", "B{i+1}.c{j+1}_d"),
+      *_separable("block_{i}/refine_{j}", "B{i+1}.c{j+1}_r"),
+      *_separable("block_{i}/last", "B{i+1}.c4"),
+      ("block_{i}/fuse", "B{i+1}.c5"),
+      ("fuse", "c1"),
+      *_separable("body", "c2"),
+      ("tail", "upsampler.upsampleOneStep.0"),
+    ),
+    place=("block_{i}/attention", "B{i+1}"),
+    attentions={"esa_cca": ""},
+  ),
+  Naming(
+    "smfanet",
+    _rows(
+      ("head", "to_feat"),
+      ("block_{i}/smfa", "feats.{i}.smfa"),
+      ("block_{i}/smfa/split", "feats.{i}.smfa.linear_0"),
+      ("block_{i}/smfa/coarse", "feats.{i}.smfa.dw_conv"),
+      ("block_{i}/smfa/gate", "feats.{i}.smfa.linear_1"),
+      ("block_{i}/smfa/detail_2", "feats.{i}.smfa.lde.conv_1"),
+      ("block_{i}/smfa/detail_{j}", "feats.{i}.smfa.lde.conv_0.{j}"),
+      ("block_{i}/smfa/fuse", "feats.{i}.smfa.linear_2"),
+      ("block_{i}/pcfn/enter", "feats.{i}.pcfn.conv_0"),
+      ("block_{i}/pcfn/partial", "feats.{i}.pcfn.conv_1"),
+      ("block_{i}/pcfn/leave", "feats.{i}.pcfn.conv_2"),
+      ("tail", "to_img.0"),
+    ),
+    place=("block_{i}/attention", "feats.{i}.attention"),
   ),
 )

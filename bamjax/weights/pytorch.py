@@ -263,6 +263,8 @@ def _torch_shape(leaf: str, shape: tuple[int, ...]) -> tuple[int, ...]:
   """PyTorch's shape of one of our parameters."""
   if leaf == "kernel":  # k×k×I×O → O×I×k×k
     return (shape[3], shape[2], *shape[:2])
+  if leaf in ("alpha", "beta"):
+    return (1, *shape, 1, 1)
   return (*shape, 1, 1, 1) if leaf == "gain" else shape
 
 

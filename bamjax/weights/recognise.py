@@ -37,7 +37,7 @@ _SPATIAL_INPUTS = {
   "msam_avgpool": 2,
 }
 # Attentions whose convs have biases.
-_BIASED = ("ca", "cca", "pa", "la")
+_BIASED = ("ca", "cca", "pa", "la", "esa_cca")
 # Layers with as many output channels as the backbone has features.
 _MAIN = r"head|(.*/)?(body|fuse(_\d+)?)|.*(block|unit)_\d+/conv_1"
 
@@ -284,6 +284,14 @@ def hyperparameters(model: str, shapes: Shapes) -> dict[str, Any]:
     case "imdn":
       options["scale"] = _shuffle_scale(shapes, "tail")
       options["distilled"] = _outputs(shapes, "block_0/conv_3")
+    case "bsrn":
+      options["scale"] = _shuffle_scale(shapes, "tail")
+      options["distilled"] = _channels(shapes, r"block_\d+/distill_\d")
+    case "smfanet":
+      options["scale"] = _shuffle_scale(shapes, "tail")
+      wide = _channels(shapes, r"block_\d+/pcfn/enter")
+      if wide and options["features"]:
+        options["growth"] = wide // options["features"] or None
     case "pan":
       options["up_features"] = _channels(shapes, r"up_\d+_conv_\d")
       # A single step is ×2 or ×3, which have the same tensors.

@@ -109,6 +109,8 @@ SLOW = [
   ("rcan", "se"),
   ("slwsr32", "msam"),
   ("edsr_baseline", "acam"),
+  ("bsrn", "esa_cca"),
+  ("smfanet", "bam"),
 ]
 
 

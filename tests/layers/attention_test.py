@@ -22,9 +22,13 @@ def test_every_kind_has_a_definition():
   assert set(DEFINITIONS) == set(KINDS)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_equals_its_definition(kind):
-  x = random_features()
+@pytest.mark.parametrize(
+  ("kind", "shape"),
+  # ESA's coarse map has one cell in the first image and 3×4 in the other.
+  [*((kind, (2, 9, 8, 32)) for kind in KINDS), ("esa_cca", (1, 31, 36, 32))],
+)
+def test_equals_its_definition(kind, shape):
+  x = random_features(shape=shape)
   net, variables = build(kind, x)
   want = DEFINITIONS[kind](np.asarray(x, np.float64), to_numpy(variables))
   assert want.shape == x.shape
@@ -128,6 +132,8 @@ def test_padding_of_the_spatial_conv_is_zeros():
     ("acam_maxpool", 64, 16, 516),
     ("msam_avgpool", 64, 16, 98),
     ("bam_allpool", 64, 16, 614),
+    # ESA: 1×1 of 64 to 16, 16 to 16 and 16 to 64, and four times 1×1 and 3×3.
+    ("esa_cca", 64, 16, 1040 + 272 + 1088 + 4 * (256 + 160) + 580),
   ],
 )
 def test_number_of_parameters(kind, channels, reduction, want):

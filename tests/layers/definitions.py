@@ -6,6 +6,7 @@ import itertools
 from flax import linen as nn
 import jax
 import numpy as np
+from scipy import special
 
 from bamjax import layers
 
@@ -103,6 +104,43 @@ def bam(x, p, every=False):
   )
 
 
+def gelu(x):
+  return x * (1 + special.erf(x / np.sqrt(2))) / 2
+
+
+def separable(x, p, stride=1):
+  """A 1×1 convolution, then a 3×3 one of each channel."""
+  x, kernel = dense(x, p["pointwise"]), p["depthwise"]["kernel"]
+  parts = [conv(x[..., [c]], kernel[..., [c]]) for c in range(kernel.shape[-1])]
+  y = np.concatenate(parts, -1) + p["depthwise"]["bias"]
+  # With a stride there is no padding.
+  return y if stride == 1 else y[:, 1:-1:stride, 1:-1:stride]
+
+
+def bilinear(x, size, axis):
+  """Linear interpolation between the centres of an axis's pixels."""
+  count = x.shape[axis]
+  position = (np.arange(size) + 0.5) * count / size - 0.5
+  shares = np.stack(
+    [np.interp(position, range(count), row) for row in np.eye(count)]
+  )
+  return np.moveaxis(np.tensordot(x, shares, (axis, 0)), -1, axis)
+
+
+def esa(x, p):
+  fine = dense(x, p["narrow"])
+  height, width = x.shape[1:3]
+  missing = [(0, max(15 - n, 0)) for n in (height, width)]
+  y = np.pad(fine, ((0, 0), *missing, (0, 0)), "edge")
+  y = separable(y, p["stride"], stride=2)
+  y = np.lib.stride_tricks.sliding_window_view(y, (7, 7), (1, 2))
+  y = y[:, ::3, ::3].max((-1, -2))
+  y = gelu(separable(y, p["coarse_0"]))
+  y = separable(gelu(separable(y, p["coarse_1"])), p["coarse_2"])
+  y = bilinear(bilinear(y, height, 1), width, 2)
+  return sigmoid(dense(y + dense(fine, p["fine"]), p["widen"]))
+
+
 DEFINITIONS = {
   "bam": bam,
   "ca": lambda x, p: channel_weights(x, p) * x,
@@ -116,6 +154,7 @@ DEFINITIONS = {
   "acam_maxpool": lambda x, p: channel_weights(x, p, True) * x,
   "msam_avgpool": lambda x, p: spatial_weights(x, p, True) * x,
   "bam_allpool": lambda x, p: bam(x, p, True),
+  "esa_cca": lambda x, p: cca(esa(x, p["esa"]) * x, p["cca"]),
 }
 
 

@@ -30,6 +30,7 @@ PAIRS = [
   *((name, "bam") for name in small.OPTIONS),
   *(("edsr", "none"), ("imdn", "cca"), ("rcan", "ca"), ("drln", "la")),
   *(("pan", "pa"), ("edsr_baseline", "cbam")),
+  *(("bsrn", "esa_cca"), ("smfanet", "none")),
 ]
 
 

@@ -99,8 +99,27 @@ def test_published_variants():
   assert 24 + count(create_model("carn_m", groups=4)) == 414_811
 
 
+# The numbers of values in the released files. The papers print 332K, 340K and
+# 352K for BSRN, 480K, 487K and 496K for SMFANet+, and 197K for SMFANet at ×4.
+@pytest.mark.parametrize(
+  "name, scale, options, parameters",
+  [
+    ("bsrn", 2, {}, 331_628),
+    ("bsrn", 3, {}, 340_283),
+    ("bsrn", 4, {}, 352_400),
+    ("smfanet", 2, {}, 480_300),
+    ("smfanet", 3, {}, 486_795),
+    ("smfanet", 4, {}, 495_888),
+    ("smfanet", 4, dict(features=36, blocks=8), 197_328),
+  ],
+)
+def test_published_counts(name, scale, options, parameters):
+  assert count(create_model(name, scale=scale, **options)) == parameters
+
+
 def test_names():
-  assert list_models() == sorted([*TABLE_1, "edsr_baseline"])
+  others = ["bsrn", "edsr_baseline", "smfanet"]
+  assert list_models() == sorted([*TABLE_1, *others])
   assert list_models() == list(small.OPTIONS)
 
 
@@ -134,7 +153,7 @@ def test_attention_is_the_only_difference(name):
 @pytest.mark.parametrize(
   "arguments, said",
   [
-    (dict(name="vdsr"), "unknown model 'vdsr'; choose from awsrn, carn"),
+    (dict(name="vdsr"), "unknown model 'vdsr'; choose from awsrn, bsrn"),
     (dict(name="imdn", attn="bma"), "unknown attention 'bma'; choose from"),
     (dict(name="imdn", scale=5), "unknown scale 5; choose from 2, 3, 4, 8"),
     (dict(name="imdn", normalization="x"), "imdn has no normalization 'x'"),

@@ -13,6 +13,7 @@ OPTIONS = {
   "awsrn": dict(
     blocks=2, units=2, features=16, wide_features=24, tail_sizes=(3, 5)
   ),
+  "bsrn": dict(blocks=2, features=16, distilled=8),
   "carn": dict(blocks=2, units=2, features=16),
   "carn_m": dict(blocks=2, units=2, features=16, groups=4),
   "drln": dict(groups=(1, 2), features=16),
@@ -23,6 +24,7 @@ OPTIONS = {
   "pan": dict(blocks=2, features=16, up_features=16),
   "rcan": dict(groups=2, blocks=2, features=16),
   "slwsr32": dict(features=16),
+  "smfanet": dict(blocks=2, features=16),
 }
 
 

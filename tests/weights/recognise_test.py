@@ -20,6 +20,7 @@ from weights.goldens import Goldens
 
 GOLDENS = Goldens()
 RECORDED = Goldens(FILE.with_name("recorded.npz"))
+RELEASED = Goldens(FILE.with_name("released.npz"))
 
 # Hyper-parameters of the recorded small networks.
 SMALL = {
@@ -95,6 +96,22 @@ def test_small_networks_are_recognised(key):
     assert attention == Attention(case["attn"], REDUCTIONS.get(kind, 16))
   else:
     assert case["attn"] in ("none", "pa")
+
+
+@pytest.mark.parametrize("key", RELEASED.cases)
+def test_networks_of_their_authors_code_are_recognised(key):
+  case = RELEASED.cases[key]
+  network = recognise(empty(RELEASED.shapes(key)))
+  assert (network.model, network.attn) == (case["model"], case["attn"])
+  assert network.scale == case["scale"]
+  options = dict(network.options)
+  attention = options.pop("attention", None)
+  if network.model == "bsrn":
+    assert attention == Attention("esa_cca", 16)
+    assert options == {"features": 32, "blocks": 8, "distilled": 16}
+  else:
+    assert attention is None
+    assert options == {"features": 16, "blocks": 3, "growth": 2}
 
 
 def test_there_are_as_many_goldens_as_published():
@@ -174,6 +191,17 @@ PUBLISHED = {
   "pan_x2.safetensors": ("pan", "pa", 2, {"features": 40, "up_features": 24}),
   "pan_x4.safetensors": ("pan", "pa", 4, {"features": 40, "up_features": 24}),
   "pan_x4.pth": ("pan", "pa", 4, {"features": 40, "up_features": 24}),
+  **{
+    f"bsrn_x{scale}.safetensors": ("bsrn", "esa_cca", scale, {"blocks": 8})
+    for scale in (2, 3, 4)
+  },
+  **{
+    f"smfanet_plus_x{scale}.safetensors": (
+      *("smfanet", "none", scale),
+      {"blocks": 12, "features": 48},
+    )
+    for scale in (2, 3, 4)
+  },
 }
 
 

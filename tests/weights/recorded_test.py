@@ -1,14 +1,16 @@
-"""Networks of super-image and BasicSR give the outputs recorded of them."""
+"""Networks of other packages give the outputs recorded of them."""
 
 import numpy as np
 import pytest
 
 from bamjax import load_weights
+from bamjax.layers import Normalization
 from weights.goldens import FILE
 from weights.goldens import Goldens
 from weights.goldens import sample
 
 RECORDED = Goldens(FILE.with_name("recorded.npz"))
+RELEASED = Goldens(FILE.with_name("released.npz"))
 
 
 def keys():
@@ -28,10 +30,10 @@ def load(key, **overrides):
   return load_weights(RECORDED.state_dict(key), **{**options, **overrides})
 
 
-def error(key, module, variables):
+def error(key, module, variables, recorded=RECORDED):
   # Op by op: the networks share most of their ops, each compiled once.
-  y = module.apply(variables, RECORDED.input(key))
-  reference = RECORDED.outputs[key]
+  y = module.apply(variables, recorded.input(key))
+  reference = recorded.outputs[key]
   difference = np.linalg.norm(sample(np.asarray(y)) - reference)
   return difference / np.linalg.norm(reference)
 
@@ -39,6 +41,19 @@ def error(key, module, variables):
 @pytest.mark.parametrize("key", list(keys()))
 def test_output_is_the_recorded_one(key):
   assert error(key, *load(key)) < 1e-5
+
+
+@pytest.mark.parametrize(
+  "key",
+  [
+    pytest.param(key, marks=pytest.mark.slow if key.endswith("3") else ())
+    for key in RELEASED.cases
+  ],
+)
+def test_output_is_that_of_the_authors_code(key):
+  module, variables = load_weights(RELEASED.state_dict(key))
+  assert module.normalization == Normalization()
+  assert error(key, module, variables, RELEASED) < 1e-5
 
 
 def test_every_network_asked_for_is_recorded():

@@ -1,8 +1,9 @@
 """Chooses how to convolve on the CPU; docs/performance.md has measurements.
 
 XLA's convolution on the CPU is slow for maps of one or two channels, as in
-BAM's spatial attention, and for channel groups. Otherwise it has half the speed
-of oneDNN's, which is used if available.
+BAM's spatial attention, and for channel groups, above all for groups of one
+channel. Otherwise it has half the speed of oneDNN's, which is used if
+available.
 """
 
 import functools
@@ -31,20 +32,32 @@ def convolve(
   relu: bool,
   groups: int,
   dilation: int,
+  stride: int,
 ) -> jax.Array:
   """Implements `bamjax.layers.convolution.convolve` on the CPU."""
   size, _, depth, features = kernel.shape
-  few = size > 1 and dilation == 1 and depth <= 2 and features == 1
+  few = size > 1 and dilation == stride == 1 and depth <= 2 and features == 1
   if few and not purpose.has_one_form():
     # Chosen when the program is lowered, because a program that is exported
     # here may be for another platform.
     y = lax.platform_dependent(
       x, kernel, cpu=_tap_by_tap, default=convolve_by_xla
     )
-  elif _by_onednn(x, kernel, bias, add, relu):
+  elif stride == 1 and _by_onednn(x, kernel, bias, add, relu):
     return onednn.convolve(
       *(x, kernel, bias, add), relu=relu, groups=groups, dilation=dilation
     )
+  elif groups == x.shape[-1] > 1 or stride > 1:
+    by_xla = functools.partial(
+      convolve_by_xla, groups=groups, dilation=dilation, stride=stride
+    )
+    if purpose.has_one_form() or depth > 1:
+      y = by_xla(x, kernel)
+    else:
+      by_taps = functools.partial(
+        _channel_by_channel, dilation=dilation, stride=stride
+      )
+      y = lax.platform_dependent(x, kernel, cpu=by_taps, default=by_xla)
   else:
     # XLA's grouped convolutions are 5 to 10 times slower than this.
     xs = jnp.split(x, groups, axis=-1)
@@ -118,3 +131,31 @@ def _tap_by_tap(x: jax.Array, kernel: jax.Array) -> jax.Array:
     for o in range(features)
   ]
   return jnp.stack(maps, axis=-1)
+
+
+def _channel_by_channel(
+  x: jax.Array, kernel: jax.Array, *, dilation: int, stride: int
+) -> jax.Array:
+  """Convolves each channel by itself, in one loop that adds all taps."""
+  size, _, _, features = kernel.shape
+  dtype = jnp.promote_types(x.dtype, jnp.float32)  # of the sum
+  x = jnp.repeat(x, features // x.shape[-1], axis=-1)
+  far = dilation * (size - 1)
+  if stride == 1:
+    half = far // 2
+    x = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
+  # Otherwise x would be computed again for each tap.
+  x = lax.optimization_barrier(x)
+  rows, columns = (n - far for n in x.shape[1:3])
+
+  def tap(i: int, j: int) -> jax.Array:
+    i, j = dilation * i, dilation * j
+    part = x[:, i : i + rows : stride, j : j + columns : stride]
+    return part.astype(dtype)
+
+  taps = [
+    tap(i, j) * kernel[i, j, 0].astype(dtype)
+    for i in range(size)
+    for j in range(size)
+  ]
+  return functools.reduce(jnp.add, taps).astype(x.dtype)
