@@ -42,6 +42,9 @@ COMMANDS = (
 
 _HELP = ("-h", "-help", "--help", "help")
 
+# Letters that only some commands have.
+_SHORT = {"o": "output", "s": "scale"}
+
 # Those that run the same program for minutes. A photograph is upscaled as fast
 # without huge pages (docs/performance.md).
 _LASTING = ("train", "ablate", "benchmark")
@@ -230,11 +233,16 @@ def parse(options: type, program: str, arguments: Sequence[str]) -> Any:
       _, *rest = values([program, *arguments])
     config_flag.check(values)
   except flags.UnrecognizedFlagError as error:
-    if ours := getattr(options, "instead", {}).get(error.flagname):
+    instead = _SHORT | getattr(options, "instead", {})
+    ours = instead.get(error.flagname)
+    if ours and ours in values:
       given = f"{'-' if len(error.flagname) == 1 else '--'}{error.flagname}"
       _fail(program, f"there is no {given}; use --{ours} (--help)")
-    advice = config_flag.hint(error.flagname) if "config" in values else ""
-    _fail(program, f"{error}{advice} (--help lists the flags)")
+    message = str(error)
+    if "config" in values and (advice := config_flag.hint(error.flagname)):
+      # Its guess is another flag.
+      message = message.partition(". Did you mean")[0] + advice
+    _fail(program, f"{message} (--help lists the flags)")
   except flags.Error as error:
     message = str(error)
     for theirs, ours in _TYPES.items():

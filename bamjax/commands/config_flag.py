@@ -16,7 +16,7 @@ from bamjax.commands import recipes
 from bamjax.errors import UserError
 
 # What other libraries call our fields.
-_ALSO = {"lr": "learning_rate"}
+_ALSO = {"lr": "learning_rate", "patch_size": "patch"}
 
 
 def define(

@@ -115,6 +115,20 @@ def test_versions_and_the_device():
     ),
     (["help", "trian"], "bamjax: error: unknown command 'trian'; did you mean"),
     (["train", "--stesp=3"], "bamjax train: error: Unknown command line flag"),
+    (
+      ["train", "--patch_size=32"],
+      "bamjax train: error: Unknown command line flag 'patch_size'; use"
+      " --config.data.patch=VALUE (",
+    ),
+    (
+      ["report", "-o", "a.html"],
+      "bamjax report: error: there is no -o; use --",
+    ),
+    (
+      ["evaluate", "-s", "2"],
+      "bamjax evaluate: error: there is no -s; use --scale",
+    ),
+    (["train", "-o=x"], "bamjax train: error: Unknown command line flag 'o' ("),
     (["train", "stray"], "bamjax train: error: unexpected argument 'stray'"),
     (["upscale", "--scale", "x"], "bamjax upscale: error: flag --scale=x: "),
     (["upscale", "a.png", "--dtype=int8"], "bamjax upscale: error: flag --dt"),
