@@ -125,12 +125,12 @@ def reach(module: nn.Module) -> Reach:
       compile_for("onnx"),
     ):
       jaxpr = jax.make_jaxpr(module.apply)(variables, lr).jaxpr
+    return reach_lib.reach(jaxpr, height, width, module.scale)
   except Exception as error:  # whatever the module, or JAX, raises
     line = str(error).strip().partition("\n")[0]
     return reach_lib.unknown(
       f"no trace for all sizes ({type(error).__name__}: {line})"
     )
-  return reach_lib.reach(jaxpr, height, width, module.scale)
 
 
 def _variables(module: nn.Module) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 from flax import linen as nn
 import jax
 
-# Programs that are kept: 5 to 8 MB each for PAN-BAM on a CPU.
+# Programs that are kept: 7 MB each for PAN-BAM on a CPU.
 KEPT = 64
 
 _programs: collections.OrderedDict[Any, Callable[..., Any]] = (
