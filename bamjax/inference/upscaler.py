@@ -136,8 +136,11 @@ class Upscaler:
   ):
     """Prepares a network.
 
-    Padding is masked out and does not affect the result, if all layers of the
-    network that see neighbouring pixels or pool are those of `bamjax.layers`.
+    Tiles and padding are used where the network's trace proves that they leave
+    the result as it is. Padding is masked out, for which all layers that see
+    neighbouring pixels or pool must be those of `bamjax.layers`. Other networks
+    are not padded, and those with operations whose reach is not known are not
+    tiled unless there is a `halo`; a warning names the operation.
 
     Args:
       module: a Linen module that maps RGB in [0, 1], N×H×W×3, to N×sH×sW×3,
@@ -155,7 +158,8 @@ class Upscaler:
         pooling attentions in a row, tiles equal the whole image. With 0, each
         tile pools over itself.
       memory: bytes that a pass may use, for `tile=None`. None is 0.9 of the
-        device's memory, or half of the host's, within a container's limit.
+        device's memory, or half of the host's, within a container's limit. A
+        batch that needs more is processed in parts.
       padded: pad images and windows to one of a few sizes, so that images of
         many sizes share compiled programs.
       shared: pad an image to the size of an earlier one that has at most 1.5
@@ -164,7 +168,7 @@ class Upscaler:
         padded to a size compiles one more.
 
     Raises:
-      ValueError: `tile`, `halo`, `passes` or `memory` is no number or negative,
+      ValueError: `tile`, `halo` or `passes` is no whole number or negative,
         `memory` looks like gigabytes, the variables have no `params`, or the
         module has no `scale`.
     """
