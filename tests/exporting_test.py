@@ -38,6 +38,8 @@ def network(tmp_path_factory):
   [
     ("imdn", "cca"),
     ("slwsr32", "cbam"),
+    pytest.param("bsrn", "esa_cca", marks=pytest.mark.slow),
+    pytest.param("smfanet", "none", marks=pytest.mark.slow),
     pytest.param("carn_m", "cbam", marks=pytest.mark.slow),
     pytest.param("pan", "bam", marks=pytest.mark.slow),
     pytest.param("drln", "la", marks=pytest.mark.slow),
@@ -65,6 +67,8 @@ def test_stablehlo_is_the_network_at_any_size(tmp_path, name, attn):
     pytest.param("pan", "bam", marks=pytest.mark.slow),
     pytest.param("imdn", "bam", marks=pytest.mark.slow),
     pytest.param("imdn", "cca", marks=pytest.mark.slow),
+    pytest.param("bsrn", "esa_cca", marks=pytest.mark.slow),
+    pytest.param("smfanet", "none", marks=pytest.mark.slow),
   ],
 )
 def test_onnx_is_the_network_at_any_size(tmp_path, name, attn):

@@ -150,7 +150,9 @@ def _channel_by_channel(
 
   def tap(i: int, j: int) -> jax.Array:
     i, j = dilation * i, dilation * j
-    part = x[:, i : i + rows : stride, j : j + columns : stride]
+    # Not by an index, whose symbolic size would have another form than XLA's.
+    part = lax.slice_in_dim(x, i, i + rows, stride, axis=1)
+    part = lax.slice_in_dim(part, j, j + columns, stride, axis=2)
     return part.astype(dtype)
 
   taps = [
