@@ -1,6 +1,7 @@
-"""Small weights of our own that ship with the package, found by name.
+"""Small weights that ship with the package, found by name.
 
-Each is NAME.safetensors, written by `bamjax.weights.store.save_weights`.
+Each is NAME.safetensors, written by `bamjax.weights.store.save_weights`. Those
+of SMFANet are its authors' (LICENSE.smfanet, NOTICE.smfanet).
 """
 
 import os

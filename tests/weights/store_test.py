@@ -254,7 +254,8 @@ PHOTO = 2, 4  # scales with weights for photographs
 def test_weights_of_three_scales_are_shipped():
   clean = [f"pan-bam-x{scale}" for scale in FSRCNN]
   photo = [f"pan-bam-x{scale}-photo" for scale in PHOTO]
-  assert pretrained.names() == sorted([*clean, *photo])
+  released = [f"smfanet-x{scale}" for scale in FSRCNN]
+  assert pretrained.names() == sorted([*clean, *photo, *released])
 
 
 @pytest.mark.parametrize("scale", PHOTO)
@@ -305,12 +306,47 @@ def test_shipped_weights_have_cards(scale):
     assert scores["ssim_y"] > scores["bicubic_ssim_y"]
 
 
+@pytest.mark.parametrize("scale", FSRCNN)
+def test_released_weights_that_ship_have_a_licence(scale):
+  network = load_network(f"smfanet-x{scale}")
+  found = (network.model, network.attn, network.scale)
+  assert found == ("smfanet", "none", scale)
+  card = bamjax.read_card(f"smfanet-x{scale}")
+  assert card["licence"].startswith("Apache-2.0")
+  assert "DIV2K and Flickr2K" in card["data"]
+  assert card["scores"]["Set5"]["psnr_y"] > FSRCNN[scale] + 1
+  text = (pretrained.FOLDER / "LICENSE.smfanet").read_text()
+  assert "Apache License" in text and "Version 2.0" in text
+  assert (
+    f"smfanet-x{scale}" in (pretrained.FOLDER / "NOTICE.smfanet").read_text()
+  )
+
+
+@needs_shared
+@pytest.mark.parametrize("scale", FSRCNN)
+def test_released_weights_that_ship_are_as_released(scale):
+  ours = bamjax.load_weights(f"smfanet-x{scale}")
+  path = SHARED / "weights" / f"smfanet_plus_x{scale}.safetensors"
+  theirs = bamjax.load_weights(path)
+  assert ours[0] == theirs[0]
+  jax.tree.map(np.testing.assert_array_equal, ours[1], theirs[1])
+
+
 @needs_shared
 @pytest.mark.parametrize(
-  "scale", [4, *(pytest.param(s, marks=pytest.mark.slow) for s in (2, 3))]
+  "name, scale",
+  [
+    ("pan-bam-x4", 4),
+    *(
+      pytest.param(f"{name}-x{s}", s, marks=pytest.mark.slow)
+      for name, s in (
+        *(("pan-bam", 2), ("pan-bam", 3)),
+        *(("smfanet", 2), ("smfanet", 3), ("smfanet", 4)),
+      )
+    ),
+  ],
 )
-def test_shipped_weights_score_what_their_card_says(scale):
-  name = f"pan-bam-x{scale}"
+def test_shipped_weights_score_what_their_card_says(name, scale):
   published = store.read_card(pretrained.find(name))["scores"]["Set5"]
   images = find_benchmark(SHARED / "benchmarks" / "Set5", scale).images
   upscaler = Upscaler(*bamjax.load_weights(name), padded=True)
