@@ -96,7 +96,8 @@ def summary(
       return output
     if isinstance(layer, Conv):
       maps = args[0] if isinstance(args[0], list) else args[:1]
-      depth = sum(x.shape[-1] for x in maps) // layer.groups
+      depth = sum(x.shape[-1] for x in maps) - kwargs.get("skip", 0)
+      depth //= layer.groups
       taps = layer.kernel_size**2
       macs += output.size * taps * depth
       operations += output.size * (taps + layer.use_bias) * depth

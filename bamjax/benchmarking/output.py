@@ -21,6 +21,11 @@ HEADER = (
 )
 
 
+# Ratios of our rate to that of the rival's best form: in the plan's dtype, and
+# in float32 where ours is bfloat16. Their text is printed after "the best".
+RATIOS = {"rival_ratio": "", "rival_ratio_float32": " in float32"}
+
+
 def format_row(row: dict[str, Any]) -> str:
   """Formats a row, and the rival's results below it, for the `HEADER`."""
   memory = row["memory_bytes"]
@@ -40,9 +45,14 @@ def format_row(row: dict[str, Any]) -> str:
       f" {form['fps_spread']:>6.0%} {form['ms_p50']:>9.2f}"
       f" {form['ms_p90']:>9.2f}"
     )
+  ratios = [
+    f"the best{text} {row[name]:.2f}"
+    for name, text in RATIOS.items()
+    if name in row
+  ]
   return (
-    f"{line}\n  ours / the best of them {row['rival_ratio']:.2f}"
-    f" (results differ by {rival['difference']:.1e})"
+    f"{line}\n  ours / {', / '.join(ratios)} (results differ by"
+    f" {rival['difference']:.1e})"
   )
 
 

@@ -96,8 +96,14 @@ _NAMES = {
 }
 # "graphed" is compiled and replayed as a CUDA graph, "captured" only replayed.
 _GRAPHS = ("graphed", "captured")
+# How a form computes in a plan in bfloat16: in it throughout, by PyTorch's
+# autocast, or in float32 after all.
+_NUMBERS = ("", "autocast", "float32")
 FORMS = tuple(
-  f"{way} {layout}" for layout in ("NCHW", "channels-last") for way in _WAYS
+  f"{way} {layout} {numbers}".rstrip()
+  for numbers in _NUMBERS
+  for layout in ("NCHW", "channels-last")
+  for way in _WAYS
 )
 
 
@@ -224,12 +230,18 @@ class SuperImage:
 
   name = "super-image"
 
-  def __init__(self, forms: Sequence[str] | None = None, train: bool = False):
+  def __init__(
+    self,
+    forms: Sequence[str] | None = None,
+    train: bool = False,
+    dtype: str = "float32",
+  ):
     """Makes a rival.
 
     Args:
       forms: which of `FORMS` to time; None: all that the device supports.
       train: whether training steps are to be timed.
+      dtype: name of the dtype in which ours compute.
 
     Raises:
       UserError: a form cannot run here, or cannot be trained.
@@ -245,6 +257,10 @@ class SuperImage:
         f"--rival_forms: {frozen[0]} cannot be trained, because the graph holds"
         " no gradients; choose graphed, compiled or eager"
       )
+    half = dtype == "bfloat16"
+    others = [form for form in forms or () if form.endswith(_NUMBERS[1:])]
+    if others and not half:
+      raise UserError(f"--rival_forms: {others[0]} needs --dtype=bfloat16")
     graphs = tuple(form for form in forms or () if form.startswith(_GRAPHS))
     if graphs and not self._gpu:
       raise UserError(f"--rival_forms: {graphs[0]} needs a GPU (CUDA graphs)")
@@ -253,6 +269,9 @@ class SuperImage:
       for form in FORMS
       if (self._gpu or not form.startswith(_GRAPHS))
       and not (train and form.startswith("captured"))
+      and (half or not form.endswith(_NUMBERS[1:]))
+      # The same as a training step in bfloat16.
+      and not (train and form.endswith("autocast"))
     ]
     self._device = torch.device("cuda" if self._gpu else "cpu")
     tf32 = machine.precision() == "tensorfloat32"
@@ -303,13 +322,20 @@ class SuperImage:
       network: Any = _network(model, attn, scale)
       if network is None:
         return {}
-      way, _, layout = name.partition(" ")
+      way, layout, *numbers = name.split()
       last = layout == "channels-last"
+      dtype = "float32" if numbers == ["float32"] else plan.dtype
       memory_format = torch.channels_last if last else torch.contiguous_format
       _export(network, model, attn, variables, values)
       network = network.to(self._device, memory_format=memory_format)
       make = self._training if plan.train else self._inference
-      forms[name] = make(plan, network, scale, size, memory_format, _WAYS[way])
+      # A training step has float32 weights: bfloat16 is autocast's.
+      autocast = dtype == "bfloat16" and (bool(numbers) or plan.train)
+      if dtype == "bfloat16" and not autocast:
+        network = network.to(torch.bfloat16)
+      forms[name] = make(
+        plan, network, scale, size, memory_format, _WAYS[way], autocast
+      )
     return forms
 
   def _tensor(
@@ -331,23 +357,27 @@ class SuperImage:
     size: int,
     memory_format: torch.memory_format,
     way: Callable[[Any], Any],
+    autocast: bool,
   ) -> Run:
     del scale
-    half = plan.dtype == "bfloat16"
     network.eval()
-    pool = [self._tensor(x, memory_format) for x in compiled.frames(plan, size)]
-    if half:
-      network = network.to(torch.bfloat16)
-      pool = [x.to(torch.bfloat16) for x in pool]
+    dtype = next(network.parameters()).dtype
+    pool = [
+      self._tensor(x, memory_format).to(dtype)
+      for x in compiled.frames(plan, size)
+    ]
     network = way(network)
 
     def run(i: int) -> "_Image":
-      with torch.inference_mode():
+      with torch.inference_mode(), self._autocast(autocast):
         sr = network(pool[i % compiled.POOL])
       self._await()
       return _Image(sr)
 
     return run
+
+  def _autocast(self, enabled: bool) -> Any:
+    return torch.autocast(self._device.type, torch.bfloat16, enabled=enabled)
 
   def _training(
     self,
@@ -357,15 +387,15 @@ class SuperImage:
     size: int,
     memory_format: torch.memory_format,
     way: Callable[[Any], Any],
+    autocast: bool,
   ) -> Run:
     network.train()
     hr = self._tensor(compiled.targets(plan, size, scale), memory_format)
     pool = [self._tensor(x, memory_format) for x in compiled.frames(plan, size)]
     optimizer = torch.optim.Adam(network.parameters(), 1e-4, fused=True)
-    half = plan.dtype == "bfloat16"
 
     def loss_of(lr: torch.Tensor) -> torch.Tensor:
-      with torch.autocast(self._device.type, torch.bfloat16, enabled=half):
+      with self._autocast(autocast):
         sr = network(lr)
       return nn.functional.l1_loss(sr.float(), hr)
 
@@ -395,23 +425,27 @@ class _Image:
     return array.astype(dtype or array.dtype)
 
 
-def make_rival(forms: Sequence[str] | None, train: bool = False) -> SuperImage:
+def make_rival(
+  forms: Sequence[str] | None, train: bool = False, dtype: str = "float32"
+) -> SuperImage:
   """Makes the rival for some of its `FORMS`.
 
   Args:
-    forms: names of forms, or their first words, which stand for both layouts;
-      None: all that the device supports.
+    forms: names of forms, or their first words, which stand for both layouts in
+      the plan's dtype; None: all that the device supports.
     train: whether training steps are to be timed.
+    dtype: name of the dtype in which ours compute.
 
   Raises:
     UserError: a form is unknown, or cannot run here, or cannot be trained.
   """
   chosen = []
   for given in forms or ():
-    found = [form for form in FORMS if given in (form, form.partition(" ")[0])]
+    short = [f"{given} NCHW", f"{given} channels-last"]
+    found = [form for form in FORMS if form in (given, *short)]
     if not found:
       raise UserError(
         f"--rival_forms: unknown form {given!r}; choose from {', '.join(FORMS)}"
       )
     chosen += found
-  return SuperImage(list(dict.fromkeys(chosen)) or None, train)
+  return SuperImage(list(dict.fromkeys(chosen)) or None, train, dtype)

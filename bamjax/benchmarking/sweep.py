@@ -115,13 +115,19 @@ def time_backbone(
     forms = {name: times[a, name] for a, name in times if a == attn and name}
     row = _row(plan, model, attn, scale, size, program, times[attn, ""], peak)
     if rival and forms:
-      best = max(form["fps_median"] for form in forms.values())
       row["rival"] = {
         "name": rival.name,
         "difference": differences[attn],
         "forms": forms,
       }
-      row["rival_ratio"] = row["fps_median"] / best
+      for name in output_lib.RATIOS:
+        rates = [
+          times["fps_median"]
+          for form, times in forms.items()
+          if form.endswith(" float32") == name.endswith("float32")
+        ]
+        if rates:
+          row[name] = row["fps_median"] / max(rates)
     rows.append(row)
   return rows
 
@@ -176,10 +182,11 @@ def run(
 
   Returns:
     The content of the JSON file: `environment`, `flags` (the plan),
-    `peak_flops`, `rows`, and with a rival `rival_ratio_geomean`. A row has the
-    network, what `timing.summarize` returns, `macs`, `macs_per_s`,
-    `peak_share`, `memory_bytes` and `compile_s`; with a rival also `rival` and
-    `rival_ratio`, our median FPS over the rival's best.
+    `peak_flops`, `rows`, and with a rival the geometric means of
+    `output.RATIOS`, such as `rival_ratio_geomean`. A row has the network, what
+    `timing.summarize` returns, `macs`, `macs_per_s`, `peak_share`,
+    `memory_bytes` and `compile_s`; with a rival also `rival` and
+    `output.RATIOS`, our median FPS over the rival's best.
 
   Raises:
     UserError: the plan is invalid, or the rival's results differ from ours.
@@ -204,17 +211,19 @@ def run(
     for row in time_backbone(plan, model, scale, size, peak, rival):
       show(output_lib.format_row(row))
       rows.append(row)
-    ratios = [row["rival_ratio"] for row in rows if "rival_ratio" in row]
-    if ratios:
-      result["rival_ratio_geomean"] = output_lib.geomean(ratios)
+    for name in output_lib.RATIOS:
+      ratios = [row[name] for row in rows if name in row]
+      if ratios:
+        result[f"{name}_geomean"] = output_lib.geomean(ratios)
     if output:
       # After each backbone: an interrupted run keeps what it has measured.
       output_lib.write_json(result, output)
-  if "rival_ratio_geomean" in result:
-    show(
-      f"ours / the rival's best, geometric mean of {len(ratios)}:"
-      f" {result['rival_ratio_geomean']:.3f}"
-    )
+  for name in output_lib.RATIOS:
+    if f"{name}_geomean" in result:
+      show(
+        f"ours / the rival's best{output_lib.RATIOS[name]}, geometric mean of"
+        f" {sum(name in row for row in rows)}: {result[f'{name}_geomean']:.3f}"
+      )
   if output:
     output_lib.draw(result, output.with_suffix(".png"))
   return result

@@ -58,8 +58,9 @@ class Options:
   rival_forms: Sequence[str] | None = option(
     None,
     "how PyTorch runs: eager, compiled or, on a GPU, captured or graphed (these"
-    " two as a CUDA graph), each with NCHW or channels-last, e.g. 'eager NCHW';"
-    " if omitted, all",
+    " two as a CUDA graph), each with NCHW or channels-last, e.g. 'eager NCHW',"
+    " and with --dtype=bfloat16 also with autocast or float32 after it; if"
+    " omitted, all",
     value="FORM,FORM",
   )
   output: str = option(
@@ -109,7 +110,7 @@ def run(options: Options) -> None:
   if options.rival:
     from bamjax.benchmarking.super_image import make_rival
 
-    rival = make_rival(options.rival_forms, options.train)
+    rival = make_rival(options.rival_forms, options.train, plan.dtype)
   found = environment()
   print(f"{found['device']} ({found['platform']}), jax {found['jax']}")
   if found["platform"] == "cpu":

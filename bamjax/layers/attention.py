@@ -17,12 +17,14 @@ If the collection `intermediates` is mutable, each module sows its weights, in
 from collections.abc import Callable
 import dataclasses
 import functools
+import operator
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from bamjax.layers import halves
 from bamjax.layers.coarse import Aligned
 from bamjax.layers.coarse import Spread
 from bamjax.layers.convolution import BSConv
@@ -42,6 +44,10 @@ def channel_mean(x: jax.Array) -> jax.Array:
   return jnp.mean(x, axis=-1, keepdims=True)
 
 
+def _product(*factors: jax.Array) -> jax.Array:
+  return functools.reduce(operator.mul, factors)
+
+
 def promoted(x: jax.Array, dtype: DTypeLike | None) -> jax.Array:
   """Converts features to a dtype.
 
@@ -54,7 +60,7 @@ def promoted(x: jax.Array, dtype: DTypeLike | None) -> jax.Array:
   """
   if x.ndim != 4 or not x.shape[-1]:
     raise ValueError(f"features must be N×H×W×C, C ≥ 1; got shape {x.shape}")
-  (x,) = nn.dtypes.promote_dtype(x, dtype=dtype)
+  (x,) = halves.promote(x, dtype=dtype)
   return x
 
 
@@ -68,8 +74,10 @@ class PReLU(nn.Module):
     """Activates x, any shape with channels last."""
     init = nn.initializers.constant(0.25)
     slope = self.param("slope", init, (x.shape[-1],), jnp.float32)
-    x, slope = nn.dtypes.promote_dtype(x, slope, dtype=self.dtype)
-    return jnp.where(x >= 0, x, slope * x)
+    x, slope = halves.promote(x, slope, dtype=self.dtype)
+    return halves.elementwise(
+      lambda x, slope: jnp.where(x >= 0, x, slope * x), x, slope
+    )
 
 
 def bottleneck(channels: int, reduction: int) -> int:
@@ -157,7 +165,7 @@ class ACAM(nn.Module):
     if self.weights_only:
       return weights
     self.sow("intermediates", "channel_weights", weights)
-    return weights * x
+    return halves.elementwise(_product, weights, x)
 
 
 class MSAM(nn.Module):
@@ -191,7 +199,7 @@ class MSAM(nn.Module):
     if self.weights_only:
       return weights
     self.sow("intermediates", "spatial_weights", weights)
-    return weights * x
+    return halves.elementwise(_product, weights, x)
 
 
 class BAM(nn.Module):
@@ -242,7 +250,7 @@ class BAM(nn.Module):
     channel, spatial = acam(x), msam(x)
     self.sow("intermediates", "channel_weights", channel)
     self.sow("intermediates", "spatial_weights", spatial)
-    return channel * spatial * x
+    return halves.elementwise(_product, channel, spatial, x)
 
 
 class CA(nn.Module):
@@ -279,7 +287,7 @@ class CA(nn.Module):
     if self.weights_only:
       return weights
     self.sow("intermediates", "channel_weights", weights)
-    return weights * x
+    return halves.elementwise(_product, weights, x)
 
 
 class CBAM(nn.Module):
@@ -302,10 +310,10 @@ class CBAM(nn.Module):
     mlp = ChannelMLP(self.reduction, dtype=self.dtype, name="mlp")
     channel = nn.sigmoid(mlp(*Pool(("mean", "max"), name="pool")(x)))
     self.sow("intermediates", "channel_weights", channel)
-    x = channel * x
+    x = halves.elementwise(_product, channel, x)
     spatial = MSAM(True, weights_only=True, dtype=self.dtype, name="spatial")(x)
     self.sow("intermediates", "spatial_weights", spatial)
-    return spatial * x
+    return halves.elementwise(_product, spatial, x)
 
 
 class PA(nn.Module):
@@ -321,10 +329,10 @@ class PA(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Attends to every value of x, N×H×W×C."""
     x = promoted(x, self.dtype)
-    conv = Conv(x.shape[-1], 1, dtype=self.dtype, name="conv")
-    weights = nn.sigmoid(conv(x))
+    conv = Conv(x.shape[-1], 1, sigmoid=True, dtype=self.dtype, name="conv")
+    weights = conv(x)
     self.sow("intermediates", "pixel_weights", weights)
-    return weights * x
+    return halves.elementwise(_product, weights, x)
 
 
 class LA(nn.Module):
@@ -361,7 +369,7 @@ class LA(nn.Module):
     fuse = Conv(channels, dtype=self.dtype, name="fuse")
     weights = nn.sigmoid(fuse(jnp.concatenate(pyramid, axis=-1)))
     self.sow("intermediates", "channel_weights", weights)
-    return weights * x
+    return halves.elementwise(_product, weights, x)
 
 
 class ESA(nn.Module):
@@ -405,7 +413,7 @@ class ESA(nn.Module):
 
 
 def _activate(x: jax.Array) -> jax.Array:
-  return nn.gelu(x, approximate=False)
+  return halves.elementwise(lambda x: nn.gelu(x, approximate=False), x)
 
 
 class ESACCA(nn.Module):
@@ -425,11 +433,11 @@ class ESACCA(nn.Module):
     x = promoted(x, self.dtype)
     pixel = ESA(self.dtype, name="esa")(x)
     self.sow("intermediates", "pixel_weights", pixel)
-    x = pixel * x
+    x = halves.elementwise(_product, pixel, x)
     cca = CA(*(self.reduction, True, True, True), dtype=self.dtype, name="cca")
     channel = cca(x)
     self.sow("intermediates", "channel_weights", channel)
-    return channel * x
+    return halves.elementwise(_product, channel, x)
 
 
 _KINDS: dict[str, Callable[..., nn.Module]] = {

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import itertools
 import math
+from typing import Any
 
 from flax import linen as nn
 import jax
@@ -15,6 +16,7 @@ from jax import lax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from bamjax.layers import halves
 from bamjax.layers import nearest
 from bamjax.layers import purpose
 from bamjax.layers.cpu import choice
@@ -45,25 +47,27 @@ def convolve(
   bias: jax.Array | None = None,
   add: jax.Array | None = None,
   *,
-  relu: bool = False,
+  activation: str = "",
   groups: int = 1,
   dilation: int = 1,
   stride: int = 1,
+  wide: bool = False,
 ) -> jax.Array:
-  """Computes [ReLU](x ∗ kernel + bias + add), with zero "same" padding.
+  """Computes activation(x ∗ kernel + bias + add), with zero "same" padding.
 
   Args:
     x: N×H×W×C_in.
     kernel: k×k×(C_in/groups)×C_out, k odd, same dtype as x.
     bias: (C_out,) or None.
     add: N×H×W×C_out or None.
-    relu: whether the result goes through a ReLU.
+    activation: of `bamjax.layers.xla.ACTIVATIONS`: "", "relu" or "sigmoid".
     groups: number of channel groups.
     dilation: distance between the kernel's taps, in pixels.
     stride: see `Conv`.
+    wide: whether the result is float32, whatever the inputs are.
 
   Returns:
-    N×H×W×C_out, or with a stride smaller maps, dtype of x.
+    N×H×W×C_out, or with a stride smaller maps, dtype of x or float32.
 
   Raises:
     ValueError: x does not have four axes.
@@ -71,11 +75,15 @@ def convolve(
   if x.ndim != 4:
     # oneDNN would read out of bounds.
     raise ValueError(f"features must be N×H×W×C; got shape {x.shape}")
-  options = {"groups": groups, "dilation": dilation, "stride": stride}
+  options: Any = {"groups": groups, "dilation": dilation, "stride": stride}
   if jax.default_backend() == "cpu":
-    return choice.convolve(x, kernel, bias, add, relu=relu, **options)
+    return choice.convolve(
+      *(x, kernel, bias, add), activation=activation, wide=wide, **options
+    )
+  if wide:
+    x, kernel = x.astype(jnp.float32), kernel.astype(jnp.float32)
   y = convolve_by_xla(x, kernel, **options)
-  return add_terms(y, bias, add, relu=relu)
+  return add_terms(y, bias, add, activation=activation)
 
 
 def _convolve_parts(
@@ -83,7 +91,7 @@ def _convolve_parts(
   kernel: jax.Array,
   bias: jax.Array | None,
   add: jax.Array | None,
-  relu: bool,
+  activation: str,
 ) -> jax.Array:
   """1×1 convolution of maps as if they were concatenated in the channels.
 
@@ -94,7 +102,8 @@ def _convolve_parts(
   kernels = jnp.split(kernel, list(ends)[:-1], axis=2)
   last = len(parts) - 1
   for i, (part, kernel) in enumerate(zip(parts, kernels, strict=True)):
-    add = convolve(part, kernel, bias, add, relu=relu and i == last)
+    after = activation if i == last else ""
+    add = convolve(part, kernel, bias, add, activation=after)
     bias = None
   assert add is not None  # there is at least one part
   return add
@@ -117,6 +126,9 @@ class Conv(nn.Module):
     stride: with 2 or more, only every so many outputs are computed, of those
       whose kernel lies inside the map: no padding is added.
     relu: whether the result goes through a ReLU.
+    sigmoid: whether the result goes through a sigmoid.
+    wide: whether the result is float32, whatever the inputs are: for images, of
+      which bfloat16 holds only 8 bits.
     upsample: f, how many times x is first enlarged, by repeating its pixels.
     weight_norm: learn kernel = gain · direction / ‖direction‖ per output
       channel, as parameters `kernel` (the direction) and `gain` (Salimans &
@@ -132,6 +144,8 @@ class Conv(nn.Module):
   dilation: int = 1
   stride: int = 1
   relu: bool = False
+  sigmoid: bool = False
+  wide: bool = False
   upsample: int = 1
   weight_norm: bool = False
   dtype: DTypeLike | None = None
@@ -145,15 +159,26 @@ class Conv(nn.Module):
       raise ValueError(
         "a convolution that upsamples has no groups, dilation or stride"
       )
+    if self.relu and self.sigmoid:
+      raise ValueError("a convolution has one activation: ReLU or sigmoid")
 
   @nn.compact
   def __call__(
-    self, x: jax.Array | list[jax.Array], add: jax.Array | None = None
+    self,
+    x: jax.Array | list[jax.Array],
+    add: jax.Array | None = None,
+    skip: int = 0,
   ) -> jax.Array:
     """Convolves x, N×H×W×C_in, and adds `add`, N×H×W×features.
 
-    The addition and the ReLU are part of the layer because the CPU then needs
-    only one pass over the output.
+    The addition and the activation are part of the layer because the CPU then
+    needs only one pass over the output.
+
+    Args:
+      x: one map, or several.
+      add: what is added before the activation.
+      skip: how many of the first channels of x, one map, the layer does not
+        see; they do not count as C_in.
 
     Raises:
       ValueError: x does not have four axes, `groups` does not divide its
@@ -163,7 +188,7 @@ class Conv(nn.Module):
       raise ValueError("a convolution that upsamples adds nothing")
     parts = x if isinstance(x, list) else [x]
     k = self.kernel_size
-    depth = sum(part.shape[-1] for part in parts)
+    depth = sum(part.shape[-1] for part in parts) - skip
     if depth < 1 or depth % self.groups or self.features % self.groups:
       raise ValueError(
         f"a convolution in {self.groups} groups from {depth} to"
@@ -187,15 +212,32 @@ class Conv(nn.Module):
     if folded:
       kernel = nearest.fold(kernel, self.upsample)
       bias = None if bias is None else jnp.tile(bias, self.upsample**2)
-    kernel, bias, add, *parts = nn.dtypes.promote_dtype(
+    if self._reads_image(parts):
+      parts = halves.split(*parts)
+      kernel = jnp.concatenate([kernel, kernel], axis=2)
+    kernel, bias, add, *parts = halves.promote(
       kernel, bias, add, *parts, dtype=self.dtype
     )
+    if skip:
+      kernel, parts = choice.skipped(kernel, parts, skip)
     if not folded:
       parts = [nearest.enlarge(part, self.upsample) for part in parts]
       return self._convolve(parts, kernel, bias, add)
     y = self._convolve(parts, kernel, bias, add)
     # Otherwise XLA would keep y, and interleave it in every pass that reads it.
     return choice.rearranged(nearest.interleave(y, self.upsample))
+
+  def _reads_image(self, parts: list[jax.Array]) -> bool:
+    """Whether x is an image that bfloat16 would round to 8 bits or less."""
+    (x, *others) = parts
+    return (
+      self.dtype is not None
+      and jnp.dtype(self.dtype) == jnp.bfloat16
+      and x.dtype == jnp.float32
+      and x.shape[-1] <= 4
+      and self.groups == 1
+      and not others
+    )
 
   def _convolve(
     self,
@@ -204,16 +246,18 @@ class Conv(nn.Module):
     bias: jax.Array | None,
     add: jax.Array | None,
   ) -> jax.Array:
-    plain = kernel.shape[0] == self.groups == self.stride == 1
+    activation = "relu" if self.relu else "sigmoid" if self.sigmoid else ""
+    plain = kernel.shape[0] == self.groups == self.stride == 1 and not self.wide
     if plain and jax.default_backend() == "cpu":
-      return _convolve_parts(parts, kernel, bias, add, self.relu)
+      return _convolve_parts(parts, kernel, bias, add, activation)
     return convolve(
-      jnp.concatenate(parts, axis=-1),
+      halves.concatenate(parts),
       *(kernel, bias, add),
-      relu=self.relu,
+      activation=activation,
       groups=self.groups,
       dilation=self.dilation,
       stride=self.stride,
+      wide=self.wide,
     )
 
 

@@ -3,6 +3,8 @@
 import jax
 from jax import lax
 
+from bamjax.layers import halves
+
 
 def convolve_by_xla(
   x: jax.Array,
@@ -42,16 +44,24 @@ def convolve_by_xla(
   )
 
 
-def add_terms(y: jax.Array, *terms: jax.Array | None, relu: bool) -> jax.Array:
-  """Computes [ReLU](y + terms).
+ACTIVATIONS = {"": lambda x: x, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
+
+
+def add_terms(
+  y: jax.Array, *terms: jax.Array | None, activation: str
+) -> jax.Array:
+  """Computes activation(y + terms).
 
   Args:
     y: N×H×W×C.
     *terms: N×H×W×C, (C,), or None, which is skipped.
-    relu: whether the sum goes through a ReLU.
+    activation: one of `ACTIVATIONS`, through which the sum goes.
 
   Returns:
     N×H×W×C.
   """
-  y = sum((term for term in terms if term is not None), start=y)
-  return jax.nn.relu(y) if relu else y
+  known = [term for term in terms if term is not None]
+  return halves.elementwise(
+    lambda *terms: ACTIVATIONS[activation](sum(terms[1:], start=terms[0])),
+    *(y, *known),
+  )

@@ -12,9 +12,11 @@ from bamjax.layers import Conv
 from bamjax.layers import Normalization
 from bamjax.layers import pixel_shuffle
 from bamjax.layers.convolution import BSConv
+from bamjax.layers.halves import elementwise
 from bamjax.models.registry import register
 
-_activate = functools.partial(nn.gelu, approximate=False)
+_gelu = functools.partial(nn.gelu, approximate=False)
+_activate = functools.partial(elementwise, _gelu)
 
 
 class ESDB(nn.Module):
@@ -88,5 +90,5 @@ class BSRN(nn.Module):
     x = Conv(self.features, 1, dtype=self.dtype, name="fuse")(outputs)
     x = _activate(x)
     x = BSConv(self.features, dtype=self.dtype, name="body")(x, add=head)
-    x = Conv(3 * self.scale**2, dtype=self.dtype, name="tail")(x)
+    x = Conv(3 * self.scale**2, wide=True, dtype=self.dtype, name="tail")(x)
     return self.normalization.leave(pixel_shuffle(x, self.scale))

@@ -169,5 +169,5 @@ class CARN(nn.Module):
     x = MultiScaleUpsampler(
       self.scale, groups=self.groups, dtype=self.dtype, name="upsampler"
     )(x)
-    x = Conv(3, dtype=self.dtype, name="tail")(x)
+    x = Conv(3, wide=True, dtype=self.dtype, name="tail")(x)
     return self.normalization.leave(x)

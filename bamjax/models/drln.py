@@ -100,5 +100,5 @@ class DRLN(nn.Module):
 
     x = group_input + head
     x = Upsampler(self.scale, True, dtype=self.dtype, name="upsampler")(x)
-    x = Conv(3, dtype=self.dtype, name="tail")(x)
+    x = Conv(3, wide=True, dtype=self.dtype, name="tail")(x)
     return self.normalization.leave(x)

@@ -54,5 +54,5 @@ class EDSR(nn.Module):
     x = Conv(self.features, dtype=self.dtype, name="body")(x)
     x = self.attention()(x) + head
     x = Upsampler(self.scale, dtype=self.dtype, name="upsampler")(x)
-    x = Conv(3, dtype=self.dtype, name="tail")(x)
+    x = Conv(3, wide=True, dtype=self.dtype, name="tail")(x)
     return self.normalization.leave(x)

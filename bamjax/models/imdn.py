@@ -2,7 +2,6 @@
 
 from flax import linen as nn
 import jax
-import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from bamjax.errors import UserError
@@ -10,11 +9,13 @@ from bamjax.layers import Attention
 from bamjax.layers import Conv
 from bamjax.layers import Normalization
 from bamjax.layers import pixel_shuffle
+from bamjax.layers.halves import concatenate
+from bamjax.layers.halves import elementwise
 from bamjax.models.registry import register
 
 
 def _activate(x: jax.Array) -> jax.Array:
-  return nn.leaky_relu(x, 0.05)
+  return elementwise(lambda x: nn.leaky_relu(x, 0.05), x)
 
 
 class IMDB(nn.Module):
@@ -37,13 +38,14 @@ class IMDB(nn.Module):
     """Refines x, N×H×W×C."""
     features = x.shape[-1]
     kept = []
-    rest = x
+    y, seen = x, 0
     for i in range(3):
-      y = _activate(Conv(features, dtype=self.dtype, name=f"conv_{i}")(rest))
-      part, rest = jnp.split(y, [self.distilled], axis=-1)
-      kept.append(part)
-    kept.append(Conv(self.distilled, dtype=self.dtype, name="conv_3")(rest))
-    y = self.attention()(jnp.concatenate(kept, axis=-1))
+      conv = Conv(features, dtype=self.dtype, name=f"conv_{i}")
+      y, seen = _activate(conv(y, skip=seen)), self.distilled
+      kept.append(y[..., :seen])
+    conv = Conv(self.distilled, dtype=self.dtype, name="conv_3")
+    kept.append(conv(y, skip=seen))
+    y = self.attention()(concatenate(kept))
     return Conv(features, 1, dtype=self.dtype, name="fuse")(y, add=x)
 
 
@@ -94,5 +96,5 @@ class IMDN(nn.Module):
     x = Conv(self.features, 1, dtype=self.dtype, name="fuse")(outputs)
     x = _activate(x)
     x = Conv(self.features, dtype=self.dtype, name="body")(x, add=head)
-    x = Conv(3 * self.scale**2, dtype=self.dtype, name="tail")(x)
+    x = Conv(3 * self.scale**2, wide=True, dtype=self.dtype, name="tail")(x)
     return self.normalization.leave(pixel_shuffle(x, self.scale))

@@ -81,5 +81,5 @@ class MSRN(nn.Module):
     x = Conv(self.features, 1, dtype=self.dtype, name="fuse")(outputs)
     x = Conv(self.features, dtype=self.dtype, name="body")(x)
     x = Upsampler(self.scale, dtype=self.dtype, name="upsampler")(x)
-    x = Conv(3, dtype=self.dtype, name="tail")(x)
+    x = Conv(3, wide=True, dtype=self.dtype, name="tail")(x)
     return self.normalization.leave(x)

@@ -11,11 +11,12 @@ from bamjax.layers import Conv
 from bamjax.layers import Normalization
 from bamjax.layers.convolution import upsample_bilinear
 from bamjax.layers.convolution import upsample_steps
+from bamjax.layers.halves import elementwise
 from bamjax.models.registry import register
 
 
 def _activate(x: jax.Array) -> jax.Array:
-  return nn.leaky_relu(x, 0.2)
+  return elementwise(lambda x: nn.leaky_relu(x, 0.2), x)
 
 
 class SCPA(nn.Module):
@@ -30,17 +31,18 @@ class SCPA(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Refines x, N×H×W×C."""
 
-    def conv(
-      features: int, size: int, name: str, use_bias: bool = False
-    ) -> Conv:
-      return Conv(features, size, use_bias, dtype=self.dtype, name=name)
+    def conv(features: int, size: int, name: str, gate: bool = False) -> Conv:
+      return Conv(
+        *(features, size, gate), sigmoid=gate, dtype=self.dtype, name=name
+      )
 
     half = x.shape[-1] // 2
     a = _activate(conv(half, 1, "split_a")(x))
     b = _activate(conv(half, 1, "split_b")(x))
     a = _activate(conv(half, 3, "plain")(a))
-    gate = nn.sigmoid(conv(half, 1, "gate", use_bias=True)(b))
-    b = _activate(conv(half, 3, "gated_1")(conv(half, 3, "gated_0")(b) * gate))
+    gate = conv(half, 1, "gate", gate=True)(b)
+    b = elementwise(jnp.multiply, conv(half, 3, "gated_0")(b), gate)
+    b = _activate(conv(half, 3, "gated_1")(b))
     # Concatenated, not a list, because XLA fuses it with the activations.
     maps = jnp.concatenate([a, b], axis=-1)
     return conv(2 * half, 1, "fuse")(maps, add=x)
@@ -100,7 +102,7 @@ class PAN(nn.Module):
       x = _activate(self.attention(f"up_{i}_attention")(x))
       x = Conv(self.up_features, dtype=self.dtype, name=f"up_{i}_conv_1")(x)
       x = _activate(x)
-    x = Conv(3, dtype=self.dtype, name="tail")(x)
+    x = Conv(3, wide=True, dtype=self.dtype, name="tail")(x)
 
     skip = upsample_bilinear(lr, self.scale)
     return self.normalization.leave(x + skip)

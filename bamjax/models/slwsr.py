@@ -71,5 +71,5 @@ class SLWSR(nn.Module):
 
     x = self.attention()(x) + head
     x = Upsampler(self.scale, dtype=self.dtype, name="upsampler")(x)
-    x = Conv(3, dtype=self.dtype, name="tail")(x)
+    x = Conv(3, wide=True, dtype=self.dtype, name="tail")(x)
     return self.normalization.leave(x)

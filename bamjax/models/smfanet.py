@@ -15,9 +15,11 @@ from bamjax.layers import pixel_shuffle
 from bamjax.layers import Pool
 from bamjax.layers.coarse import CellMax
 from bamjax.layers.coarse import Spread
+from bamjax.layers.halves import elementwise
 from bamjax.models.registry import register
 
-_activate = functools.partial(nn.gelu, approximate=False)
+_gelu = functools.partial(nn.gelu, approximate=False)
+_activate = functools.partial(elementwise, _gelu)
 # Least length of a pixel's channels, so that none is divided by 0.
 _LEAST = 1e-12
 
@@ -165,5 +167,7 @@ class SMFANet(nn.Module):
     head = x = Conv(self.features, dtype=self.dtype, name="head")(x)
     for i in range(self.blocks):
       x = FMB(self.attention, self.growth, self.dtype, name=f"block_{i}")(x)
-    x = Conv(3 * self.scale**2, dtype=self.dtype, name="tail")(x + head)
+    x = Conv(3 * self.scale**2, wide=True, dtype=self.dtype, name="tail")(
+      x + head
+    )
     return self.normalization.leave(pixel_shuffle(x, self.scale))

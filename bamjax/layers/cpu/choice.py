@@ -13,8 +13,10 @@ from jax import lax
 from jax.experimental import layout
 import jax.numpy as jnp
 
+from bamjax.layers import halves
 from bamjax.layers import purpose
 from bamjax.layers.cpu import onednn
+from bamjax.layers.xla import ACTIVATIONS
 from bamjax.layers.xla import add_terms
 from bamjax.layers.xla import convolve_by_xla
 
@@ -29,12 +31,16 @@ def convolve(
   bias: jax.Array | None,
   add: jax.Array | None,
   *,
-  relu: bool,
+  activation: str,
   groups: int,
   dilation: int,
   stride: int,
+  wide: bool,
 ) -> jax.Array:
   """Implements `bamjax.layers.convolution.convolve` on the CPU."""
+  by_onednn = stride == 1 and _by_onednn(x, kernel, bias, add, activation)
+  if wide and not by_onednn:
+    x, kernel = x.astype(jnp.float32), kernel.astype(jnp.float32)
   size, _, depth, features = kernel.shape
   few = size > 1 and dilation == stride == 1 and depth <= 2 and features == 1
   if few and not purpose.has_one_form():
@@ -43,10 +49,17 @@ def convolve(
     y = lax.platform_dependent(
       x, kernel, cpu=_tap_by_tap, default=convolve_by_xla
     )
-  elif stride == 1 and _by_onednn(x, kernel, bias, add, relu):
-    return onednn.convolve(
-      *(x, kernel, bias, add), relu=relu, groups=groups, dilation=dilation
+  elif by_onednn:
+    # oneDNN's sigmoid differs from XLA's in float32's last digit.
+    fused = activation != "sigmoid" or x.dtype == jnp.bfloat16
+    y = onednn.convolve(
+      *(x, kernel, bias, add),
+      activation=activation if fused else "",
+      groups=groups,
+      dilation=dilation,
+      wide=wide,
     )
+    return y if fused else ACTIVATIONS[activation](y)
   elif groups == x.shape[-1] > 1 or stride > 1:
     by_xla = functools.partial(
       convolve_by_xla, groups=groups, dilation=dilation, stride=stride
@@ -66,7 +79,7 @@ def convolve(
       functools.partial(convolve_by_xla, dilation=dilation), xs, kernels
     )
     y = jnp.concatenate(list(parts), axis=-1)
-  return add_terms(y, bias, add, relu=relu)
+  return add_terms(y, bias, add, activation=activation)
 
 
 def _by_onednn(
@@ -74,18 +87,20 @@ def _by_onednn(
   kernel: jax.Array,
   bias: jax.Array | None,
   add: jax.Array | None,
-  relu: bool,
+  activation: str,
 ) -> bool:
   """Whether oneDNN can do a convolution, and is the faster choice."""
-  if not x.dtype == kernel.dtype == jnp.float32 or 0 in x.shape:
+  if x.dtype != kernel.dtype or 0 in x.shape:
     return False
   if kernel.shape[0] == 1:
-    plain = bias is None and add is None and not relu
+    # XLA's matrix products of bfloat16 are slower at any size.
+    plain = bias is None and add is None and activation in ("", "sigmoid")
+    plain = plain and x.dtype == jnp.float32
     # Exported programs may have symbolic sizes.
     known = all(isinstance(n, int) for n in x.shape)
     if plain or not known or x.size < _LARGE:
       return False
-  return onednn.usable()
+  return onednn.usable(x.dtype)
 
 
 def materialized(x: jax.Array) -> jax.Array:
@@ -107,10 +122,24 @@ def rearranged(x: jax.Array) -> jax.Array:
   copies in every pass that reads it. Does nothing where oneDNN does not
   convolve: JAX can't export the request, and partitions no array that has it.
   """
-  if x.dtype != jnp.float32 or not onednn.usable():
+  if not onednn.usable(x.dtype):
     return x
   rows = layout.Layout(tuple(range(x.ndim)))
   return layout.with_layout_constraint(x, rows)
+
+
+def skipped(
+  kernel: jax.Array, parts: list[jax.Array], skip: int
+) -> tuple[jax.Array, list[jax.Array]]:
+  """A kernel and its input, without the input's first channels.
+
+  oneDNN multiplies bfloat16 in blocks of 32 channels, so that weights of zero
+  often cost nothing, where a slice costs a pass.
+  """
+  (x,) = parts
+  if x.dtype == jnp.bfloat16 and onednn.usable(x.dtype):
+    return jnp.pad(kernel, ((0, 0), (0, 0), (skip, 0), (0, 0))), [x]
+  return kernel, [x[..., skip:]]
 
 
 def _tap_by_tap(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -120,6 +149,10 @@ def _tap_by_tap(x: jax.Array, kernel: jax.Array) -> jax.Array:
   half = size // 2
   # Otherwise x would be computed again for each tap.
   x = lax.optimization_barrier(x)
+  dtype = x.dtype
+  x, kernel = (
+    a.astype(jnp.promote_types(dtype, jnp.float32)) for a in (x, kernel)
+  )
   x = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
   maps = [
     sum(
@@ -130,7 +163,7 @@ def _tap_by_tap(x: jax.Array, kernel: jax.Array) -> jax.Array:
     )
     for o in range(features)
   ]
-  return jnp.stack(maps, axis=-1)
+  return halves.convert(jnp.stack(maps, axis=-1), dtype)
 
 
 def _channel_by_channel(
@@ -160,4 +193,4 @@ def _channel_by_channel(
     for i in range(size)
     for j in range(size)
   ]
-  return functools.reduce(jnp.add, taps).astype(x.dtype)
+  return halves.convert(functools.reduce(jnp.add, taps), x.dtype)

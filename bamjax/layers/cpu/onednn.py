@@ -11,6 +11,7 @@ returned the right values (`works`).
 from collections.abc import Sequence
 import functools
 import json
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,9 +20,11 @@ from jax.interpreters import ad
 from jax.interpreters import batching
 from jax.interpreters import mlir
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 import jaxlib
 import numpy as np
 
+from bamjax.layers import halves
 from bamjax.layers import purpose
 from bamjax.layers.cpu.kernel_gradient import kernel_gradient
 from bamjax.layers.xla import add_terms
@@ -29,9 +32,12 @@ from bamjax.layers.xla import convolve_by_xla
 
 _VERSIONS = ((0, 10), (0, 11), (0, 12))
 
+# oneDNN's instructions for bfloat16, as Linux names them.
+_FLAGS = {"avx512_bf16", "amx_bf16"}
 
-def usable() -> bool:
-  """Whether the program that is being traced may convolve by oneDNN.
+
+def usable(dtype: DTypeLike = jnp.float32) -> bool:
+  """Whether the program that is being traced may convolve a dtype by oneDNN.
 
   False with several devices, over which XLA can't partition the call, and with
   a persistent compilation cache, because XLA can't serialize the call.
@@ -41,7 +47,7 @@ def usable() -> bool:
     and not _caches_programs()
     and jax.default_backend() == "cpu"
     and jax.device_count() == 1
-    and works()
+    and works(jnp.dtype(dtype))
   )
 
 
@@ -51,10 +57,28 @@ def _caches_programs() -> bool:
   return kept and config.jax_enable_compilation_cache
 
 
+def multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+  """Whether the processor has instructions that multiply bfloat16."""
+  try:
+    lines = cpuinfo.read_text().splitlines()
+  except OSError:
+    return False
+  flags = next((line for line in lines if line.startswith("flags")), "")
+  return not _FLAGS.isdisjoint(flags.split())
+
+
 @functools.cache
-def works() -> bool:
-  """Whether a small convolution by oneDNN returns the right values."""
+def works(dtype: jnp.dtype | type = jnp.float32) -> bool:
+  """Whether a small convolution by oneDNN returns the right values.
+
+  For bfloat16, the processor must multiply it, too: elsewhere oneDNN would
+  convert it, which gains nothing.
+  """
   if jaxlib.version.__version_info__[:2] not in _VERSIONS:
+    return False
+  if dtype != jnp.float32 and not (
+    dtype == jnp.bfloat16 and multiplies_bfloat16()
+  ):
     return False
   rng = np.random.default_rng(0)
   x = rng.random((2, 7, 9, 16), np.float32)
@@ -63,13 +87,15 @@ def works() -> bool:
   add = -9 * rng.random((2, 7, 9, 32))
   try:
     with jax.ensure_compile_time_eval():
-      arrays = [jnp.asarray(a, jnp.float32) for a in (x, kernel, bias, add)]
-      got = np.asarray(convolve(*arrays, groups=2, dilation=2, relu=True))
-      by_xla = functools.partial(_by_xla, groups=2, dilation=2, relu=True)
-      want = np.asarray(jax.jit(by_xla)(*arrays))
+      arrays = [jnp.asarray(a, dtype) for a in (x, kernel, bias, add)]
+      options: Any = {"groups": 2, "dilation": 2, "activation": "relu"}
+      got = np.asarray(convolve(*arrays, **options))
+      arrays = [a.astype(jnp.float32) for a in arrays]
+      want = np.asarray(jax.jit(functools.partial(_by_xla, **options))(*arrays))
   except Exception:  # XLA raises various errors if it does not know the call
     return False
-  return np.allclose(got, want, rtol=1e-4, atol=1e-4)
+  error = float(jnp.finfo(dtype).eps) if dtype == jnp.bfloat16 else 1e-4
+  return np.allclose(got.astype(np.float32), want, rtol=error, atol=error)
 
 
 def convolve(
@@ -78,22 +104,30 @@ def convolve(
   bias: jax.Array | None = None,
   add: jax.Array | None = None,
   *,
-  relu: bool = False,
+  activation: str = "",
   groups: int = 1,
   dilation: int = 1,
+  wide: bool = False,
 ) -> jax.Array:
-  """Implements `bamjax.layers.convolution.convolve` for float32 by oneDNN.
+  """Implements `bamjax.layers.convolution.convolve` by oneDNN.
+
+  For float32 and bfloat16.
 
   In programs for other platforms, it uses XLA's operations.
   """
-  options = {"groups": groups, "dilation": dilation}
-  if bias is None and add is None and not relu:
+  options = {"groups": groups, "dilation": dilation, "wide": wide}
+  if bias is None and add is None and not activation:
     return _convolution.bind(x, kernel, **options)
   # XLA's names of the operations that oneDNN fuses with the convolution.
   candidates = {"BIAS": bias, "BINARY_ADD": add}
   terms = {name: a for name, a in candidates.items() if a is not None}
   return _fused.bind(
-    x, kernel, *terms.values(), after=tuple(terms), relu=relu, **options
+    x,
+    kernel,
+    *terms.values(),
+    after=tuple(terms),
+    activation=activation,
+    **options,
   )
 
 
@@ -110,6 +144,7 @@ def _output(
   kernel: jax.core.ShapedArray,
   *terms: jax.core.ShapedArray,
   after: Sequence[str] = (),
+  wide: bool = False,
   **_: Any,
 ) -> jax.core.ShapedArray:
   """Returns the output's shape and dtype, and checks those of the inputs.
@@ -121,12 +156,15 @@ def _output(
   """
   shape = (*x.shape[:3], kernel.shape[-1])
   for array in (x, kernel, *terms):
-    if array.dtype != jnp.float32:
-      raise TypeError(f"convolution by oneDNN needs float32, not {array.dtype}")
+    if array.dtype != x.dtype or x.dtype not in (jnp.float32, jnp.bfloat16):
+      raise TypeError(
+        "convolution by oneDNN needs float32 or bfloat16 throughout; got"
+        f" {x.dtype} and {array.dtype}"
+      )
   for name, term in zip(after, terms, strict=True):
     if term.shape != (shape[-1:] if name == "BIAS" else shape):
       raise TypeError(f"{term.shape} cannot be added to {shape}")
-  return jax.core.ShapedArray(shape, x.dtype)
+  return jax.core.ShapedArray(shape, jnp.float32 if wide else x.dtype)
 
 
 def _define(name: str) -> Primitive:
@@ -156,18 +194,35 @@ _fused = _define("onednn_fused_convolution")
 
 
 def _transpose_x(
-  dy: jax.Array, x: Any, kernel: jax.Array, *, groups: int, dilation: int
+  dy: jax.Array,
+  x: Any,
+  kernel: jax.Array,
+  *,
+  groups: int,
+  dilation: int,
+  wide: bool,
 ) -> jax.Array:
-  del x
+  del x, wide
   return convolve(
-    dy, transposed(kernel, groups), groups=groups, dilation=dilation
+    halves.convert(dy, kernel.dtype),
+    transposed(kernel, groups),
+    groups=groups,
+    dilation=dilation,
   )
 
 
 def _transpose_kernel(
-  dy: jax.Array, x: jax.Array, kernel: ad.UndefinedPrimal, **options: int
+  dy: jax.Array,
+  x: jax.Array,
+  kernel: ad.UndefinedPrimal,
+  *,
+  wide: bool,
+  **options: int,
 ) -> jax.Array:
-  return kernel_gradient(x, dy, size=kernel.aval.shape[0], **options)
+  del wide
+  dy = halves.convert(dy, x.dtype)
+  gradient = kernel_gradient(x, dy, size=kernel.aval.shape[0], **options)
+  return gradient.astype(x.dtype)
 
 
 ad.defbilinear(_convolution, _transpose_x, _transpose_kernel)
@@ -178,20 +233,28 @@ def _differentiate(
   tangents: Sequence[Any],
   *,
   after: tuple[str, ...],
-  relu: bool,
-  groups: int,
-  dilation: int,
+  activation: str,
+  **options: Any,
 ) -> tuple[jax.Array, jax.Array]:
-  options = {"groups": groups, "dilation": dilation}
-  y = _fused.bind(*primals, after=after, relu=relu, **options)
+  y = _fused.bind(*primals, after=after, activation=activation, **options)
   (x, kernel), (dx, dk) = primals[:2], tangents[:2]
-  parts = [t for t in tangents[2:] if not isinstance(t, ad.Zero)]
+  # The gradient of a bias is a sum over all pixels, which would lose its digits
+  # in bfloat16.
+  parts = [
+    jnp.broadcast_to(t.astype(jnp.float32), y.shape).astype(y.dtype)
+    for t in tangents[2:]
+    if not isinstance(t, ad.Zero)
+  ]
   if not isinstance(dx, ad.Zero):
     parts.append(_convolution.bind(dx, kernel, **options))
   if not isinstance(dk, ad.Zero):
     parts.append(_convolution.bind(x, dk, **options))
-  dy = jnp.broadcast_to(sum(parts), y.shape)
-  return y, jnp.where(y > 0, dy, 0) if relu else dy
+  dy = sum(parts[1:], start=parts[0])
+  if activation == "relu":
+    dy = jnp.where(y > 0, dy, 0)
+  elif activation == "sigmoid":
+    dy = dy * (y * (1 - y))
+  return y, dy
 
 
 ad.primitive_jvps[_fused] = _differentiate
@@ -201,13 +264,17 @@ def _by_xla(
   x: jax.Array,
   kernel: jax.Array,
   *terms: jax.Array,
-  relu: bool = False,
+  activation: str = "",
   after: Sequence[str] = (),
+  wide: bool = False,
   **options: int,
 ) -> jax.Array:
   """The same operation, written with XLA's operations."""
   del after
-  return add_terms(convolve_by_xla(x, kernel, **options), *terms, relu=relu)
+  if wide:
+    x, kernel = x.astype(jnp.float32), kernel.astype(jnp.float32)
+  y = convolve_by_xla(x, kernel, **options)
+  return add_terms(y, *terms, activation=activation)
 
 
 def _batch(
@@ -267,10 +334,12 @@ def _lower_on_cpu(
   *arguments: Any,
   groups: int,
   dilation: int,
+  wide: bool,
   after: Sequence[str] = (),
-  relu: bool = False,
+  activation: str = "",
 ) -> Any:
-  after = [*after, *["RELU"] * relu]
+  del wide  # the output's dtype says it
+  after = [*after, *filter(None, [activation.upper()])]
   kernel = context.avals_in[1]
   assert isinstance(kernel, jax.core.ShapedArray)
   call = jax.ffi.ffi_lowering(

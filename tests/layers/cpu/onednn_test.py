@@ -18,6 +18,10 @@ from bamjax.layers.xla import convolve_by_xla
 needs_onednn = pytest.mark.skipif(
   not onednn.usable(), reason="this jaxlib's CPU client has no oneDNN"
 )
+needs_bfloat16 = pytest.mark.skipif(
+  not onednn.usable(jnp.bfloat16),
+  reason="this processor does not multiply bfloat16, or jaxlib has no oneDNN",
+)
 
 
 def draw(seed, *shape):
@@ -59,11 +63,11 @@ def test_equals_xlas(size, groups, dilation, depth, features):
 
 
 @needs_onednn
-@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("activation", ["", "relu", "sigmoid"])
 @pytest.mark.parametrize(
   "bias, add", [(True, True), (True, False), (False, True)]
 )
-def test_fused_operations_equal_xlas(bias, add, relu):
+def test_fused_operations_equal_xlas(bias, add, activation):
   x, kernel = draw(0, 2, 9, 11, 8), draw(1, 3, 3, 8, 16)
   terms = (
     draw(2, 16) if bias else None,
@@ -71,10 +75,11 @@ def test_fused_operations_equal_xlas(bias, add, relu):
   )
 
   def by_xla(x, kernel, *terms):
-    return add_terms(convolve_by_xla(x, kernel), *terms, relu=relu)
+    y = convolve_by_xla(x, kernel)
+    return add_terms(y, *terms, activation=activation)
 
   def by_onednn(x, kernel, *terms):
-    return onednn.convolve(x, kernel, *terms, relu=relu)
+    return onednn.convolve(x, kernel, *terms, activation=activation)
 
   both = []
   for form in (by_onednn, by_xla):
@@ -100,8 +105,93 @@ def test_unsupported_shapes_and_dtypes_are_refused():
   for add in unfit:
     with pytest.raises(TypeError):
       onednn.convolve(x, kernel, None, add)
-  with pytest.raises(TypeError, match="bfloat16"):
-    onednn.convolve(jnp.bfloat16(x), jnp.bfloat16(kernel))
+  with pytest.raises(TypeError, match="float32 and bfloat16"):
+    onednn.convolve(x, jnp.bfloat16(kernel))
+  with pytest.raises(TypeError, match="float16"):
+    onednn.convolve(jnp.float16(x), jnp.float16(kernel))
+
+
+def close(got, want):
+  """Whether values in bfloat16 are those in float32, but for its 8 bits."""
+  assert got.dtype == jnp.bfloat16 and got.shape == want.shape
+  return np.abs(np.float32(got) - want).max() < 2**-7 * np.abs(want).max()
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("activation", ["", "relu", "sigmoid"])
+@pytest.mark.parametrize(
+  "size, groups, dilation", [(3, 1, 1), (3, 2, 2), (1, 1, 1)]
+)
+def test_bfloat16_equals_float32_but_for_its_digits(
+  size, groups, dilation, activation
+):
+  x, kernel = draw(0, 2, 33, 18, 16), draw(1, size, size, 16 // groups, 20)
+  bias, add, dy = draw(2, 20), draw(3, 2, 33, 18, 20), draw(4, 2, 33, 18, 20)
+  options = {"groups": groups, "dilation": dilation, "activation": activation}
+  inputs = [jnp.bfloat16(a) for a in (x, kernel, bias, add)]
+
+  @jax.jit
+  def run(*inputs):
+    y, pull = jax.vjp(lambda *args: onednn.convolve(*args, **options), *inputs)
+    return y, pull(dy.astype(y.dtype))
+
+  got = jax.tree.leaves(run(*inputs))
+  want = jax.tree.leaves(run(*(np.float32(a) for a in inputs)))
+  # Where the ReLU cuts is a matter of rounding: compare what it let through.
+  assert close(got[0], want[0])
+  for ours, exact in zip(got[1:], want[1:], strict=True):
+    distance = np.linalg.norm(np.float32(ours) - exact)
+    assert distance < 0.02 * np.linalg.norm(exact)
+
+
+@needs_bfloat16
+def test_the_gradient_of_a_bias_is_summed_in_float32():
+  # 65536 ones: bfloat16 stops counting at 256.
+  x, kernel, bias = (
+    jnp.ones((1, 256, 256, 2)),
+    jnp.ones((1, 1, 2, 4)),
+    jnp.ones(4),
+  )
+
+  def total(bias):
+    inputs = [a.astype(jnp.bfloat16) for a in (x, kernel, bias)]
+    return jnp.sum(onednn.convolve(*inputs), dtype=jnp.float32)
+
+  np.testing.assert_array_equal(jax.jit(jax.grad(total))(bias), 65536)
+
+
+def test_processors_without_instructions_for_it_leave_bfloat16_to_xla(
+  monkeypatch,
+):
+  convolve = jax.jit(Conv(16).apply)
+  x = jnp.bfloat16(draw(0, 1, 9, 9, 16))
+  parameters = Conv(16).init(jax.random.key(0), x)
+  half = jax.tree.map(jnp.bfloat16, parameters)
+  monkeypatch.setattr(onednn, "multiplies_bfloat16", lambda: False)
+  onednn.works.cache_clear()
+  try:
+    assert not onednn.usable(jnp.bfloat16)
+    assert "onednn" not in convolve.lower(half, x).as_text()
+    assert not onednn.usable(jnp.float16)
+  finally:
+    onednn.works.cache_clear()
+
+
+@pytest.mark.parametrize(
+  "flags, expected",
+  [
+    ("flags\t\t: fpu avx512f amx_bf16 sse", True),
+    ("flags : avx512_bf16", True),
+    ("flags : avx512f avx512_vnni", False),
+    ("Features : asimd bf16", False),
+    ("", False),
+  ],
+)
+def test_reads_the_processors_flags(tmp_path, flags, expected):
+  file = tmp_path / "cpuinfo"
+  file.write_text(f"processor : 0\n{flags}\n\nprocessor : 1\n")
+  assert onednn.multiplies_bfloat16(file) == expected
+  assert not onednn.multiplies_bfloat16(tmp_path / "none")
 
 
 @needs_onednn
@@ -138,13 +228,15 @@ def lowered(x, **options):
 
 
 @needs_onednn
-def test_float32_convolutions_use_onednn_and_others_do_not():
+def test_convolutions_use_onednn_in_the_dtypes_that_it_speeds_up():
   x = draw(0, 1, 16, 16, 32)
   for options in ({}, {"kernel_size": 5}, {"dilation": 2}, {"groups": 4}):
     text = lowered(x, **options)
     assert "__onednn$convolution" in text
     assert "stablehlo.convolution" not in text
-  assert "onednn" not in lowered(x, dtype=jnp.bfloat16)
+  half = "onednn" in lowered(x, dtype=jnp.bfloat16)
+  assert half == onednn.multiplies_bfloat16()
+  assert "onednn" not in lowered(x, dtype=jnp.float16)
 
 
 @needs_onednn
