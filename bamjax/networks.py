@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from flax import linen as nn
 from flax import traverse_util
-import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from bamjax import pretrained
 from bamjax.errors import require
 from bamjax.errors import RUN_PACKAGES
 from bamjax.errors import UserError
+from bamjax.inference.precision import with_dtype
 from bamjax.models import create_model
 from bamjax.models.registry import identify
 from bamjax.weights import read_network
@@ -176,16 +176,3 @@ def load_weights(
     network = load_network(source, hints)
     module, variables = network.module, network.variables
   return (module if dtype is None else with_dtype(module, dtype)), variables
-
-
-def with_dtype(module: nn.Module, dtype: DTypeLike) -> nn.Module:
-  """Returns a backbone that computes in another dtype, its attention too.
-
-  Raises:
-    ValueError: the dtype is not floating.
-  """
-  dtype = jnp.dtype(dtype)
-  if not jnp.issubdtype(dtype, jnp.floating):
-    raise ValueError(f"networks compute in a floating dtype; got {dtype}")
-  attention = dataclasses.replace(module.attention, dtype=dtype)
-  return module.clone(dtype=dtype, attention=attention)

@@ -46,7 +46,10 @@ class Options:
     None, "rounds that the frames are split into; the networks take turns"
   )
   dtype: str | None = option(
-    None, "precision of the computation", choices=("float32", "bfloat16")
+    None,
+    "precision of the computation; auto is bfloat16 on CPUs that multiply it"
+    " natively, else float32; if omitted, float32",
+    choices=("auto", "float32", "bfloat16"),
   )
   batch_size: int | None = option(None, "images in a frame or training step")
   train: bool = option(False, "time training steps instead of inference")
@@ -101,6 +104,10 @@ def run(options: Options) -> None:
   from bamjax.benchmarking.machine import environment
 
   chosen = {field: getattr(options, name) for field, name in _PLAN.items()}
+  if options.dtype == "auto":
+    from bamjax.inference.precision import prefers_bfloat16
+
+    chosen["dtype"] = "bfloat16" if prefers_bfloat16() else "float32"
   plan = dataclasses.replace(
     benchmarking.default_plan(train=options.train),
     **{name: value for name, value in chosen.items() if value is not None},

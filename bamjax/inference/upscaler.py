@@ -11,9 +11,11 @@ import math
 import numbers
 import threading
 from typing import Any
+from typing import NamedTuple
 
 from flax import linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bamjax import forks
@@ -22,6 +24,7 @@ from bamjax.errors import UserError
 from bamjax.errors import warn_once
 from bamjax.inference import cuda_graphs
 from bamjax.inference import footprint
+from bamjax.inference import precision
 from bamjax.inference import programs
 from bamjax.inference import tiling
 from bamjax.inference import windows
@@ -42,6 +45,24 @@ _LARGER = 1.5
 
 class NotFiniteError(UserError):
   """The output of a network contains NaN or infinity."""
+
+
+class _Programs(NamedTuple):
+  """The programs of `windows` for a network."""
+
+  gather: cuda_graphs.Repeated
+  super_resolve: cuda_graphs.Repeated
+
+  @classmethod
+  def of(cls, module: nn.Module, weights: Any) -> "_Programs":
+    return cls(
+      *(
+        cuda_graphs.Repeated(
+          functools.partial(programs.run, function, module), weights
+        )
+        for function in (windows.gather, windows.super_resolve)
+      )
+    )
 
 
 # How the rows and the columns of an image are tiled.
@@ -133,6 +154,7 @@ class Upscaler:
     memory: float | None = None,
     padded: bool = False,
     shared: bool = False,
+    dtype: str | None = None,
   ):
     """Prepares a network.
 
@@ -166,6 +188,10 @@ class Upscaler:
         times its pixels, so that images of similar sizes share a compiled
         program, at no cost for images of equal sizes. The first image that is
         padded to a size compiles one more.
+      dtype: None computes in that of the module, normally float32. "auto" does
+        so but for uint8 images, on CPUs that multiply bfloat16 natively and are
+        faster so: those are computed in it (docs/performance.md). A name, such
+        as "bfloat16", computes all in it.
 
     Raises:
       ValueError: `tile`, `halo` or `passes` is no whole number or negative,
@@ -196,15 +222,15 @@ class Upscaler:
       )
     if getattr(module, "remat", False):
       module = module.clone(remat=False)  # useful in training only
+    if dtype not in (None, "auto"):
+      module = precision.with_dtype(module, _dtype(dtype))
     self._module = module
     # Otherwise each call would copy them to the device.
     weights = jax.device_put(variables)
-    self._gather, self._super_resolve = (
-      cuda_graphs.Repeated(
-        functools.partial(programs.run, function, module), weights
-      )
-      for function in (windows.gather, windows.super_resolve)
-    )
+    eight = precision.for_8_bits(module) if dtype == "auto" else module
+    self._exact = self._in_8_bits = _Programs.of(module, weights)
+    if eight is not module:
+      self._in_8_bits = _Programs.of(eight, weights)
     self._turns = _EIGHT if self_ensemble else (_Turn(),)
     self._tile = tile
     self._halo = halo
@@ -399,6 +425,7 @@ class Upscaler:
         len(spans),
         ", which changes the result slightly" if self._passes else "",
       )
+    chosen = self._in_8_bits if images.dtype == np.uint8 else self._exact
     steps = itertools.count(1)
     count = len(spans) * len(self._turns) * (gathering + 1)
     moments: dict[_Turn, windows.Moments | None] = dict.fromkeys(self._turns)
@@ -411,7 +438,7 @@ class Upscaler:
             plan[1].flags(window[1].inside),
           )
           found = self._run(
-            self._gather, images, plan, window, turn, moments[turn], own
+            chosen.gather, images, plan, window, turn, moments[turn], own
           )
           size = math.prod(s.stop - s.start for s in window)
           parts.append((size, jax.device_get(found)))
@@ -424,7 +451,7 @@ class Upscaler:
       total = np.zeros((), np.float32)
       for turn in self._turns:
         y = self._run(
-          self._super_resolve, images, plan, window, turn, moments[turn]
+          chosen.super_resolve, images, plan, window, turn, moments[turn]
         )
         rows, columns = (_scaled(span.inside, scale) for span in window)
         y = turn.undo(np.asarray(y))[:, rows, columns]
@@ -483,6 +510,17 @@ def _check_memory(memory: Any) -> None:
     raise UserError(f"memory must be a number from 0 on; got {memory!r}")
   if 0 < memory < _SMALLEST_MEMORY:
     raise UserError(f"memory is in bytes, e.g. 2e9; got {memory}")
+
+
+def _dtype(name: str) -> np.dtype:
+  """The dtype of a name.
+
+  Raises:
+    UserError: networks do not compute in it, or only slowly.
+  """
+  if name not in ("float32", "bfloat16"):
+    raise UserError(f"dtype must be auto, float32 or bfloat16; got {name!r}")
+  return jnp.dtype(name)
 
 
 def _scaled(part: slice, factor: int) -> slice:

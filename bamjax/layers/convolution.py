@@ -237,6 +237,7 @@ class Conv(nn.Module):
       and x.shape[-1] <= 4
       and self.groups == 1
       and not others
+      and not purpose.is_portable()
     )
 
   def _convolve(
