@@ -227,8 +227,8 @@ def test_gradients_of_a_conv_that_enlarges_are_those_of_the_definition():
 
 
 def test_what_a_conv_that_enlarges_cannot_do():
-  for options in ({"groups": 2}, {"dilation": 2}):
-    with pytest.raises(ValueError, match="no groups or dilation"):
+  for options in ({"groups": 2}, {"dilation": 2}, {"stride": 2}):
+    with pytest.raises(ValueError, match="no groups, dilation or stride"):
       Conv(4, upsample=2, **options)
   x = random(0, (1, 4, 4, 4))
   layer = Conv(4, upsample=2)

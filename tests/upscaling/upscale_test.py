@@ -13,6 +13,7 @@ from bamjax import pretrained
 from bamjax.commands import upscale as command
 from bamjax.errors import UserError
 from bamjax.images import image_file
+from bamjax.inference import precision
 from bamjax.memory import Memory
 import scripts
 from upscaling.calls import RGB
@@ -74,6 +75,21 @@ def test_bfloat16_and_self_ensemble_are_near(folder, weights, tmp_path):
   )
   assert 0 < np.abs(a - b).mean() < 2
   assert 0 < np.abs(a - c).mean() < 20
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_the_dtype_of_results_of_8_bits_is_that_of_the_processor(
+  native, folder, weights, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(precision, "prefers_bfloat16", lambda: native)
+  same = "bfloat16" if native else "float32"
+  for name in ("auto", same):
+    upscale([folder / "rgb.png"], weights, tmp_path / f"{name}.png", dtype=name)
+  auto, other = (
+    image_file.read(tmp_path / f"{name}.png").color for name in ("auto", same)
+  )
+  np.testing.assert_array_equal(auto, other)
+  assert ("computed in bfloat16" in capsys.readouterr().out) == native
 
 
 def test_a_run_folder_is_a_network(finished_run, folder, tmp_path):
