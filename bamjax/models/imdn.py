@@ -2,6 +2,7 @@
 
 from flax import linen as nn
 import jax
+from jax import lax
 from jax.typing import DTypeLike
 
 from bamjax.errors import UserError
@@ -42,7 +43,7 @@ class IMDB(nn.Module):
     for i in range(3):
       conv = Conv(features, dtype=self.dtype, name=f"conv_{i}")
       y, seen = _activate(conv(y, skip=seen)), self.distilled
-      kept.append(y[..., :seen])
+      kept.append(lax.slice_in_dim(y, 0, seen, axis=3))
     conv = Conv(self.distilled, dtype=self.dtype, name="conv_3")
     kept.append(conv(y, skip=seen))
     y = self.attention()(concatenate(kept))

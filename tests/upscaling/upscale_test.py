@@ -107,7 +107,7 @@ def test_shipped_weights_of_the_scale_are_the_default(
   inputs = [folder / "rgb.png"]
   assert upscale(inputs, None, tmp_path / "a.png") == 0
   assert size(tmp_path / "a.png") == (60, 42)
-  with pytest.raises(UserError, match="available: pan-bam-x2"):
+  with pytest.raises(UserError, match="there are ×2"):
     upscale(inputs, None, tmp_path / "a.png", scale=3)
 
 
