@@ -67,8 +67,6 @@ def test_stablehlo_is_the_network_at_any_size(tmp_path, name, attn):
     pytest.param("pan", "bam", marks=pytest.mark.slow),
     pytest.param("imdn", "bam", marks=pytest.mark.slow),
     pytest.param("imdn", "cca", marks=pytest.mark.slow),
-    pytest.param("bsrn", "esa_cca", marks=pytest.mark.slow),
-    pytest.param("smfanet", "none", marks=pytest.mark.slow),
   ],
 )
 def test_onnx_is_the_network_at_any_size(tmp_path, name, attn):
@@ -83,6 +81,19 @@ def test_onnx_is_the_network_at_any_size(tmp_path, name, attn):
     np.testing.assert_allclose(
       session.run(["sr"], {"lr": lr})[0], want, atol=1e-4
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("name", "attn"), [("bsrn", "esa_cca"), ("smfanet", "none")]
+)
+def test_onnx_has_no_coarse_maps_of_any_size(tmp_path, name, attn):
+  pytest.importorskip("jax2onnx", reason="needs jax2onnx, which is optional")
+  pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+  network = save(tmp_path / "a.safetensors", name, attn)
+  with pytest.raises(UserError, match="can't convert this network"):
+    exporting.write(network, tmp_path / "a.onnx")
+  assert not (tmp_path / "a.onnx").exists()
 
 
 def test_an_onnx_model_that_differs_is_not_written(
