@@ -77,8 +77,8 @@ def measure_peak(dtype: str = "float32") -> float:
 
   Returns:
     FLOP/s, two per multiply-accumulate: the best of square matrix products of a
-    few sizes and, on a CPU, of one large convolution. Values are random,
-    because GPUs may be faster with constants.
+    few sizes, with random values, because GPUs may be faster with constants,
+    and, on a CPU, of one large convolution.
   """
   cpu = jax.default_backend() == "cpu"
   best = 0.0

@@ -205,7 +205,7 @@ def run(
   if rival:
     result["environment"]["rival"] = rival.environment()
   precision = machine.precision(plan.dtype)
-  show(f"matrix products: {peak / 1e9:.0f} GFLOP/s in {precision}")
+  show(f"peak: {peak / 1e9:.0f} GFLOP/s in {precision}")
   show(output_lib.HEADER)
   for model, scale, size in plan.groups():
     for row in time_backbone(plan, model, scale, size, peak, rival):

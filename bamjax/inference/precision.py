@@ -4,12 +4,14 @@ from collections.abc import Callable
 import dataclasses
 import functools
 import time
+from typing import Any
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from bamjax.errors import UserError
 from bamjax.layers import Attention
 from bamjax.layers.convolution import convolve
 from bamjax.layers.cpu import onednn
@@ -20,12 +22,23 @@ def with_dtype(module: nn.Module, dtype: DTypeLike) -> nn.Module:
 
   Raises:
     ValueError: the dtype is not floating.
+    UserError: the module is no backbone.
   """
   dtype = jnp.dtype(dtype)
   if not jnp.issubdtype(dtype, jnp.floating):
     raise ValueError(f"networks compute in a floating dtype; got {dtype}")
+  if not _is_backbone(module):
+    raise UserError(
+      f"{type(module).__name__} is no backbone of bamjax, so its dtype can't be"
+      " changed; construct it with the dtype"
+    )
   attention = dataclasses.replace(module.attention, dtype=dtype)
   return module.clone(dtype=dtype, attention=attention)
+
+
+def _is_backbone(module: Any) -> bool:
+  fields = hasattr(module, "dtype") and hasattr(module, "attention")
+  return fields and isinstance(module.attention, Attention)
 
 
 def for_8_bits(module: nn.Module) -> nn.Module:
@@ -34,9 +47,9 @@ def for_8_bits(module: nn.Module) -> nn.Module:
   That is bfloat16 where `prefers_bfloat16` says so. Networks that compute in a
   dtype of their own, or are no backbones, stay.
   """
-  own = getattr(module, "dtype", jnp.float32)
-  backbone = isinstance(getattr(module, "attention", None), Attention)
-  if own is None and backbone and prefers_bfloat16():
+  # Any: nn.Module has no field dtype, but backbones have.
+  own: Any = module
+  if _is_backbone(module) and own.dtype is None and prefers_bfloat16():
     return with_dtype(module, jnp.bfloat16)
   return module
 

@@ -409,7 +409,8 @@ class ESA(nn.Module):
     y = separable("coarse_2")(y)
     y = Spread(align.grid, bilinear=True, name="spread")(y, fine)
     y = conv(features, "fine")(fine, add=y)
-    return nn.sigmoid(conv(x.shape[-1], "widen")(y))
+    widen = Conv(x.shape[-1], 1, sigmoid=True, dtype=self.dtype, name="widen")
+    return widen(y)
 
 
 def _activate(x: jax.Array) -> jax.Array:

@@ -55,6 +55,8 @@ def test_networks_of_another_kind_stay(monkeypatch):
 
   monkeypatch.setattr(precision, "prefers_bfloat16", lambda: True)
   assert precision.for_8_bits(Own()) == Own()
+  with pytest.raises(UserError, match="Own is no backbone"):
+    precision.with_dtype(Own(), jnp.bfloat16)
   chosen = create_model("pan", dtype=jnp.float32)
   assert precision.for_8_bits(chosen) == chosen
 

@@ -93,9 +93,9 @@ def _by_onednn(
   if x.dtype != kernel.dtype or 0 in x.shape:
     return False
   if kernel.shape[0] == 1:
-    # XLA's matrix products of bfloat16 are slower at any size.
-    plain = bias is None and add is None and activation in ("", "sigmoid")
-    plain = plain and x.dtype == jnp.float32
+    # XLA's own product is as fast where it is float32 and nothing is fused.
+    alone = bias is None and add is None and activation in ("", "sigmoid")
+    plain = alone and x.dtype == jnp.float32
     # Exported programs may have symbolic sizes.
     known = all(isinstance(n, int) for n in x.shape)
     if plain or not known or x.size < _LARGE:

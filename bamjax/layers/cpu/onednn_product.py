@@ -11,6 +11,7 @@ from typing import Any
 import jax
 from jax.extend.core import Primitive
 from jax.interpreters import ad
+from jax.interpreters import batching
 from jax.interpreters import mlir
 import jax.numpy as jnp
 
@@ -63,6 +64,10 @@ ad.defbilinear(
   _product,
   lambda y, a, b: b @ y.T.astype(b.dtype),
   lambda y, a, b: a @ y.astype(a.dtype),
+)
+batching.primitive_batchers[_product] = lambda arrays, axes: (
+  jax.vmap(_by_xla, axes)(*arrays),
+  0,
 )
 mlir.register_lowering(_product, _lower_on_cpu, platform="cpu")
 mlir.register_lowering(

@@ -160,6 +160,20 @@ def test_the_gradient_of_a_bias_is_summed_in_float32():
   np.testing.assert_array_equal(jax.jit(jax.grad(total))(bias), 65536)
 
 
+@needs_bfloat16
+def test_gradients_of_each_image_are_a_batch():
+  x, kernel = draw(0, 3, 1, 9, 11, 8), draw(1, 3, 3, 8, 16)
+  x, kernel = jnp.bfloat16(x), jnp.bfloat16(kernel)
+
+  def total(kernel, x):
+    return jnp.sum(onednn.convolve(x, kernel) ** 2, dtype=jnp.float32)
+
+  got = jax.vmap(jax.grad(total), (None, 0))(kernel, x)
+  want = jnp.stack([jax.grad(total)(kernel, image) for image in x])
+  distance = np.linalg.norm(np.float32(got) - np.float32(want))
+  assert distance < 2**-8 * np.linalg.norm(np.float32(want))
+
+
 def test_processors_without_instructions_for_it_leave_bfloat16_to_xla(
   monkeypatch,
 ):
