@@ -4,8 +4,7 @@ The threads that run its programs exist in the parent alone.
 """
 
 import os
-
-from jax._src import xla_bridge
+import sys
 
 from bamjax.errors import UserError
 
@@ -14,9 +13,16 @@ _hangs = False
 
 def _after_fork() -> None:
   global _hangs
-  # JAX has no public API for this. Its own function takes a lock, which a
-  # thread of the parent may have had.
-  _hangs = _hangs or bool(xla_bridge._backends)
+  _hangs = _hangs or _jax_has_started()
+
+
+def _jax_has_started() -> bool:
+  """Whether JAX has threads; a private name of JAX, which has no public one.
+
+  Its own function takes a lock, which a thread of the parent may have had.
+  """
+  bridge = sys.modules.get("jax._src.xla_bridge")
+  return bool(getattr(bridge, "_backends", False))
 
 
 if hasattr(os, "register_at_fork"):

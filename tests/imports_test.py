@@ -87,3 +87,23 @@ def test_heavy_packages_wait_until_they_are_needed():
 
 def test_every_module_can_be_imported_on_windows():
   _run(_WINDOWS)
+
+
+# Private names change without notice: each is used in one function, which a
+# test of this name or of its module calls.
+_PRIVATE = {
+  "jax._src": {"forks.py", "training/watch.py"},
+  "tensorflow_datasets.core": {"data/sources.py"},
+  "_get_metrics": {"runs/checkpoints.py"},
+  ".tile =": {"images/sixteen_bits.py"},
+}
+
+
+def test_private_names_of_libraries_are_used_in_few_places():
+  package = Path(__file__).parents[1] / "bamjax"
+  texts = {
+    path.relative_to(package).as_posix(): path.read_text()
+    for path in package.rglob("*.py")
+  }
+  for name, places in _PRIVATE.items():
+    assert {file for file, text in texts.items() if name in text} == places

@@ -1,7 +1,9 @@
 """Detects that one of several processes is lost, and ends this one cleanly.
 
 Otherwise this process would wait for the lost one until JAX's coordination
-service aborts it with stack traces of all threads.
+service aborts it, with stack traces and status 134. That is so with any
+`heartbeat_timeout_seconds` of `jax.distributed.initialize`, and for the loss of
+process 0 even with `jax_enable_recoverability`.
 """
 
 from collections.abc import Callable
@@ -28,7 +30,7 @@ LOST = 128 + signal.SIGTERM
 
 _EVERY = 2.0  # seconds between two signs of life
 # A process is lost after this many seconds without a sign of life: usually, and
-# after an error. JAX's service waits about a minute.
+# after an error. JAX's service waits for 100 seconds.
 _SILENT, _SOON = 40.0, 8.0
 _LINGER = 2 * _EVERY  # process 0 waits until the others detect the loss too
 _KEY = "bamjax/alive/"
@@ -82,15 +84,14 @@ def watched(resume: Callable[[], str]) -> Iterator[None]:
   Args:
     resume: returns where the same command resumes, e.g. "step 40".
   """
-  # JAX has no public API for its key-value store.
-  from jax._src import distributed
-
-  client = distributed.global_state.client
-  if jax.process_count() == 1 or client is None:
+  store = _store() if jax.process_count() > 1 else None
+  if store is None:
     yield
     return
-  watch = _Watch(client, resume)
-  with watch.catches_abort():
+  watch = _Watch(store, resume)
+  # The service aborts this process at once if process 0, where it runs, is
+  # lost.
+  with _on_abort(watch.wait):
     try:
       yield
     except UserError:
@@ -103,11 +104,50 @@ def watched(resume: Callable[[], str]) -> Iterator[None]:
       watch.over = True
 
 
+def _store() -> Any:
+  """The key-value store that all processes share; None if there is none.
+
+  It and its methods in `_exchanged` are private: JAX has no public ones.
+  """
+  from jax._src import distributed
+
+  return distributed.global_state.client
+
+
+def _exchanged(store: Any, process: int, sign: str) -> dict[int, str]:
+  """Stores a process's sign of life; returns the latest of all processes.
+
+  It blocks or fails if process 0, which holds the store, is lost.
+  """
+  store.key_value_set(f"{_KEY}{process}", sign, allow_overwrite=True)
+  found = store.key_value_dir_get(_KEY)
+  return {int(key.rpartition("/")[2]): value for key, value in found}
+
+
+@contextlib.contextmanager
+def _on_abort(call: Callable[[], None]) -> Iterator[None]:
+  """Calls a function when C++ code aborts this process, before it ends.
+
+  Python's own handlers run too late for that: when the code has returned.
+  """
+  handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _: call())
+  set_handler = ctypes.CDLL(None).signal
+  set_handler.restype = ctypes.c_void_p
+  set_handler.argtypes = [ctypes.c_int, ctypes.c_void_p]
+  before = set_handler(
+    signal.SIGABRT, ctypes.cast(handler, ctypes.c_void_p).value
+  )
+  try:
+    yield
+  finally:
+    set_handler(signal.SIGABRT, before)
+
+
 class _Watch:
   """Threads that send signs of life and check those of other processes."""
 
-  def __init__(self, client: Any, resume: Callable[[], str]):
-    self._client = client
+  def __init__(self, store: Any, resume: Callable[[], str]):
+    self._store = store
     self._resume = resume
     self._me = jax.process_index()
     others = [i for i in range(jax.process_count()) if i != self._me]
@@ -123,34 +163,11 @@ class _Watch:
     self._failed = True
     time.sleep(_SOON + 3 * _EVERY + _LINGER)
 
-  @contextlib.contextmanager
-  def catches_abort(self) -> Iterator[None]:
-    """Makes JAX's service wait, too, before it aborts this process.
-
-    It aborts if process 0, where the service runs, is lost.
-    """
-    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _: self.wait())
-    set_handler = ctypes.CDLL(None).signal
-    set_handler.restype = ctypes.c_void_p
-    set_handler.argtypes = [ctypes.c_int, ctypes.c_void_p]
-    before = set_handler(
-      signal.SIGABRT, ctypes.cast(handler, ctypes.c_void_p).value
-    )
-    try:
-      yield
-    finally:
-      set_handler(signal.SIGABRT, before)
-
   def _beat(self) -> None:
     """Sends signs of life and receives those of the others, forever."""
     for count in itertools.count():
-      # Blocks or fails if process 0, which holds the store, is lost.
       with contextlib.suppress(Exception):
-        self._client.key_value_set(
-          f"{_KEY}{self._me}", str(count), allow_overwrite=True
-        )
-        found = self._client.key_value_dir_get(_KEY)
-        signs = {int(key.rpartition("/")[2]): value for key, value in found}
+        signs = _exchanged(self._store, self._me, str(count))
         self._beats.hear(signs, time.monotonic())
         self._reached = time.monotonic()
       # Continues while JAX shuts down, since other processes still check.

@@ -1,8 +1,6 @@
 from concurrent import futures
 import contextlib
 import gc
-import os
-import subprocess
 import sys
 
 from flax import linen as nn
@@ -375,58 +373,6 @@ def test_threads_share_sizes(network, monkeypatch):
         assert sr.shape == (2 * image.shape[0], 2 * image.shape[1], 3)
   finally:
     sys.setswitchinterval(interval)
-
-
-FORKED = """
-import os
-import sys
-
-from flax import linen as nn
-import numpy as np
-
-import bamjax
-from bamjax import metrics
-
-
-class Inverse(nn.Module):
-  scale: int = 1
-
-  def __call__(self, lr):
-    return 1 - lr
-
-
-image = np.zeros((16, 16, 3), np.uint8)
-if os.fork() == 0:  # JAX has not started: this one works
-  assert bamjax.Upscaler(Inverse(), {})(image).all()
-  os._exit(3)
-assert os.waitstatus_to_exitcode(os.wait()[1]) == 3
-upscale = bamjax.Upscaler(Inverse(), {})
-if os.fork() == 0:
-  for call in (
-    lambda: upscale(image),
-    lambda: bamjax.Upscaler(Inverse(), {}),
-    lambda: metrics.image_scores(image, image, 1),
-  ):
-    try:
-      call()
-    except bamjax.UserError as error:
-      print(error, flush=True)
-  os._exit(4)
-assert os.waitstatus_to_exitcode(os.wait()[1]) == 4
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_process_forked_after_jax_started_says_so():
-  done = subprocess.run(
-    [sys.executable, "-W", "ignore", "-c", FORKED],
-    capture_output=True,
-    text=True,
-    timeout=100,
-  )
-  assert done.returncode == 0, done.stderr
-  lines = done.stdout.splitlines()
-  assert len(lines) == 3 and all("spawn" in line for line in lines)
 
 
 def test_negative_tiles_are_refused(network):
