@@ -170,6 +170,7 @@ def _upscaler(network: "Network", options: Options) -> "Upscaler":
     passes=options.passes,
     memory=_memory(options.memory),
     padded=True,
+    shared=True,
   )
 
 

@@ -8,25 +8,6 @@ import math
 
 import numpy as np
 
-# Sides that windows are padded to, in LR pixels, so that images of many sizes
-# share compiled programs.
-_SIDES = (
-  32,
-  64,
-  96,
-  128,
-  192,
-  256,
-  384,
-  512,
-  768,
-  1024,
-  1536,
-  2048,
-  3072,
-  4096,
-)
-
 
 @dataclasses.dataclass(frozen=True)
 class Span:
@@ -125,8 +106,6 @@ def cut(length: int, tile: int, halo: int, padded: bool) -> Axis:
 
 
 def _rounded(length: int) -> int:
-  """Returns the smallest of a few lengths that is not less than `length`."""
-  for side in _SIDES:
-    if side >= length:
-      return side
-  return math.ceil(length / 1024) * 1024
+  """Rounds a length up, by at most 1/16 from 512 on, and by 31 below."""
+  step = max(32, 2 ** (length.bit_length() - 5))
+  return math.ceil(length / step) * step

@@ -182,8 +182,9 @@ class Upscaler:
       memory: bytes that a pass may use, for `tile=None`. None is 0.9 of the
         device's memory, or half of the host's, within a container's limit. A
         batch that needs more is processed in parts.
-      padded: pad images and windows to one of a few sizes, so that images of
-        many sizes share compiled programs.
+      padded: pad images and windows to one of some sizes, at most 1/16 longer
+        from 512 LR pixels on, so that images of many sizes share compiled
+        programs.
       shared: pad an image to the size of an earlier one that has at most 1.5
         times its pixels, so that images of similar sizes share a compiled
         program, at no cost for images of equal sizes. The first image that is

@@ -17,6 +17,10 @@ from jax.typing import DTypeLike
 
 from bamjax.layers import purpose
 
+# Values from which rounding by integers is worth its compilation: parameters
+# have fewer, and are so many that their rounding took a third of it.
+_LARGE = 2**16
+
 
 def _by_integers() -> bool:
   return jax.default_backend() == "cpu" and not purpose.is_portable()
@@ -41,7 +45,12 @@ def _differentiate(
 
 def convert(x: jax.Array, dtype: DTypeLike) -> jax.Array:
   """Converts x to a dtype, rounding to nearest even."""
-  if x.dtype == jnp.float32 and dtype == jnp.bfloat16 and _by_integers():
+  if (
+    x.dtype == jnp.float32
+    and dtype == jnp.bfloat16
+    and _by_integers()
+    and x.size >= _LARGE
+  ):
     return _rounded(x)
   return x.astype(dtype)
 
