@@ -1,6 +1,6 @@
 """The same as `bamjax ablate`; see `python ablate.py --help`."""
 
-from bamjax.commands import entry
+from bamjax.commands import process
 
 if __name__ == "__main__":
-  entry.run("ablate")
+  process.run_script("ablate")

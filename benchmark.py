@@ -1,6 +1,6 @@
 """The same as `bamjax benchmark`; see `python benchmark.py --help`."""
 
-from bamjax.commands import entry
+from bamjax.commands import process
 
 if __name__ == "__main__":
-  entry.run("benchmark")
+  process.run_script("benchmark")

@@ -1,6 +1,6 @@
 """The same as `bamjax evaluate`; see `python evaluate.py --help`."""
 
-from bamjax.commands import entry
+from bamjax.commands import process
 
 if __name__ == "__main__":
-  entry.run("evaluate")
+  process.run_script("evaluate")

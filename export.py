@@ -1,6 +1,6 @@
 """The same as `bamjax export`; see `python export.py --help`."""
 
-from bamjax.commands import entry
+from bamjax.commands import process
 
 if __name__ == "__main__":
-  entry.run("export")
+  process.run_script("export")

@@ -1,6 +1,6 @@
 """The same as `bamjax report`; see `python report.py --help`."""
 
-from bamjax.commands import entry
+from bamjax.commands import process
 
 if __name__ == "__main__":
-  entry.run("report")
+  process.run_script("report")

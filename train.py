@@ -1,6 +1,6 @@
 """The same as `bamjax train`; see `python train.py --help`."""
 
-from bamjax.commands import entry
+from bamjax.commands import process
 
 if __name__ == "__main__":
-  entry.run("train")
+  process.run_script("train")

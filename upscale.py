@@ -1,6 +1,6 @@
 """The same as `bamjax upscale`; see `python upscale.py --help`."""
 
-from bamjax.commands import entry
+from bamjax.commands import process
 
 if __name__ == "__main__":
-  entry.run("upscale")
+  process.run_script("upscale")

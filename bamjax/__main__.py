@@ -1,6 +1,6 @@
 """`python -m bamjax` is `bamjax`."""
 
-from bamjax.commands import entry
+from bamjax.commands import process
 
 if __name__ == "__main__":
-  entry.main()
+  process.main()

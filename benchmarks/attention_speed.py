@@ -15,7 +15,6 @@ import jax.numpy as jnp
 
 from bamjax.benchmarking import machine
 from bamjax.benchmarking import timing
-from bamjax.commands import huge_pages
 from bamjax.commands import process
 from bamjax.layers import Attention
 
@@ -30,7 +29,7 @@ def main() -> None:
   parser.add_argument("--channels", type=int, default=64)
   args = parser.parse_args()
   # As in the commands.
-  huge_pages.use_huge_pages()
+  process.use_huge_pages()
   process.keep_memory()
   x = jnp.ones((1, args.size, args.size, args.channels))
   x *= jax.random.uniform(jax.random.key(0), x.shape)

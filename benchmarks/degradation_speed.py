@@ -21,7 +21,6 @@ import optax
 from skimage import data as sample_data
 
 from bamjax.benchmarking import timing
-from bamjax.commands import huge_pages
 from bamjax.commands import process
 from bamjax.data.degradation import blur
 from bamjax.data.degradation import drawing
@@ -97,7 +96,7 @@ def main():
   parser.add_argument("--output", help="JSON file to write")
   args = parser.parse_args()
   # As in training.
-  huge_pages.use_huge_pages()
+  process.use_huge_pages()
   process.keep_memory()
   lr, hr = map(jnp.asarray, batch())
   keys = sample_keys(0, 0, _BATCH)

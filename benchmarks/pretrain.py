@@ -27,7 +27,6 @@ from absl import logging
 import jax
 import ml_collections
 
-from bamjax.commands import interruption
 from bamjax.commands import process
 from bamjax.data import cache
 from bamjax.data import crops
@@ -235,7 +234,7 @@ def main() -> None:
   logging.set_verbosity(logging.WARNING)
   Path(options.output).mkdir(parents=True, exist_ok=True)
   process.keep_compiled()
-  interruption.handle_signals()
+  process.handle_signals()
   if options.command == "trial":
     _trial(options)
   elif options.command == "train":

@@ -59,11 +59,11 @@ def handled_signals(monkeypatch):
   """Lets the library learn of signals, as in a command."""
   from bamjax import files
   from bamjax import stopping
-  from bamjax.commands import interruption
+  from bamjax.commands import process
 
   monkeypatch.setattr(files, "guard", files.guard)
   monkeypatch.setattr(stopping, "caught", stopping.caught)
-  interruption.handle_signals()
+  process.handle_signals()
 
 
 @pytest.fixture(scope="session")

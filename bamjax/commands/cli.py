@@ -21,8 +21,6 @@ from absl import logging
 import bamjax
 from bamjax import terminal
 from bamjax.commands import config_flag
-from bamjax.commands import huge_pages
-from bamjax.commands import interruption
 from bamjax.commands import options as options_lib
 from bamjax.commands import process
 from bamjax.commands import usage
@@ -104,7 +102,7 @@ def run(
   program = Path(sys.argv[0]).name if program is None else program
   arguments = sys.argv[1:] if arguments is None else arguments
   if name in _LASTING and not _asks_for_help(arguments):
-    huge_pages.use_huge_pages()
+    process.use_huge_pages()
   module = importlib.import_module(f"bamjax.commands.{name}")
   run_module(module, program, arguments)
 
@@ -143,15 +141,15 @@ def run_module(
     process.check_address_space()
     process.check_devices()
     process.keep_compiled()
-    interruption.unwind()
-    interruption.handle_signals()
+    process.unwind()
+    process.handle_signals()
     sys.exit(module.run(options))
   except KeyboardInterrupt:
-    interruption.leave()
+    process.end_interrupted()
   except Exception as error:
     # What it was turned into, for example in an extension module's import.
-    if interruption.happened():
-      interruption.leave()
+    if process.was_interrupted():
+      process.end_interrupted()
     _explain(program, error)
     raise
 
@@ -301,7 +299,7 @@ def _report_unraisable(unraisable: Any) -> None:
   Ctrl-C within a callback is repeated outside.
   """
   if isinstance(unraisable.exc_value, KeyboardInterrupt):
-    interruption.again()
+    process.interrupt_again()
     return
   code = getattr(unraisable.object, "cr_code", None)
   pending = code is not None and "orbax" in code.co_filename

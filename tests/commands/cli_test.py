@@ -1,12 +1,10 @@
 """Mistakes are one line on stderr and exit status 2; bugs keep a traceback."""
 
 import types
-import warnings
 
 import pytest
 
 from bamjax.commands import cli
-from bamjax.commands import process
 import scripts
 
 SCRIPT = """
@@ -297,29 +295,6 @@ def test_a_missing_device_is_reported(call):
   assert "available: cpu" in done.err and "jax[cuda13]" in done.err
 
 
-@pytest.mark.parametrize("home", ["none", "not to be written"])
-def test_without_a_home_no_programs_are_kept(tmp_path, monkeypatch, home):
-  import jax
-
-  def no_home():
-    raise RuntimeError("Could not determine home directory.")
-
-  (tmp_path / "file").touch()
-  if home == "none":
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(process.Path, "home", no_home)
-  else:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-  monkeypatch.setattr("bamjax.layers.cpu.onednn.usable", lambda: False)
-  before = jax.config.jax_compilation_cache_dir
-  jax.config.update("jax_compilation_cache_dir", None)
-  try:
-    process.keep_compiled()
-    assert jax.config.jax_compilation_cache_dir is None
-  finally:
-    jax.config.update("jax_compilation_cache_dir", before)
-
-
 def test_what_a_failed_checkpoint_leaves_is_not_reported(monkeypatch):
   told = []
   monkeypatch.setattr(cli.sys, "__unraisablehook__", told.append)
@@ -346,14 +321,3 @@ def test_a_flag_of_other_programs_leads_to_ours(argument, capsys):
   flag = argument.partition("=")[0]
   expected = f"upscale.py: error: there is no {flag}; use --ext (--help)\n"
   assert capsys.readouterr().err == expected
-
-
-def test_a_command_ignores_pillows_warnings_once():
-  warnings.simplefilter("error")
-  process.ignore_odd_metadata()
-  before = list(warnings.filters)
-  process.ignore_odd_metadata()
-  assert warnings.filters == before
-  warnings.warn_explicit("odd", UserWarning, "", 1, module="PIL.Image")
-  with pytest.raises(UserWarning):
-    warnings.warn_explicit("ours", UserWarning, "", 1, module="bamjax.images")

@@ -59,7 +59,7 @@ def test_help_may_be_cut_short():
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_commands_that_run_for_long_ask_for_huge_pages(name, monkeypatch):
   asked = []
-  monkeypatch.setattr(cli.huge_pages, "use_huge_pages", lambda: asked.append(1))
+  monkeypatch.setattr(cli.process, "use_huge_pages", lambda: asked.append(1))
   monkeypatch.setattr(cli, "run_module", lambda *_: None)
   cli.run(name, name, ["--help"])
   assert not asked

@@ -269,11 +269,11 @@ def test_a_lock_leaves_what_it_is_a_link_to(folder, tmp_path):
 _KILLED = """
 import os, signal, sys, threading
 from pathlib import Path
-from bamjax.commands import interruption
+from bamjax.commands import process
 from bamjax.data import cache, sources
 
 signal.signal(signal.SIGTERM, signal.SIG_DFL)  # may be ignored
-interruption.handle_signals()
+process.handle_signals()
 where, number = Path(sys.argv[2]), int(sys.argv[3])
 images = sources.make_source("folder", 2, data_dir=sys.argv[1]).train
 read = cache.digest
