@@ -23,14 +23,13 @@ from skimage import data as sample_data
 from bamjax.benchmarking import timing
 from bamjax.commands import process
 from bamjax.data.degradation import blur
-from bamjax.data.degradation import drawing
 from bamjax.data.degradation import jpeg
 from bamjax.data.degradation import mixtures
 from bamjax.data.degradation import noise
 from bamjax.data.degradation import photo
 from bamjax.data.degradation import rescaling
 from bamjax.data.degradation.degrade import degrade
-from bamjax.data.degradation.random_keys import sample_keys
+from bamjax.data.degradation.degrade import sample_keys
 from bamjax.evaluation.tables import Table
 from bamjax.files import write_atomically
 from bamjax.models import create_model
@@ -54,8 +53,8 @@ def parts(hr, keys):
   """Each part of `photo` on images of HR's size, as functions to time."""
   image = hr.transpose(0, 3, 1, 2).astype(jnp.float32) / 255
   stage = mixtures.Photo().first
-  draw = jax.jit(jax.vmap(lambda u: drawing.draw_stage(u, stage)))
-  u = jax.random.uniform(keys[0], (_BATCH, drawing.STAGE_NUMBERS))
+  draw = jax.jit(jax.vmap(lambda u: photo.draw_stage(u, stage)))
+  u = jax.random.uniform(keys[0], (_BATCH, photo.STAGE_NUMBERS))
   drawn = draw(u)
   shape = hr.shape[1:3]
   normal = functools.partial(noise.standard_noise, shape=image.shape[1:])

@@ -6,9 +6,9 @@ import jax
 from jax import lax
 
 from bamjax.data.degradation.degrade import degrade
+from bamjax.data.degradation.degrade import sample_keys
 from bamjax.data.degradation.mixtures import Bicubic
 from bamjax.data.degradation.mixtures import Mixture
-from bamjax.data.degradation.random_keys import sample_keys
 from bamjax.training.state import TrainState
 
 Step = Callable[..., TrainState]

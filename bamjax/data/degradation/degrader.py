@@ -13,11 +13,11 @@ from bamjax.data.degradation import jpeg
 from bamjax.data.degradation import mixtures
 from bamjax.data.degradation import photo
 from bamjax.data.degradation.degrade import degrade
+from bamjax.data.degradation.degrade import sample_keys
 from bamjax.data.degradation.mixtures import Jpeg
 from bamjax.data.degradation.mixtures import Mixture
 from bamjax.data.degradation.mixtures import Noise
 from bamjax.data.degradation.mixtures import Photo
-from bamjax.data.degradation.random_keys import sample_keys
 from bamjax.errors import UserError
 
 # Incremented whenever a change of the code changes a degraded image.

@@ -5,13 +5,82 @@ A range is (lowest, highest) of a uniform distribution; equal values fix it.
 
 from collections.abc import Mapping
 import dataclasses
+import math
 from typing import Any
 
-from bamjax.data.degradation import ranges
+import jax
+import jax.numpy as jnp
+
+from bamjax.data.degradation.blur import check_size
 from bamjax.data.degradation.jpeg import check_subsampling
-from bamjax.data.degradation.ranges import Range
-from bamjax.data.degradation.ranges import Whole
 from bamjax.errors import UserError
+
+# The lowest and the highest value.
+Range = tuple[float, float]
+Whole = tuple[int, int]
+
+
+def between(u: jax.Array, values: Range) -> jax.Array:
+  """Maps a uniform number in [0, 1) to a range."""
+  low, high = values
+  return low + u * (high - low)
+
+
+def whole(u: jax.Array, values: Whole) -> jax.Array:
+  """Maps a uniform number to an int32 of a range, both ends included."""
+  low, high = int(values[0]), int(values[1])
+  at = jnp.floor(u * (high - low + 1)).astype(jnp.int32)
+  return jnp.minimum(low + at, high)
+
+
+def _check_range(
+  name: str,
+  values: Range,
+  lowest: float,
+  highest: float = math.inf,
+  *,
+  above: bool = False,
+) -> None:
+  """Raises UserError unless values are a finite range within limits.
+
+  Args:
+    name: for the message.
+    values: the range.
+    lowest: allowed, unless `above`.
+    highest: allowed.
+    above: whether values must be above `lowest`.
+  """
+  shown = f"{name}={tuple(values)}"
+  if len(values) != 2 or not values[0] <= values[1]:  # also NaN
+    raise UserError(f"{shown} is no range: use (lowest, highest)")
+  if values[0] < lowest or (above and values[0] == lowest):
+    how = "above" if above else "at least"
+    raise UserError(f"{shown} is out of range: it must be {how} {lowest}")
+  if values[1] > highest or math.isinf(values[1]):
+    limit = "finite" if math.isinf(highest) else f"at most {highest}"
+    raise UserError(f"{shown} is out of range: it must be {limit}")
+
+
+def _check_quality(values: Whole) -> None:
+  """Raises UserError unless JPEG has qualities from the first to the second."""
+  _check_range("JPEG quality", values, 1, 100)
+  if any(value != int(value) for value in values):
+    raise UserError(f"JPEG quality={tuple(values)}: whole numbers are needed")
+
+
+def _check_kernel_size(values: Whole) -> None:
+  """Raises UserError unless both sides of a range are odd and positive."""
+  _check_range("kernel_size", values, 1)
+  for size in values:
+    check_size(size)
+
+
+def _check_probabilities(name: str, *values: float) -> None:
+  """Raises UserError unless values are probabilities; several add up to 1."""
+  if not all(0 <= value <= 1 for value in values):
+    raise UserError(f"{name}={values}: a probability must be between 0 and 1")
+  if len(values) > 1 and abs(sum(values) - 1) > 1e-6:
+    raise UserError(f"{name}={values}: they must add up to 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +101,8 @@ class Noise:
   gray_probability: float = 0.0
 
   def __post_init__(self):
-    ranges.check_range("sigma", self.sigma, 0)
-    ranges.check_probabilities("gray_probability", self.gray_probability)
+    _check_range("sigma", self.sigma, 0)
+    _check_probabilities("gray_probability", self.gray_probability)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +121,7 @@ class Jpeg:
   random_grid: bool = True
 
   def __post_init__(self):
-    ranges.check_quality(self.quality)
+    _check_quality(self.quality)
     check_subsampling(self.subsampling)
 
 
@@ -97,21 +166,17 @@ class Stage:
   jpeg_quality: Whole = (30, 95)
 
   def __post_init__(self):
-    ranges.check_kernel_size(self.kernel_size)
+    _check_kernel_size(self.kernel_size)
     for name in ("blur_sigma", "gaussian_beta", "plateau_beta", "resize"):
-      ranges.check_range(name, getattr(self, name), 0, above=True)
+      _check_range(name, getattr(self, name), 0, above=True)
     for name in ("gaussian_sigma", "poisson_scale"):
-      ranges.check_range(name, getattr(self, name), 0)
-    ranges.check_quality(self.jpeg_quality)
-    ranges.check_probabilities(
-      "kernel_probabilities", *self.kernel_probabilities
-    )
-    ranges.check_probabilities(
-      "resize_probabilities", *self.resize_probabilities
-    )
+      _check_range(name, getattr(self, name), 0)
+    _check_quality(self.jpeg_quality)
+    _check_probabilities("kernel_probabilities", *self.kernel_probabilities)
+    _check_probabilities("resize_probabilities", *self.resize_probabilities)
     for field in dataclasses.fields(self):
       if field.name.endswith("_probability"):
-        ranges.check_probabilities(field.name, getattr(self, field.name))
+        _check_probabilities(field.name, getattr(self, field.name))
     if len(self.kernel_probabilities) != 6:
       raise UserError("kernel_probabilities: six are needed")
     if len(self.resize_probabilities) != 3:
@@ -162,7 +227,7 @@ class Photo:
 
   def __post_init__(self):
     for name in ("final_sinc_probability", "jpeg_last_probability"):
-      ranges.check_probabilities(name, getattr(self, name))
+      _check_probabilities(name, getattr(self, name))
     check_subsampling(self.subsampling)
 
 

@@ -6,7 +6,6 @@ from scipy import special
 import skimage.data
 
 from bamjax.data.degradation import blur
-from bamjax.data.degradation import blur_kernels
 from bamjax.errors import UserError
 
 IMAGE = skimage.data.coffee()[100:137, 200:264]
@@ -39,11 +38,11 @@ def test_gaussians_and_plateaus():
     (21, 2.5, 0.9, -2.0, 0.5),
     (15, 1.2, 2.0, 3.0, 4.0),
   ):
-    found = jax.jit(blur_kernels.gaussian_kernel)(size, *parameters, beta)
+    found = jax.jit(blur.gaussian_kernel)(size, *parameters, beta)
     power = distance(AT[:, None], AT, *parameters) ** beta
     expected = wanted(size, np.exp(-0.5 * power))
     np.testing.assert_allclose(found, expected, atol=2e-6)
-    found = jax.jit(blur_kernels.plateau_kernel)(size, *parameters, beta)
+    found = jax.jit(blur.plateau_kernel)(size, *parameters, beta)
     expected = wanted(size, 1 / (1 + power))
     np.testing.assert_allclose(found, expected, atol=2e-6)
 
@@ -53,7 +52,7 @@ def test_sinc():
   centre = radius == 0
   radius[centre] = 1
   for size, cutoff in ((7, np.pi), (21, np.pi / 5), (21, np.pi)):
-    found = jax.jit(blur_kernels.sinc_kernel)(size, cutoff)
+    found = jax.jit(blur.sinc_kernel)(size, cutoff)
     values = np.where(centre, cutoff / 2, special.j1(cutoff * radius) / radius)
     np.testing.assert_allclose(found, wanted(size, values), atol=2e-6)
 
@@ -84,6 +83,6 @@ def test_mistakes():
   with pytest.raises(UserError, match="must be odd and positive, not 4"):
     blur.blur(PLANES, np.ones((4, 4), np.float32))
   with pytest.raises(UserError, match="23 pixels: at most 21"):
-    blur_kernels.sinc_kernel(23, 1.0)
+    blur.sinc_kernel(23, 1.0)
   with pytest.raises(UserError, match="64×10 is too small for a blur kernel"):
     blur.blur(PLANES[:, :10], np.ones((21, 21), np.float32))

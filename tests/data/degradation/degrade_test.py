@@ -6,8 +6,8 @@ import pytest
 import skimage.data
 
 from bamjax.data.degradation import mixtures
-from bamjax.data.degradation import random_keys
 from bamjax.data.degradation.degrade import degrade
+from bamjax.data.degradation.degrade import sample_keys
 from bamjax.data.degradation.jpeg import jpeg
 from bamjax.errors import UserError
 from bamjax.images import resize
@@ -21,7 +21,7 @@ LR = np.stack([resize.downscale(image, SCALE) for image in HR])
 
 
 def keys(seed=0, step=0, batch_size=BATCH):
-  return random_keys.sample_keys(seed, step, batch_size)
+  return sample_keys(seed, step, batch_size)
 
 
 @functools.cache

@@ -11,7 +11,7 @@ import skimage.data
 from bamjax.data.degradation import degrader
 from bamjax.data.degradation import mixtures
 from bamjax.data.degradation.degrade import degrade as degrade_lib
-from bamjax.data.degradation.random_keys import sample_keys
+from bamjax.data.degradation.degrade import sample_keys
 from bamjax.errors import UserError
 from bamjax.images import resize
 
