@@ -59,7 +59,7 @@ def to_safetensors(
   """Writes weights and a model card, for `bamjax.load_weights`.
 
   The card is that of the weights' file, if it has one, updated with the source
-  and the step of the weights.
+  and the step of the weights, and with the teacher that a run had.
 
   Args:
     network: the network to export.
@@ -76,6 +76,11 @@ def _card(network: Network, card: Mapping[str, Any] | None) -> dict[str, Any]:
   entries = _source_card(network) | {"source": network.source}
   if network.step is not None:
     entries["step"] = network.step
+  if network.config and network.config.teacher.source:
+    teacher = network.config.teacher.to_dict()
+    name = Path(teacher.pop("source")).name
+    lr_only = network.config.data.lr_only
+    entries["teacher"] = {"name": name, **teacher, "lr_only": lr_only}
   return entries | dict(card or {})
 
 

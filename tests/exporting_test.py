@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -13,6 +14,7 @@ import bamjax
 from bamjax import exporting
 from bamjax.errors import UserError
 from bamjax.networks import load_network
+from bamjax.runs import defaults
 from bamjax.weights import store
 from models import small
 import scripts
@@ -195,6 +197,26 @@ def test_the_card_of_the_weights_is_kept(tmp_path, caplog, monkeypatch):
     f"{tmp_path / 'a.stablehlo'}: stablehlo files can't hold the model card of"
     f" {path}"
   )
+
+
+def test_the_card_of_a_run_names_its_teacher(network, tmp_path):
+  config = defaults.get_config()
+  run = dataclasses.replace(network, source="runs/a", step=9, config=config)
+  path = tmp_path / "a.safetensors"
+  exporting.write(run, path)
+  assert "teacher" not in store.read_card(path)
+  config.teacher.source = "somewhere/smfanet-x2"
+  config.teacher.update({"sha256": "0123", "licence": "Apache-2.0"})
+  config.data.lr_only = 0.75
+  exporting.write(run, path)
+  assert store.read_card(path)["teacher"] == {
+    "name": "smfanet-x2",
+    "weight": 0.5,
+    "ensemble": False,
+    "sha256": "0123",
+    "licence": "Apache-2.0",
+    "lr_only": 0.75,
+  }
 
 
 def test_an_onnx_file_has_the_model_card(tmp_path):

@@ -18,6 +18,7 @@ from bamjax.errors import UserError
 from bamjax.evaluation import protocols
 from bamjax.models import registry
 from bamjax.runs import config as config_lib
+from bamjax.training import distillation
 
 BUDGETS = ("steps", "seconds")
 
@@ -106,11 +107,12 @@ def make_cells(study: Study) -> list[Cell]:
     UserError: a name, a number or a field of the recipe is invalid.
   """
   _check(study)
+  recipe, _ = distillation.find(study.recipe)
   cells = []
   for seed in dict.fromkeys(study.seeds):
     for model in dict.fromkeys(study.models):
       for attn in dict.fromkeys(study.attns):
-        config = copy.deepcopy(study.recipe)
+        config = copy.deepcopy(recipe)
         config.update({"model": model, "attn": attn, "seed": seed})
         with config.unlocked():
           config.model_options.update(study.options.get(model, {}))

@@ -114,6 +114,28 @@ class Options:
     value="FIELD=VALUE",
     whole=True,
   )
+  teacher: str | None = option(
+    None,
+    "network of the same scale whose outputs are learned: a file of weights,"
+    " the name of shipped weights, or a run",
+    value="PATH",
+  )
+  teacher_weight: float | None = option(
+    None,
+    "weight of the teacher's output as the target, 0 to 1; HR has the rest; if"
+    " omitted, 0.5",
+  )
+  teacher_ensemble: bool | None = option(
+    None, "average the teacher's outputs over the eight flips and rotations"
+  )
+  lr_only: float | None = option(
+    None,
+    "share of patches, 0 to 1, that are LR without HR, cut from the images' own"
+    " pixels at full, half or quarter size, for the teacher",
+  )
+  permute_rgb: bool | None = option(
+    None, "permute the color channels of each patch at random"
+  )
   init_from: str | None = option(
     None,
     "weights or a run to start from: every array whose name and shape match is"
@@ -151,6 +173,11 @@ _FIELDS = {
   "data_mode": "data.mode",
   "degradation": "data.degradation",
   "cache_dir": "data.cache_dir",
+  "teacher": "teacher.source",
+  "teacher_weight": "teacher.weight",
+  "teacher_ensemble": "teacher.ensemble",
+  "lr_only": "data.lr_only",
+  "permute_rgb": "data.permute_rgb",
   "init_from": "init_from",
   "steps": "steps",
   "batch_size": "batch_size",

@@ -1,5 +1,6 @@
 """The paper's five crops of each image."""
 
+from collections.abc import Callable
 import functools
 import hashlib
 import logging
@@ -8,8 +9,11 @@ import jax
 import numpy as np
 
 from bamjax.data.cache import Decoded
+from bamjax.data.sampling import LEVELS
+from bamjax.data.sources import ImagePair
 from bamjax.data.sources import Pair
 from bamjax.errors import UserError
+from bamjax.images import resize
 
 _logger = logging.getLogger(__name__)
 
@@ -41,7 +45,11 @@ class CropStore:
       column in LR pixels.
     sizes: (crops, 2) int32: each crop's height and width in LR pixels.
     scale: upscaling factor.
+    smaller: HR at half and quarter size, as pairs, for `own_window`; None if it
+      has not been made.
   """
+
+  smaller: Decoded | None = None
 
   def __init__(self, decoded: Decoded, patch: int):
     """Computes the crops.
@@ -110,6 +118,53 @@ class CropStore:
       hr[s * y : s * (y + patch), s * x : s * (x + patch)],
     )
 
+  def add_smaller(self, decode: Callable[[list[ImagePair]], Decoded]) -> None:
+    """Makes `smaller`: HR, reduced by the bicubic that makes LR.
+
+    Args:
+      decode: reads all images, as `cache.decode` does.
+    """
+    rows = zip(
+      *(self.decoded.names, self.decoded.pairs, self.decoded.digests),
+      strict=True,
+    )
+    self.smaller = decode(
+      [
+        ImagePair(
+          name,
+          functools.partial(_halved_and_quartered, hr),
+          f"half and quarter of {digest}",
+        )
+        for name, (_, hr), digest in rows
+      ]
+    )
+
+  def own_pixels(self, image: int) -> tuple[np.ndarray, ...]:
+    """Returns an image's own pixels at full, half and quarter size, uint8."""
+    assert self.smaller is not None
+    return self.decoded.pairs[image][1], *self.smaller.pairs[image]
+
+  def own_corners(self, crop: int | np.ndarray) -> np.ndarray:
+    """Returns where crops begin in `own_pixels`: (levels, …, 2) int32."""
+    corner = self.scale * self.places[crop, 1:]
+    return np.stack([corner >> level for level in range(LEVELS)])
+
+  def own_window(
+    self, crop: int, level: int, y: int, x: int, patch: int
+  ) -> np.ndarray:
+    """Returns a view of an LR patch, p×p×3 uint8, of an image's own pixels.
+
+    Args:
+      crop: index of the crop.
+      level: 0, 1 or 2: full, half or quarter size.
+      y: top row within the crop, in pixels of that level.
+      x: left column within the crop, likewise.
+      patch: side p of the patch in pixels.
+    """
+    top, left = self.own_corners(crop)[level] + (y, x)
+    own = self.own_pixels(self.places[crop, 0])[level]
+    return own[top : top + patch, left : left + patch]
+
   def fingerprint(self) -> str:
     """Returns a SHA-256 hash of the images' names and the crops.
 
@@ -118,3 +173,15 @@ class CropStore:
     names = "\n".join(self.decoded.names[i] for i in self.places[:, 0])
     data = names.encode() + self.places.tobytes() + self.sizes.tobytes()
     return hashlib.sha256(data).hexdigest()
+
+
+def _halved_and_quartered(hr: np.ndarray) -> Pair:
+  """HR at half and quarter size; empty if HR is smaller than a pixel of it."""
+
+  def reduced(factor: int) -> np.ndarray:
+    cropped = resize.mod_crop(hr, factor)
+    return (
+      resize.downscale(cropped, factor) if cropped.size else cropped[:0, :0]
+    )
+
+  return reduced(2), reduced(4)

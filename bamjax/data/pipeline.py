@@ -1,6 +1,7 @@
 """Batches of patches, produced by tf.data."""
 
 from collections.abc import Iterator
+from typing import Any
 from typing import TYPE_CHECKING
 
 import jax
@@ -8,6 +9,8 @@ import numpy as np
 
 from bamjax.data import lazy_tensorflow
 from bamjax.data.crops import CropStore
+from bamjax.data.sampling import Extras
+from bamjax.data.sampling import NONE
 from bamjax.data.sampling import Plan
 from bamjax.data.sampling import plan
 from bamjax.errors import UserError
@@ -27,19 +30,29 @@ def cut(store: CropStore, samples: Plan, patch: int) -> Batch:
     patch: side p of the LR patches in pixels.
 
   Returns:
-    `lr` N×p×p×3 and `hr` N×sp×sp×3, uint8.
+    `lr` N×p×p×3 and `hr` N×sp×sp×3, uint8; and, if the plan has samples without
+    HR, `lr_only`, N bool. Their `hr` is 0.
   """
   count, scale = len(samples.crop), store.scale
   shape = (count, patch, patch, 3)
   lr = np.empty(shape, np.uint8)
   hr = np.empty((count, scale * patch, scale * patch, 3), np.uint8)
-  for i, sample in enumerate(zip(*samples, strict=True)):
-    crop, y, x, *turns = sample
-    windows = store.window(crop, y, x, patch)
+  *turned, level, orders = samples
+  levels = None if level is None else np.asarray(level)
+  for i, (crop, y, x, *turns) in enumerate(zip(*turned, strict=True)):
+    if levels is None or levels[i] < 0:
+      windows = store.window(crop, y, x, patch)
+    else:
+      own = store.own_window(crop, levels[i], y, x, patch)
+      windows = own, np.zeros_like(hr[i])
     for out, window in zip((lr, hr), windows, strict=True):
-      out[i] = _turn(window, *turns)
-  store.decoded.count_cut(count)
-  return {"lr": lr, "hr": hr}
+      window = _turn(window, *turns)
+      out[i] = window if orders is None else window[..., orders[i]]
+  for decoded in (store.decoded, store.smaller):
+    if decoded:
+      decoded.count_cut(count)
+  batch = {"lr": lr, "hr": hr}
+  return batch if levels is None else {**batch, "lr_only": levels >= 0}
 
 
 def _turn(
@@ -61,6 +74,7 @@ def sample_batch(
   batch_size: int,
   patch: int,
   shard: tuple[int, int] = (0, 1),
+  extras: Extras = NONE,
 ) -> Batch:
   """Returns one batch without using tf.data.
 
@@ -71,9 +85,10 @@ def sample_batch(
     batch_size: global batch size.
     patch: side p of the LR patches in pixels.
     shard: (index, count) of the processes that share the global batch.
+    extras: what else is drawn; LR without HR needs `store.smaller`.
 
   Returns:
-    `lr` n×p×p×3 and `hr` n×sp×sp×3, uint8, with n = batch_size / count.
+    As `cut`, with n = batch_size / count samples.
   """
   # Always planned on the CPU: it is only a few numbers.
   with jax.default_device(jax.local_devices(backend="cpu")[0]):
@@ -83,6 +98,8 @@ def sample_batch(
       store.sizes_on_cpu,
       batch_size=batch_size,
       patch=patch,
+      scale=store.scale,
+      extras=extras,
     )
   index, count = shard
   rows = slice(index * batch_size // count, (index + 1) * batch_size // count)
@@ -99,6 +116,7 @@ def train_batches(
   start_step: int,
   num_steps: int,
   shard: tuple[int, int] = (0, 1),
+  extras: Extras = NONE,
 ) -> Iterator[Batch]:
   """Yields the batches of steps `start_step` to `start_step + num_steps`.
 
@@ -113,10 +131,10 @@ def train_batches(
     start_step: first step, 0 for a new run.
     num_steps: number of batches.
     shard: (index, count) of the processes that share the global batch.
+    extras: what else is drawn; LR without HR needs `store.smaller`.
 
   Returns:
-    An iterator of `lr` n×p×p×3 and `hr` n×sp×sp×3, uint8, with
-    n = batch_size / count.
+    An iterator of batches as of `cut`, with n = batch_size / count samples.
 
   Raises:
     UserError: `batch_size` is not a multiple of the number of processes.
@@ -128,7 +146,7 @@ def train_batches(
     )
   tf = lazy_tensorflow.load()
 
-  def fetch(step: np.int64) -> tuple[np.ndarray, np.ndarray]:
+  def fetch(step: np.int64) -> tuple[np.ndarray, ...]:
     batch = sample_batch(
       store,
       int(step),
@@ -136,19 +154,25 @@ def train_batches(
       batch_size=batch_size,
       patch=patch,
       shard=shard,
+      extras=extras,
     )
-    return batch["lr"], batch["hr"]
+    return tuple(batch[name] for name in kinds)
 
-  count = batch_size // shard[1]
+  count, large = batch_size // shard[1], patch * store.scale
+  kinds: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "lr": (tf.uint8, (count, patch, patch, 3)),
+    "hr": (tf.uint8, (count, large, large, 3)),
+  }
+  if extras.lr_only:
+    kinds["lr_only"] = tf.bool, (count,)
 
   def load(step: "Tensor") -> "dict[str, Tensor]":
-    lr, hr = tf.numpy_function(
-      fetch, [step], (tf.uint8, tf.uint8), stateful=False
-    )
-    large = patch * store.scale
-    lr.set_shape((count, patch, patch, 3))
-    hr.set_shape((count, large, large, 3))
-    return {"lr": lr, "hr": hr}
+    dtypes = [dtype for dtype, _ in kinds.values()]
+    found = tf.numpy_function(fetch, [step], dtypes, stateful=False)
+    batch = dict(zip(kinds, found, strict=True))
+    for name, (_, shape) in kinds.items():
+      batch[name].set_shape(shape)
+    return batch
 
   data = tf.data.Dataset.range(start_step, start_step + num_steps)
   data = data.map(load, num_parallel_calls=2, deterministic=True)

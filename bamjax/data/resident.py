@@ -3,6 +3,7 @@
 The samples are the same as those of `bamjax.data.pipeline`.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
@@ -11,6 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from bamjax.data.crops import CropStore
+from bamjax.data.sampling import Extras
+from bamjax.data.sampling import LEVELS
+from bamjax.data.sampling import NONE
 from bamjax.data.sampling import plan
 from bamjax.errors import UserError
 from bamjax.memory import device_memory
@@ -31,12 +35,18 @@ class Resident(NamedTuple):
     hr: the HR sheet, sH×3sW uint8, arranged like `lr` at s times the size.
     places: (crops, 2) int32: each crop's top row and left column on `lr`.
     sizes: (crops, 2) int32: each crop's height and width in LR pixels.
+    smaller: the HR sheet at half and quarter size; empty if all samples are
+      pairs.
+    own_places: (levels, crops, 2) int32: each crop's top row and left column on
+      `hr` and `smaller`; None if all samples are pairs.
   """
 
   lr: jax.Array | np.ndarray
   hr: jax.Array | np.ndarray
   places: jax.Array | np.ndarray
   sizes: jax.Array | np.ndarray
+  smaller: tuple[jax.Array | np.ndarray, ...] = ()
+  own_places: jax.Array | np.ndarray | None = None
 
   @property
   def scale(self) -> int:
@@ -74,18 +84,38 @@ def pack(store: CropStore) -> Resident:
   """
   pairs = store.decoded.pairs
   origins, height, width = _arrange([(len(lr), lr.shape[1]) for lr, _ in pairs])
-  _check_fits(3 * height * width * (1 + store.scale**2))
-  sheets = []
-  for which, factor in enumerate((1, store.scale)):
-    sheet = np.zeros((factor * height, factor * width, 3), np.uint8)
-    for pair, origin in zip(pairs, origins, strict=True):
-      y, x = factor * origin
-      h, w = pair[which].shape[:2]
-      sheet[y : y + h, x : x + w] = pair[which]
-    sheets.append(sheet.reshape(len(sheet), -1))
-  places = origins[store.places[:, 0]] + store.places[:, 1:]
-  lr, hr = sheets
-  return Resident(lr, hr, places.astype(np.int32), store.sizes)
+  scale = store.scale
+  levels = range(1, LEVELS) if store.smaller else range(0)
+  shape = np.array([height, width])
+  shapes = [shape, scale * shape, *(-(-scale * shape >> n) for n in levels)]
+  _check_fits(3 * int(sum(map(np.prod, shapes))))
+
+  def sheet(
+    shape: np.ndarray, images: Iterable[np.ndarray], corners: np.ndarray
+  ) -> np.ndarray:
+    sheet = np.zeros((*shape, 3), np.uint8)
+    for image, (y, x) in zip(images, corners, strict=True):
+      h, w = image.shape[:2]
+      sheet[y : y + h, x : x + w] = image
+    return sheet.reshape(len(sheet), -1)
+
+  lr = sheet(shapes[0], [pair[0] for pair in pairs], origins)
+  hr = sheet(shapes[1], [pair[1] for pair in pairs], scale * origins)
+  images = store.places[:, 0]
+  places = (origins[images] + store.places[:, 1:]).astype(np.int32)
+  if store.smaller is None:
+    return Resident(lr, hr, places, store.sizes)
+  smaller = tuple(
+    sheet(
+      shapes[1 + n],
+      [pair[n - 1] for pair in store.smaller.pairs],
+      scale * origins >> n,
+    )
+    for n in levels
+  )
+  own = store.own_corners(np.arange(len(places)))
+  own += np.stack([scale * origins[images] >> n for n in range(LEVELS)])
+  return Resident(lr, hr, places, store.sizes, smaller, own.astype(np.int32))
 
 
 def _check_fits(needed: int) -> None:
@@ -112,6 +142,7 @@ def sample_batch(
   batch_size: int,
   patch: int,
   shard: tuple[jax.Array | int, int] = (0, 1),
+  extras: Extras = NONE,
 ) -> dict[str, jax.Array]:
   """Cuts, flips and turns the patches of one batch. Can be traced by JAX.
 
@@ -122,31 +153,59 @@ def sample_batch(
     batch_size: global batch size.
     patch: side p of the LR patches in pixels.
     shard: (index, count) of the devices that share the global batch.
+    extras: what else is drawn; LR without HR needs `data.smaller`.
 
   Returns:
-    `lr` n×p×p×3 and `hr` n×sp×sp×3, uint8, with n = batch_size / count.
+    As `pipeline.cut`, with n = batch_size / count samples.
   """
-  samples = plan(seed, step, data.sizes, batch_size=batch_size, patch=patch)
+  samples = plan(
+    *(seed, step, data.sizes),
+    batch_size=batch_size,
+    patch=patch,
+    scale=data.scale,
+    extras=extras,
+  )
   index, count = shard
   rows = batch_size // count
   samples = jax.tree.map(
     lambda x: lax.dynamic_slice_in_dim(x, index * rows, rows), samples
   )
-  corners = data.places[samples.crop] + jnp.stack([samples.y, samples.x], 1)
+  inside = jnp.stack([samples.y, samples.x], 1)
 
-  def cut(sheet: jax.Array | np.ndarray, factor: int) -> jax.Array:
+  def cut(
+    sheet: jax.Array | np.ndarray,
+    places: jax.Array | np.ndarray,
+    factor: int = 1,
+  ) -> jax.Array:
     side = factor * patch
+    corners = places[samples.crop] + inside
 
     def one(
-      corner: jax.Array, flip_x: jax.Array, flip_y: jax.Array, turn: jax.Array
+      corner: jax.Array,
+      flip_x: jax.Array,
+      flip_y: jax.Array,
+      turn: jax.Array,
+      channels: jax.Array | None,
     ) -> jax.Array:
       y, x = factor * corner[0], 3 * factor * corner[1]
       window = lax.dynamic_slice(sheet, (y, x), (side, 3 * side))
       window = window.reshape(side, side, 3)
       window = jnp.where(flip_x, window[:, ::-1], window)
       window = jnp.where(flip_y, window[::-1], window)
-      return jnp.where(turn, jnp.rot90(window), window)
+      window = jnp.where(turn, jnp.rot90(window), window)
+      return window if channels is None else window[..., channels]
 
-    return jax.vmap(one)(corners, samples.flip_x, samples.flip_y, samples.turn)
+    turns = samples.flip_x, samples.flip_y, samples.turn
+    return jax.vmap(one)(corners, *turns, samples.channels)
 
-  return {"lr": cut(data.lr, 1), "hr": cut(data.hr, data.scale)}
+  lr, hr = cut(data.lr, data.places), cut(data.hr, data.places, data.scale)
+  if samples.level is None:
+    return {"lr": lr, "hr": hr}
+  assert data.own_places is not None
+  # Each sample is cut from every sheet, which costs less than a choice.
+  for number, sheet in enumerate((data.hr, *data.smaller)):
+    chosen = (samples.level == number)[:, None, None, None]
+    lr = jnp.where(chosen, cut(sheet, data.own_places[number]), lr)
+  lr_only = samples.level >= 0
+  hr = jnp.where(lr_only[:, None, None, None], jnp.uint8(0), hr)
+  return {"lr": lr, "hr": hr, "lr_only": lr_only}

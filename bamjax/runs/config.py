@@ -31,6 +31,7 @@ _ALWAYS = {"model", "attn", "scale"}
 
 # What a field must be, by the type of its default.
 _KINDS = {
+  bool: ("True or False", bool),
   int: ("an integer", int),
   float: ("a number", int | float),
   str: ("a string", str),
@@ -40,8 +41,11 @@ _KINDS = {
 # Folders of images, which may be moved.
 FOLDERS = ("data.data_dir", "data.val_dir", "data.manual_dir", "data.cache_dir")
 
+# What may be moved: its content is compared, by other fields and files.
+PLACES = (*FOLDERS, "teacher.source")
+
 # Fields that may change when a run resumes, since they do not affect results.
-_FREE = (*FOLDERS, "keep_last")
+_FREE = (*PLACES, "keep_last")
 
 
 def build_model(config: ml_collections.ConfigDict) -> nn.Module:
@@ -209,6 +213,7 @@ def check(config: ml_collections.ConfigDict) -> None:
       f" {config.optim.ema_decay}"
     )
   _check_folders(config.data)
+  _check_teacher(config)
   make_mixture(config)
   if config.data.mode not in DATA_MODES:
     raise UserError(
@@ -229,6 +234,26 @@ def _check_folders(data: ml_collections.ConfigDict) -> None:
       raise UserError(
         f"--{field} is not for --data={data.source}: remove it, or use"
         f" --data={kinds[0]}"
+      )
+
+
+def _check_teacher(config: ml_collections.ConfigDict) -> None:
+  """Raises UserError if what depends on the teacher is invalid."""
+  for name in ("teacher.weight", "data.lr_only"):
+    if not 0 <= _get(config, name) <= 1:
+      raise UserError(f"{name} must be from 0 to 1; got {_get(config, name)}")
+  if config.teacher.source:
+    return
+  default = defaults.get_config()
+  for name, flag in (
+    ("teacher.weight", "teacher_weight"),
+    ("teacher.ensemble", "teacher_ensemble"),
+    ("teacher.sha256", "config.teacher.sha256"),
+    ("data.lr_only", "lr_only"),
+  ):
+    if _get(config, name) != _get(default, name):
+      raise UserError(
+        f"--{flag} needs a teacher: add --teacher=WEIGHTS, or remove it"
       )
 
 
@@ -303,7 +328,8 @@ def _complete(found: Any, default: dict, prefix: str = "") -> dict[str, Any]:
   for name, value in default.items():
     given, full = whole[name], f"{prefix}{name}"
     kind, types = _KINDS.get(type(value), ("anything", object))
-    if not isinstance(given, types) or isinstance(given, bool):
+    mixed = isinstance(given, bool) and types is not bool  # a bool is an int
+    if not isinstance(given, types) or mixed:
       raise ValueError(f"{full} is {given!r:.40}, and must be {kind}")
     if isinstance(value, dict):
       whole[name] = _complete(given, value, f"{full}.")

@@ -55,7 +55,23 @@ def get_config() -> ml_collections.ConfigDict:
   c.data.degradation = "bicubic"
   # Its ranges that differ from the defaults (bamjax.data.degradation.mixtures).
   c.data.degradation_options = ml_collections.ConfigDict()
+  # Probability that a patch is LR without HR, cut from an image's own pixels at
+  # full, half or quarter size, whose target is the teacher's output alone.
+  c.data.lr_only = 0.0
+  c.data.permute_rgb = False  # augmentation: whether to permute R, G and B
   c.data.max_val_images = 20  # images to validate on during training; 0: all
+
+  # The network of the same scale whose outputs are learned: a file of weights,
+  # the name of shipped weights, or a run's folder. "": none.
+  c.teacher = ml_collections.ConfigDict()
+  c.teacher.source = ""
+  c.teacher.weight = 0.5  # of its output as the target; HR has the rest
+  # Whether its output is the average over the eight flips and rotations.
+  c.teacher.ensemble = False
+  # Filled in by a training: SHA-256 of its file, or of a run's weights, and the
+  # licence in its card. A teacher whose SHA-256 is another one is refused.
+  c.teacher.sha256 = ""
+  c.teacher.licence = ""
 
   # Optimization: Adam on the L1 loss (paper).
   c.seed = 0  # of the initial weights, samples, flips and turns

@@ -20,7 +20,8 @@ def check_config(run_dir: Path, config: ml_collections.ConfigDict) -> None:
   """Checks that all processes were started alike.
 
   Folders of images may have other paths on each host; `check_names` and
-  `check_crops` compare what is in them.
+  `check_crops` compare what is in them. So may the teacher, whose SHA-256 is a
+  field.
 
   Args:
     run_dir: the run's folder.
@@ -30,7 +31,7 @@ def check_config(run_dir: Path, config: ml_collections.ConfigDict) -> None:
     UserError: they were not, on all processes.
   """
   fields = config_lib.flatten(config)
-  for name in config_lib.FOLDERS:
+  for name in config_lib.PLACES:
     fields.pop(name, None)
   _check(
     {

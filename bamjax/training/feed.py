@@ -9,9 +9,11 @@ import ml_collections
 from bamjax.data import crops
 from bamjax.data import pipeline
 from bamjax.data import resident
+from bamjax.data.sampling import Extras
 from bamjax.runs import config as config_lib
 from bamjax.training import parallel
 from bamjax.training.degraded import on_degraded
+from bamjax.training.distillation import on_taught
 from bamjax.training.state import TrainState
 from bamjax.training.step import train_step
 
@@ -44,10 +46,17 @@ def make_advance(
   step = on_degraded(
     step, config_lib.make_mixture(config), config.seed, config.batch_size
   )
+  step = on_taught(
+    step,
+    config.teacher.weight,
+    ensemble=config.teacher.ensemble,
+    parts=config.optim.accumulate,
+  )
   options = {
     "seed": config.seed,
     "batch_size": config.batch_size,
     "patch": config.data.patch,
+    "extras": Extras(config.data.lr_only, config.data.permute_rgb),
   }
   if config.data.mode == "resident":
     data = resident.pack(store)

@@ -38,6 +38,7 @@ from bamjax.runs.checkpoints import Checkpoints
 from bamjax.runs.checkpoints import steps_on_disk
 from bamjax.terminal import counted
 from bamjax.training import agreement
+from bamjax.training import distillation
 from bamjax.training import distributed
 from bamjax.training import feed
 from bamjax.training import parallel
@@ -119,8 +120,10 @@ def train_and_evaluate(
 def _train_and_evaluate(
   config: ml_collections.ConfigDict, run_dir: Path, same_images: bool
 ) -> results.Row | None:
+  config, teacher = distributed.together(lambda: distillation.find(config))
   agreement.check_config(run_dir, config)
   module, source, state = distributed.together(lambda: _prepared(config))
+  state = state.replace(teacher=teacher)
   agreement.check_names(source, config)
   with run_dir_lib.opened(run_dir, config):
     checkpoints = Checkpoints(
@@ -192,8 +195,7 @@ def _train_and_evaluate(
 def _prepared(
   config: ml_collections.ConfigDict,
 ) -> tuple[nn.Module, Source, TrainState]:
-  """Checks a configuration; returns its network, images and initial state."""
-  config_lib.check(config)
+  """Returns a configuration's network, images and initial state."""
   parallel.check(config.parallel, config.batch_size, config.optim.accumulate)
   module = config_lib.build_model(config)
   # What may raise a UserError comes before what takes a while.
@@ -286,12 +288,16 @@ class _Run:
 
   def _decode(self, images: list[ImagePair]) -> crops.CropStore:
     data = self._config.data
-    decoded = cache.decode(
-      images,
+    decode = functools.partial(
+      cache.decode,
       cache_dir=data.cache_dir or None,
       spill_dir=self._run_dir / "cache",
     )
-    return crops.CropStore(decoded, data.patch)
+    decoded = decode(images)
+    store = crops.CropStore(decoded, data.patch)
+    if data.lr_only:
+      store.add_smaller(decode)
+    return store
 
   def train(
     self, state: TrainState, start: int, same_images: bool

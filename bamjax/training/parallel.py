@@ -11,6 +11,8 @@ from jax.sharding import PartitionSpec as P
 import numpy as np
 
 from bamjax.data import resident
+from bamjax.data.sampling import Extras
+from bamjax.data.sampling import NONE
 from bamjax.errors import UserError
 from bamjax.training.state import TrainState
 
@@ -155,6 +157,7 @@ def parallelize_resident(
   seed: int,
   batch_size: int,
   patch: int,
+  extras: Extras = NONE,
 ) -> Advance:
   """Compiles steps that cut their batches from images on the device.
 
@@ -166,6 +169,7 @@ def parallelize_resident(
     seed: determines the order, places, flips and turns of the samples.
     batch_size: global batch size.
     patch: side of the LR patches in pixels.
+    extras: what else is drawn.
 
   Returns:
     A function that maps the state, which is replicated and donated, and a
@@ -181,7 +185,11 @@ def parallelize_resident(
 
     def one(state: TrainState, _: None) -> tuple[TrainState, None]:
       batch = resident.sample_batch(
-        data, seed, state.step, batch_size=batch_size, patch=patch, shard=shard
+        *(data, seed, state.step),
+        batch_size=batch_size,
+        patch=patch,
+        shard=shard,
+        extras=extras,
       )
       return step(state, batch, axis_name=_AXIS), None
 

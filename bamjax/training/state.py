@@ -1,10 +1,12 @@
 """The training state, which checkpoints store."""
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 from typing import Self
 
 from flax import linen as nn
+from flax import struct
 from flax.training import train_state
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,18 @@ import numpy as np
 import optax
 
 from bamjax.errors import UserError
+
+
+class Teacher(struct.PyTreeNode):
+  """A network whose outputs another one learns.
+
+  Attributes:
+    params: its parameters, which are neither trained nor saved.
+    apply_fn: maps {"params": …} and RGB in [0, 1] to float32 RGB.
+  """
+
+  params: Any
+  apply_fn: Callable[..., Any] = struct.field(pytree_node=False)
 
 
 class TrainState(train_state.TrainState):
@@ -26,11 +40,13 @@ class TrainState(train_state.TrainState):
     finite_steps: int32 scalar, number of steps before the first loss that was
       not finite; equals `step` as long as all losses are finite.
     ema: moving average of the parameters; None if the run keeps none.
+    teacher: the network to learn from besides HR; None if there is none.
   """
 
   loss_sum: jax.Array
   finite_steps: jax.Array
   ema: Any = None
+  teacher: Teacher | None = None
 
   def averaged(self) -> Any:
     """Returns the average of the parameters, or else the parameters."""

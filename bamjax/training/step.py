@@ -23,7 +23,10 @@ def train_step(
 
   Args:
     state: the run's state.
-    batch: `lr` N×p×p×3 and `hr` N×sp×sp×3, uint8.
+    batch: `lr` N×p×p×3 and `hr` N×sp×sp×3, uint8. With a teacher, also its
+      outputs, `taught`, N×sp×sp×3 float32 around [0, 1]; and `taught_weight`,
+      (N,) float32 from 0 to 1: how much of a sample's loss is the L1 distance
+      from them; the rest is that from HR.
     axis_name: mapped axis over which gradients are averaged; None if the batch
       is not split over devices.
     accumulate: number of parts, a divisor of N, in which the batch is processed
@@ -41,7 +44,11 @@ def train_step(
     # to [0, 1] on the device.
     lr, hr = (part[k].astype(jnp.float32) / 255 for k in ("lr", "hr"))
     sr = state.apply_fn({"params": params}, lr)
-    return jnp.mean(jnp.abs(sr - hr))
+    if "taught" not in part:
+      return jnp.mean(jnp.abs(sr - hr))
+    weight = part["taught_weight"][:, None, None, None]
+    to_taught, to_hr = jnp.abs(sr - part["taught"]), jnp.abs(sr - hr)
+    return jnp.mean(weight * to_taught + (1 - weight) * to_hr)
 
   gradient = jax.value_and_grad(loss_fn)
   if accumulate == 1:

@@ -1,6 +1,9 @@
+import shutil
+
 import pytest
 
 from ablation import studies
+from bamjax import pretrained
 from bamjax.ablation import equal_terms
 from bamjax.ablation.cells import make_cells
 from bamjax.errors import UserError
@@ -34,6 +37,24 @@ def test_another_recipe_is_refused(tmp_path, change, message):
     equal_terms.check(study.folder, make_cells(study), "steps")
   # Nor beside the cell of another attention.
   with pytest.raises(UserError, match=f"not trained on equal terms.*{message}"):
+    equal_terms.check(study.folder, make_cells(study)[1:2], "steps")
+
+
+def test_a_teacher_is_the_same_in_all_cells(tmp_path):
+  study = studies.make(tmp_path)
+  study.recipe.teacher.source = str(
+    shutil.copy(pretrained.find("smfanet-x2"), tmp_path / "a.safetensors")
+  )
+  cells = make_cells(study)
+  assert cells[0].config.teacher.licence.startswith("Apache-2.0")
+  assert study.recipe.teacher.sha256 == ""  # as it was
+  studies.finish(study, cells[0])
+  study.recipe.teacher.source = "smfanet-x2"  # another path to it
+  equal_terms.check(study.folder, make_cells(study), "steps")
+  study.recipe.teacher.source = "pan-bam-x2"
+  with pytest.raises(UserError, match="begun with.*teacher.sha256: '"):
+    equal_terms.check(study.folder, make_cells(study), "steps")
+  with pytest.raises(UserError, match="not trained on equal terms.*sha256"):
     equal_terms.check(study.folder, make_cells(study)[1:2], "steps")
 
 

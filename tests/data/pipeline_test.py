@@ -8,6 +8,7 @@ from bamjax.data import cache
 from bamjax.data import crops
 from bamjax.data import pipeline
 from bamjax.data import sources
+from bamjax.data.sampling import Extras
 from bamjax.data.sampling import plan
 from bamjax.errors import UserError
 from bamjax.images import resize
@@ -121,13 +122,14 @@ def test_seed_and_step_decide(store):
   assert (batch(store, 1)["lr"] != batch(store, 1, seed=4)["lr"]).any()
 
 
-def draw(sizes, step, batch_size=BATCH):
+def draw(sizes, step, batch_size=BATCH, seed=0, **more):
   return plan(
-    np.int32(0),
+    np.int32(seed),
     np.int32(step),
     np.array(sizes, np.int32),
     batch_size=batch_size,
     patch=PATCH,
+    **more,
   )
 
 
@@ -189,6 +191,56 @@ def test_turns_are_those_of_the_plan(store):
       expected = np.flip(expected, 0) if samples.flip_y[i] else expected
       expected = np.rot90(expected) if samples.turn[i] else expected
       np.testing.assert_array_equal(found[i], expected)
+
+
+def test_lr_without_hr_is_cut_from_own_pixels_at_every_size():
+  # Crops of 24×20 LR pixels: HR's quarter at ×3, 18×15, is larger than a patch.
+  samples = draw([[24, 20]] * 5, 0, 2000, scale=3, extras=Extras(lr_only=0.75))
+  levels = np.asarray(samples.level)
+  shares = [np.mean(levels == level) for level in (-1, 0, 1, 2)]
+  np.testing.assert_allclose(shares, [0.25] * 4, atol=0.05)
+  for level, (height, width) in enumerate([(72, 60), (36, 30), (18, 15)]):
+    chosen = levels == level
+    for place, side in ((samples.y, height), (samples.x, width)):
+      found = np.unique(np.asarray(place)[chosen])
+      np.testing.assert_array_equal(found, np.arange(side - PATCH + 1))
+  pairs = draw([[24, 20]] * 5, 0, 2000)
+  for name in ("crop", "flip_x", "flip_y", "turn"):
+    np.testing.assert_array_equal(getattr(samples, name), getattr(pairs, name))
+  np.testing.assert_array_equal(samples.y[levels < 0], pairs.y[levels < 0])
+
+
+def test_a_size_with_crops_below_a_patch_is_left_out():
+  samples = draw([[8, 30]], 0, 500, scale=2, extras=Extras(lr_only=1.0))
+  assert set(np.asarray(samples.level).tolist()) == {0, 1}
+
+
+def test_own_pixels_are_reduced_as_lr_is(store):
+  store.add_smaller(cache.decode)
+  hr = store.decoded.pairs[1][1]
+  own = store.own_pixels(1)
+  assert own[0] is hr
+  np.testing.assert_array_equal(own[1], resize.downscale(hr, 2))
+  quarter = resize.downscale(hr[:40, :36], 4)
+  np.testing.assert_array_equal(own[2], quarter)
+  # The second image's fourth crop begins at (11, 9) of its LR.
+  window = store.own_window(8, 2, 1, 0, 4)
+  np.testing.assert_array_equal(window, quarter[6:10, 4:8])
+
+
+def test_channels_are_permuted_alike_in_lr_and_hr(store):
+  extras = Extras(permute_rgb=True)
+  seen = set()
+  for step in range(12):
+    plain = batch(store, step)
+    found = batch(store, step, extras=extras)
+    channels = draw(store.sizes, step, extras=extras, seed=3).channels
+    for i, order in enumerate(np.asarray(channels)):
+      seen.add(tuple(order.tolist()))
+      for name in ("lr", "hr"):
+        expected = plain[name][i][..., order]
+        np.testing.assert_array_equal(found[name][i], expected)
+  assert len(seen) == 6
 
 
 def test_sample_source_ships_with_scikit_image():

@@ -10,6 +10,8 @@ from bamjax.data import crops
 from bamjax.data import pipeline
 from bamjax.data import resident
 from bamjax.data import sources
+from bamjax.data.sampling import Extras
+from bamjax.data.sampling import NONE
 from bamjax.errors import UserError
 from bamjax.memory import Memory
 from bamjax.runs import config as config_lib
@@ -33,20 +35,30 @@ def make_store(scale, sizes=SIZES):
   return crops.CropStore(cache.decode(images), PATCH)
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_samples_are_those_of_the_tf_data_pipeline(scale):
-  store = make_store(scale)
+@pytest.mark.parametrize(
+  ("scale", "extras"),
+  [
+    *((2, NONE), (3, NONE), (4, NONE)),
+    *((2, Extras(0.7)), (3, Extras(0.7, permute_rgb=True))),
+  ],
+)
+def test_samples_are_those_of_the_tf_data_pipeline(scale, extras):
+  # One image is too small for half or quarter of it.
+  store = make_store(scale, [*SIZES, (1, 5)])
+  if extras.lr_only:
+    store.add_smaller(cache.decode)
   data = jax.device_put(resident.pack(store))
-  options = {"batch_size": BATCH, "patch": PATCH}
+  options = {"batch_size": BATCH, "patch": PATCH, "extras": extras}
   cut = jax.jit(functools.partial(resident.sample_batch, data, 3, **options))
   expected = pipeline.train_batches(
     store, seed=3, start_step=4, num_steps=12, **options
   )
   for step, batch in enumerate(expected, 4):
     found = cut(np.int32(step))
-    for key in ("lr", "hr"):
-      assert found[key].dtype == np.uint8
-      np.testing.assert_array_equal(found[key], batch[key])
+    assert found.keys() == batch.keys()
+    for key, value in batch.items():
+      assert found[key].dtype == value.dtype
+      np.testing.assert_array_equal(found[key], value)
 
 
 def test_shards_make_up_the_batch():

@@ -54,6 +54,7 @@ def compared(monkeypatch):
     ("log_every", 7),
     ("init_from", "x2.safetensors"),
     ("data.degradation", "noise"),
+    ("teacher.sha256", "0123"),
     ("optim.learning_rate", 2e-4),
     ("model_options", {"blocks": (1, 2)}),
   ],
@@ -82,7 +83,7 @@ def test_every_difference_is_named(compared, tmp_path):
 
 def test_the_same_images_may_have_other_paths(compared, tmp_path):
   zero, one = defaults.get_config(), defaults.get_config()
-  one.data.data_dir = "/local/images"
+  one.data.data_dir, one.teacher.source = "/local/images", "/local/teacher"
   compared(agreement.check_config, (tmp_path, zero), (tmp_path, one))
   source = Source("folder", [image("a", 1)], [image("b", 2)])
   compared(agreement.check_names, (source, zero), (source, one))

@@ -9,21 +9,32 @@ import jax
 import numpy as np
 
 from bamjax.data.degradation.mixtures import Noise
+from bamjax.data.sampling import Extras
 from bamjax.training import parallel
 from bamjax.training.degraded import on_degraded
+from bamjax.training.distillation import on_taught
+from bamjax.training.state import Teacher
 from bamjax.training.step import train_step
 from training import tiny
 
-# With noise, which each sample must have whatever device it is on.
+# With noise and a teacher's outputs, which each sample must have on whatever
+# device; some samples have no HR.
 step = on_degraded(train_step, Noise(), seed=3, batch_size=8)
+step = on_taught(step, 0.5)
 
 
 def train(kind, mode):
   """Returns the losses and the final parameters of a few steps."""
-  state, losses = parallel.replicate(tiny.state()), []
+  teacher = Teacher(tiny.state(seed=1).params, tiny.module().apply)
+  state = parallel.replicate(tiny.state().replace(teacher=teacher))
+  losses = []
   if mode == "resident":
     advance = parallel.parallelize_resident(
-      step, tiny.resident(), kind, seed=3, batch_size=8, patch=tiny.PATCH
+      *(step, tiny.resident(), kind),
+      seed=3,
+      batch_size=8,
+      patch=tiny.PATCH,
+      extras=Extras(lr_only=0.5, permute_rgb=True),
     )
     batches = [1, 1, 1, 2]
   else:
@@ -31,7 +42,11 @@ def train(kind, mode):
     rows = 8 // jax.process_count()
     share = slice(jax.process_index() * rows, (jax.process_index() + 1) * rows)
     batches = [
-      {k: v[share] for k, v in batch.items()} for batch in tiny.batches(5)
+      {
+        **{k: v[share] for k, v in batch.items()},
+        "lr_only": (np.arange(8) % 3 == 0)[share],
+      }
+      for batch in tiny.batches(5)
     ]
   for batch in batches:
     before = float(state.loss_sum)

@@ -18,6 +18,7 @@ from bamjax.training import distributed
 from bamjax.training import feed
 from bamjax.training import loop
 from bamjax.training import run_dir as run_dir_lib
+from bamjax.weights import save_weights
 from scripts import rows
 from training import tiny
 
@@ -70,6 +71,9 @@ def calls(monkeypatch):
 def test_with_every_option_a_run_resumes_bit_for_bit(
   config, tmp_path, mode, calls
 ):
+  teacher = tmp_path / "teacher.safetensors"
+  params = tiny.state(seed=1).params
+  save_weights(teacher, tiny.module(), {"params": params})
   config.update(
     {
       "steps": 7,
@@ -80,7 +84,10 @@ def test_with_every_option_a_run_resumes_bit_for_bit(
         "steps_per_dispatch": 2,
         "degradation": "noise",
         "degradation_options": {"sigma": (5, 50)},
+        "lr_only": 0.5,
+        "permute_rgb": True,
       },
+      "teacher": {"source": str(teacher), "ensemble": True},
       "optim": {
         "ema_decay": 0.5,
         "clip_norm": 0.1,
@@ -105,6 +112,14 @@ def test_with_every_option_a_run_resumes_bit_for_bit(
   assert calls == [call for call in whole if call[0] >= 3]
   assert again == summary
   assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+  # Another teacher, wherever it is, is refused; the same may have moved.
+  config.teacher.source = str(teacher.rename(tmp_path / "moved.safetensors"))
+  assert loop.train_and_evaluate(config, tmp_path / "cut") == summary
+  save_weights(
+    config.teacher.source, tiny.module(), {"params": params}, {"a": 1}
+  )
+  with pytest.raises(UserError, match="holds another run .teacher.sha256: "):
+    loop.train_and_evaluate(config, tmp_path / "cut")
 
 
 @pytest.mark.slow

@@ -47,7 +47,9 @@ def resident(seed=0):
     return ImagePair(name, lambda: (lr, hr))
 
   decoded = cache.decode([image("a"), image("b")])
-  return pack(CropStore(decoded, PATCH))
+  store = CropStore(decoded, PATCH)
+  store.add_smaller(cache.decode)
+  return pack(store)
 
 
 def leaves(tree):
