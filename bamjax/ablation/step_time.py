@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence
-import functools
 
 import jax
 import ml_collections
@@ -11,9 +10,10 @@ import numpy as np
 from bamjax.benchmarking import timing
 from bamjax.layers import compile_for
 from bamjax.runs import config as config_lib
+from bamjax.training import distillation
+from bamjax.training import feed
 from bamjax.training import parallel
 from bamjax.training import run_dir
-from bamjax.training.step import train_step
 
 _STEPS, _ROUNDS = 20, 5  # of each network
 
@@ -36,16 +36,11 @@ def measure(configs: Sequence[ml_collections.ConfigDict]) -> list[float]:
 
 def _make_run(config: ml_collections.ConfigDict) -> Callable[[int], None]:
   """A function that trains one step and awaits it."""
+  config, teacher = distillation.find(config)
   module = config_lib.build_model(config)
-  step = parallel.parallelize(
-    functools.partial(
-      train_step,
-      accumulate=config.optim.accumulate,
-      ema_decay=config.optim.ema_decay,
-    ),
-    config.parallel,
-  )
-  state = parallel.replicate(run_dir.init_state(config, module))
+  step = parallel.parallelize(feed.make_step(config), config.parallel)
+  state = run_dir.init_state(config, module).replace(teacher=teacher)
+  state = parallel.replicate(state)
   rng = np.random.default_rng(0)
   batch = {
     name: rng.integers(
@@ -56,6 +51,8 @@ def _make_run(config: ml_collections.ConfigDict) -> Callable[[int], None]:
       ("hr", config.data.patch * config.scale),
     )
   }
+  if config.data.lr_only:
+    batch["lr_only"] = rng.random(config.batch_size) < config.data.lr_only
 
   def run(number: int) -> None:
     nonlocal state

@@ -21,6 +21,20 @@ from bamjax.training.step import train_step
 _STEPS_PER_DISPATCH = 50
 
 
+def make_step(config: ml_collections.ConfigDict) -> parallel.Step:
+  """Returns a run's training step, with its degradation and its teacher."""
+  accumulate = config.optim.accumulate
+  step: parallel.Step = functools.partial(
+    train_step, accumulate=accumulate, ema_decay=config.optim.ema_decay
+  )
+  mixture = config_lib.make_mixture(config)
+  step = on_degraded(step, mixture, config.seed, config.batch_size)
+  teacher = config.teacher
+  return on_taught(
+    step, teacher.weight, ensemble=teacher.ensemble, parts=accumulate
+  )
+
+
 def make_advance(
   config: ml_collections.ConfigDict, store: crops.CropStore, start: int
 ) -> tuple[parallel.Advance, int]:
@@ -38,20 +52,7 @@ def make_advance(
   Raises:
     UserError: the images do not fit in a device's memory.
   """
-  step: parallel.Step = functools.partial(
-    train_step,
-    accumulate=config.optim.accumulate,
-    ema_decay=config.optim.ema_decay,
-  )
-  step = on_degraded(
-    step, config_lib.make_mixture(config), config.seed, config.batch_size
-  )
-  step = on_taught(
-    step,
-    config.teacher.weight,
-    ensemble=config.teacher.ensemble,
-    parts=config.optim.accumulate,
-  )
+  step = make_step(config)
   options = {
     "seed": config.seed,
     "batch_size": config.batch_size,
