@@ -7,6 +7,7 @@ decoders allocate before they notice.
 import re
 
 from PIL import ImageFile
+from PIL.TiffImagePlugin import COMPRESSION_INFO
 
 # Bytes that one byte of a file can become: a match of deflate, 258 bytes, takes
 # 2 bits; one of LZW, at most 3,838 bytes, takes 12; PackBits repeats a byte 128
@@ -29,13 +30,6 @@ _BY_NAME = {
 }
 # Formats whose files are what these decoders read.
 _FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "GIF", "PPM", "TGA")
-# By TIFF's number of a compression.
-_BY_NUMBER = {
-  1: 1,
-  8: _DEFLATE,
-  32773: _PACKBITS,
-  32946: _DEFLATE,
-}
 _LARGE = 2**30  # bytes of an image that are compared with what is available
 
 
@@ -60,8 +54,8 @@ def check(pil: ImageFile.ImageFile, held: int) -> None:
     args = tile.args[0] if isinstance(tile.args, tuple) else tile.args
     found = re.search(r";(\d+)", str(args))
     bits = 1 if pil.mode == "1" else min(8, int(found[1]) if found else 8)
-  _check(width * height * bits // 8, held, _BY_NAME.get(name))
-  _check_memory(4 * width * height)
+  pixels = width * height
+  _check(pixels * bits // 8, held, name, 4 * pixels)
 
 
 def check_tiff(claimed: int, held: int, compression: int) -> None:
@@ -75,19 +69,17 @@ def check_tiff(claimed: int, held: int, compression: int) -> None:
   Raises:
     ValueError: it is damaged, or does not fit in memory.
   """
-  _check(claimed, held, _BY_NUMBER.get(compression))
-  _check_memory(claimed)
+  _check(claimed, held, COMPRESSION_INFO.get(compression, ""), claimed)
 
 
-def _check(claimed: int, held: int, expansion: int | None) -> None:
+def _check(claimed: int, held: int, codec: str, needed: int) -> None:
+  """Compares with what a codec can expand, and `needed` with free memory."""
+  expansion = _BY_NAME.get(codec)
   if expansion and claimed > expansion * held:
     raise ValueError(
       f"it is damaged or truncated: {claimed:,} bytes of pixels are not in"
       f" {held:,} bytes"
     )
-
-
-def _check_memory(needed: int) -> None:
   if needed > _LARGE:
     from bamjax.memory import host_memory  # imports JAX
 

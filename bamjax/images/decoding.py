@@ -1,5 +1,6 @@
 """Reads image files with depth, alpha, color profile, EXIF data and text."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
@@ -8,11 +9,12 @@ import io
 import math
 import os
 from pathlib import Path
+import re
 import stat
 import struct
+import sys
 from typing import Any
 from typing import BinaryIO
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -24,8 +26,7 @@ from bamjax.errors import UserError
 from bamjax.errors import warn_once
 from bamjax.images import claims
 from bamjax.images import exif
-from bamjax.images import png_chunks
-from bamjax.images import sixteen_bits
+from bamjax.images import png
 from bamjax.images import tiff
 
 # Factors from gray levels of fewer bits to 8 bits.
@@ -35,14 +36,20 @@ _JPEG = {"JPEG", "MPO"}
 _TIFF_JPEG = {"jpeg", "tiff_jpeg"}
 # The two codings of a WebP image, by their chunks.
 _LOSSLESS, _LOSSY = b"VP8L", b"VP8 "
-_TURNS = {
-  2: Image.Transpose.FLIP_LEFT_RIGHT,
-  3: Image.Transpose.ROTATE_180,
-  4: Image.Transpose.FLIP_TOP_BOTTOM,
-  5: Image.Transpose.TRANSPOSE,
-  6: Image.Transpose.ROTATE_270,
-  7: Image.Transpose.TRANSVERSE,
-  8: Image.Transpose.ROTATE_90,
+# Gray with alpha of 16 bits: decoded as RGBA, its four bytes are kept.
+_PAIR = "LA;16B"
+_DEEP = re.compile(r"(RGB|RGBA);16([BLN])")
+_NATIVE = "L" if sys.byteorder == "little" else "B"
+_OTHER = {"L": "B", "B": "L"}
+# What makes an image upright, by EXIF's orientation.
+_TURNS: dict[int | None, Callable[[np.ndarray], np.ndarray]] = {
+  2: lambda a: a[:, ::-1],
+  3: lambda a: a[::-1, ::-1],
+  4: lambda a: a[::-1],
+  5: lambda a: a.swapaxes(0, 1),
+  6: lambda a: np.rot90(a, -1),
+  7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+  8: lambda a: np.rot90(a),
 }
 
 
@@ -94,7 +101,7 @@ def read(path: str | Path, *, metadata: bool = True) -> ImageData:
     try:
       return _read(path, file, metadata)
     except ValueError:
-      found = png_chunks.expanded(file)
+      found = png.expanded(file)
       if found is None:
         raise
     whole, icc = found
@@ -167,96 +174,136 @@ def _reason(error: Exception) -> str:
 
 def _read(path: str | Path, file: BinaryIO, metadata: bool) -> ImageData:
   """Reads an open file; `path` is for warnings."""
-  kept: Image.Exif | None = None
-  text: dict[str, str] = {}
-  jpeg = False
-  if deep := tiff.read(file):
-    color, alpha, info = deep
-    icc, is_gray = info["icc_profile"], color.shape[2] == 1
-    if metadata:
-      kept = exif.attempt(
-        path, lambda: exif.without_storage(exif.of_tiff(file, info))
-      )
-  else:
-    with Image.open(file) as pil:
-      frames = getattr(pil, "n_frames", 1)
-      # Pillow orients TIFF files itself, and drops the tag.
-      turned = getattr(pil, "tag_v2", {}).get(exif.ORIENTATION)
-      color, alpha, icc, is_gray, tags = _pixels(path, pil, file)
-      turned = turned or tags.get(exif.ORIENTATION)
-      # The other frames of an MPO file are previews.
-      frames = 1 if pil.format == "MPO" else frames
-      info = {str(key): value for key, value in pil.info.items()}
-      info["n_frames"] = frames
-      if turned in tiff.SIDEWAYS and isinstance(info.get("dpi"), tuple):
-        info["dpi"] = info["dpi"][::-1]
-      if pil.format != "PNG":
-        info.pop("gamma", None)
-      if metadata:
-        kept = exif.attempt(path, lambda: exif.without_storage(tags))
-        text = _text(pil)
-        jpeg = pil.format in _JPEG or info.get("compression") in _TIFF_JPEG
+  color, alpha, info = tiff.read(file) or _by_pillow(path, file, metadata)
   if info["n_frames"] > 1:
     warn_once(f"{path} has several frames or pages; only the first is used")
-  webp = _webp_coding(file) if metadata else None
-  if is_gray:
-    color = np.broadcast_to(color, (*color.shape[:2], 3))
+  webp = kept = None
+  if metadata:
+    webp = _webp_coding(file)
+    kept = exif.attempt(path, lambda: exif.without_storage(info["exif"]()))
+  turn = _TURNS.get(info["orientation"], lambda a: a)
+  color = turn(color)
   return ImageData(
-    color=color,
-    alpha=alpha,
-    gray=is_gray,
-    icc=icc,
-    dpi=_density(info.get("dpi")),
+    color=np.broadcast_to(color, (*color.shape[:2], 3)),
+    alpha=None if alpha is None else turn(alpha),
+    gray=color.shape[2] == 1,
+    icc=info["icc_profile"],
+    dpi=_density(info.get("dpi"), info["sideways"]),
     gamma=info.get("gamma") or None,
     exif=kept,
-    text=text,
+    text=info.get("text", {}),
     lossless=webp == _LOSSLESS,
-    lossy=jpeg or webp == _LOSSY,
+    lossy=info.get("lossy", False) or webp == _LOSSY,
   )
 
 
-class _Pixels(NamedTuple):
-  """What Pillow decodes: color is H×W×C, C being 1 (gray) or 3 (RGB)."""
+def _by_pillow(
+  path: str | Path, file: BinaryIO, metadata: bool
+) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
+  """Decodes a file with Pillow; returns what `tiff.read` does.
 
-  color: np.ndarray
-  alpha: np.ndarray | None
-  icc: bytes | None
-  gray: bool
-  exif: Image.Exif
+  The dictionary also has `gamma`, and `text` and `lossy` with `metadata`.
+  """
+  with Image.open(file) as pil:
+    frames = getattr(pil, "n_frames", 1)
+    # Pillow orients TIFF files itself, and drops the tag.
+    before = getattr(pil, "tag_v2", {}).get(exif.ORIENTATION)
+    claims.check(pil, file.seek(0, os.SEEK_END))
+    raw = _raw_mode(pil)
+    if raw == _PAIR:
+      _retile(pil, "RGBA")
+    pil.load()
+    tags = exif.attempt(path, pil.getexif) or Image.Exif()
+    color, alpha, icc = _bands(pil, raw, file)
+    after = tags.get(exif.ORIENTATION)
+    info: dict[str, Any] = {
+      "icc_profile": icc,
+      "dpi": pil.info.get("dpi"),
+      "gamma": pil.info.get("gamma") if pil.format == "PNG" else None,
+      # The other frames of an MPO file are previews.
+      "n_frames": 1 if pil.format == "MPO" else frames,
+      "orientation": after,
+      "sideways": (before or after) in tiff.SIDEWAYS,
+      "exif": lambda: tags,
+    }
+    if metadata:
+      info["text"] = _text(pil)
+      packed = pil.info.get("compression")
+      info["lossy"] = pil.format in _JPEG or packed in _TIFF_JPEG
+  return color, alpha, info
 
 
-def _pixels(
-  path: str | Path, pil: ImageFile.ImageFile, file: BinaryIO
-) -> _Pixels:
-  """Decodes a file with Pillow, upright, with its depth and alpha."""
-  claims.check(pil, file.seek(0, os.SEEK_END))
-  raw = sixteen_bits.raw_mode(pil)
-  sixteen_bits.load(pil, raw)
-  # For TIFF, the orientation has been applied now and is no longer in the tags.
-  tags = exif.attempt(path, pil.getexif) or Image.Exif()
-  turn = _TURNS.get(tags.get(exif.ORIENTATION, 1))
-
-  def upright(pil: Image.Image) -> Image.Image:
-    return pil if turn is None else pil.transpose(turn)
-
+def _bands(
+  pil: ImageFile.ImageFile, raw: str, file: BinaryIO
+) -> tuple[np.ndarray, np.ndarray | None, bytes | None]:
+  """Colors, H×W×C, alpha and profile of a decoded file; see `_deep`."""
   icc, key = pil.info.get("icc_profile"), pil.info.get("transparency")
   if pil.mode in ("I", "F"):
     raise ValueError("it has 32 bits per channel; only 8 and 16 are supported")
-  alpha = None
-  if (deep := sixteen_bits.read(pil, raw, file, upright)) is not None:
-    if deep.shape[2] in (2, 4):
-      deep, alpha = deep[..., :-1], deep[..., -1]
+  if (bands := _deep(pil, raw, file)) is not None:
     if key is not None:
-      alpha = np.where((deep == key).all(axis=-1), 0, 65535).astype(np.uint16)
-    return _Pixels(deep, alpha, icc, deep.shape[2] == 1, tags)
-  if raw in _GRAY_STEPS and isinstance(key, int):
-    pil.info["transparency"] = key * _GRAY_STEPS[raw]
-  simple, icc, is_gray = _simple(upright(pil), icc)
-  bands = np.asarray(simple)
-  bands = bands if bands.ndim == 3 else bands[..., None]
-  if simple.mode in ("LA", "RGBA"):
-    bands, alpha = bands[..., :-1], bands[..., -1]
-  return _Pixels(bands, alpha, icc, is_gray, tags)
+      alpha = np.where((bands == key).all(axis=-1), 0, 65535)
+      return bands, alpha.astype(np.uint16), icc
+  else:
+    if raw in _GRAY_STEPS and isinstance(key, int):
+      pil.info["transparency"] = key * _GRAY_STEPS[raw]
+    simple, icc = _simple(pil, icc)
+    bands = np.atleast_3d(np.asarray(simple))
+  if bands.shape[2] in (2, 4):
+    return bands[..., :-1], bands[..., -1], icc
+  return bands, None, icc
+
+
+def _deep(
+  pil: ImageFile.ImageFile, raw: str, file: BinaryIO
+) -> np.ndarray | None:
+  """The pixels of a file of 16 bits per channel, of which Pillow keeps 8.
+
+  Pillow has no mode for such colors: it decodes "RGB;16B" and the like, and
+  keeps each channel's high byte. Its names for the layout of a file's pixels
+  can be replaced before it decodes them. With the other byte order, it keeps
+  the low byte, so two passes give all 16 bits. There is no simpler way without
+  another decoder: tifffile reads no PNG, and no LZW without imagecodecs, which
+  is large. Nor can one pass read six bytes per pixel as another mode, because
+  PNG's filters work on whole pixels.
+
+  Args:
+    pil: the decoded file.
+    raw: its `_raw_mode` before that.
+    file: the same file, to be decoded again.
+
+  Returns:
+    H×W×C uint16, C being 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGBA); None
+    if the file has fewer bits.
+  """
+  if pil.mode.startswith("I;16"):
+    # Pillow converts to native byte order.
+    return np.asarray(pil).astype(np.uint16, copy=False)[..., None]
+  if raw == _PAIR:
+    return np.asarray(pil).view(">u2").astype(np.uint16)
+  if not (match := _DEEP.fullmatch(raw)):
+    return None
+  mode, order = match.groups()
+  high = np.asarray(pil).astype(np.uint16)
+  file.seek(0)
+  with Image.open(file) as again:
+    _retile(again, f"{mode};16{_OTHER[_NATIVE if order == 'N' else order]}")
+    return high << 8 | np.asarray(again)
+
+
+def _raw_mode(pil: ImageFile.ImageFile) -> str:
+  """How a file's pixels are stored in Pillow's terms, "RGB;16B"; or ""."""
+  args = pil.tile[0][3] if getattr(pil, "tile", None) else ""
+  args = args[0] if isinstance(args, tuple) and args else args
+  return args if isinstance(args, str) else ""
+
+
+def _retile(pil: ImageFile.ImageFile, raw: str) -> None:
+  """Makes Pillow decode a file's pixels as another layout."""
+  pil.tile = [
+    t._replace(args=(raw, *t.args[1:]) if isinstance(t.args, tuple) else raw)
+    for t in pil.tile
+  ]
 
 
 def _text(pil: ImageFile.ImageFile) -> dict[str, str]:
@@ -286,42 +333,36 @@ def _webp_coding(file: BinaryIO) -> bytes | None:
   return None
 
 
-def _density(dpi: Any) -> tuple[float, float] | None:
-  """Pixels per inch; None if they are missing or senseless."""
+def _density(dpi: Any, sideways: bool) -> tuple[float, float] | None:
+  """Pixels per inch of the upright image; None if missing or senseless."""
   try:
     across, down = map(float, dpi)
   except (TypeError, ValueError, ArithmeticError):
     return None
-  sensible = all(math.isfinite(d) and d > 0 for d in (across, down))
-  return (across, down) if sensible else None
+  if not all(math.isfinite(d) and d > 0 for d in (across, down)):
+    return None
+  return (down, across) if sideways else (across, down)
 
 
 def _simple(
   pil: Image.Image, icc: bytes | None
-) -> tuple[Image.Image, bytes | None, bool]:
-  """Converts an image of 8 bits or fewer.
-
-  Returns:
-    It as L, LA, RGB or RGBA; the profile of that; and whether it is gray.
-  """
+) -> tuple[Image.Image, bytes | None]:
+  """An image of 8 bits or fewer as L, LA, RGB or RGBA; and its profile."""
   mode = pil.mode
   clear = "transparency" in pil.info
   if mode in ("1", "L", "LA", "La"):
-    alpha = clear or mode in ("LA", "La")
-    return pil.convert("LA" if alpha else "L"), icc, True
+    return pil.convert("LA" if clear or mode in ("LA", "La") else "L"), icc
   if mode in ("P", "PA", "RGBA", "RGBa", "RGB"):
-    alpha = clear or mode not in ("P", "RGB")
-    target = "RGBA" if alpha else "RGB"
-    return (pil if mode == target else pil.convert(target)), icc, False
+    target = "RGBA" if clear or mode not in ("P", "RGB") else "RGB"
+    return (pil if mode == target else pil.convert(target)), icc
   if mode == "CMYK" and icc:
     try:
       source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
       srgb = ImageCms.createProfile("sRGB")
       rgb = ImageCms.profileToProfile(pil, source, srgb, outputMode="RGB")
       if rgb is not None:  # None is for inPlace alone
-        return rgb, None, False
+        return rgb, None
     except (OSError, ImageCms.PyCMSError):
       pass  # ignore a broken profile
   # The profile of another color space does not describe RGB.
-  icc = None if mode in ("CMYK", "LAB") else icc
-  return pil.convert("RGB"), icc, False
+  return pil.convert("RGB"), None if mode in ("CMYK", "LAB") else icc

@@ -1,10 +1,8 @@
 """Reads EXIF data, without the tags that describe the file's own pixels."""
 
 from collections.abc import Callable
-from collections.abc import Mapping
 import logging
 from pathlib import Path
-from typing import Any
 from typing import BinaryIO
 
 from PIL import Image
@@ -55,21 +53,25 @@ def without_storage(exif: Image.Exif) -> Image.Exif | None:
   return kept if kept or any(inner.values()) else None
 
 
-def of_tiff(file: BinaryIO, info: Mapping[str, Any]) -> Image.Exif:
-  """Loads the tags of a TIFF file that `tiff.read` has read.
+def of_tiff(
+  file: BinaryIO, offset: int, endian: str, bigtiff: bool
+) -> Image.Exif:
+  """Loads tags of a TIFF file.
 
   Args:
     file: the file.
-    info: its `offset`, `endian` and `bigtiff`, as returned by `tiff.read`.
+    offset: where the tags begin.
+    endian: the order of bytes, "<" or ">".
+    bigtiff: whether it is a BigTIFF.
 
   Raises:
     ValueError: it is a big-endian BigTIFF, which Pillow does not support.
     Exception: the tags are damaged.
   """
+  if bigtiff and endian == ">":
+    raise ValueError("Pillow does not support big-endian BigTIFF")
   exif = Image.Exif()
   # Pillow itself would take BigTIFF's header for that of TIFF.
-  exif.endian, exif.bigtiff = info["endian"], info["bigtiff"]
-  if exif.bigtiff and exif.endian == ">":
-    raise ValueError("Pillow does not support big-endian BigTIFF")
-  exif.load_from_fp(file, info["offset"])
+  exif.endian, exif.bigtiff = endian, bigtiff
+  exif.load_from_fp(file, offset)
   return exif

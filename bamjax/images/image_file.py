@@ -9,7 +9,6 @@ import logging
 from pathlib import Path
 import struct
 from typing import Any
-import zlib
 
 import numpy as np
 from PIL import Image
@@ -17,7 +16,7 @@ from PIL import Image
 from bamjax.errors import UserError
 from bamjax.files import replacing
 from bamjax.images import metadata
-from bamjax.images import png16
+from bamjax.images import png
 from bamjax.images.decoding import ImageData
 from bamjax.images.decoding import measure as measure  # callers read and write
 from bamjax.images.decoding import read as read
@@ -107,20 +106,17 @@ def write(path: Path, image: ImageData, quality: int | None = None) -> None:
       "%s: %s has no transparency; blended with white", path, kind
     )
     image = _on_white(image, image.alpha)
+  found = metadata.options(path, kind, image)
   pixels = _bands(image)
-  found = metadata.options(path, kind, image, *pixels.shape[:2])
   with replacing(path) as temporary:
     try:
       if deep and kind == "PNG":
-        png16.write(temporary, pixels, _png_chunks(found))
+        png.write_16_bits(temporary, pixels, found)
       elif deep:
         _write_deep_tiff(temporary, pixels, image, found)
       else:
-        pil = Image.fromarray(
-          pixels[..., 0] if pixels.shape[2] == 1 else pixels
-        )
         options = _options(kind, image.lossless, quality)
-        pil.save(temporary, kind, **found, **options)
+        Image.fromarray(pixels).save(temporary, kind, **found, **options)
     # An image too large for a format's integers raises nearly anything.
     except (ValueError, RuntimeError, OverflowError, struct.error) as error:
       raise FormatError(
@@ -149,26 +145,11 @@ def _on_white(image: ImageData, alpha: np.ndarray) -> ImageData:
 
 
 def _bands(image: ImageData) -> np.ndarray:
-  """The pixels as H×W×C: gray, gray and alpha, RGB, or RGBA."""
-  color = image.color[..., :1] if image.gray else image.color
+  """The pixels: gray as H×W, otherwise gray and alpha, RGB or RGBA, H×W×C."""
+  color = image.color[..., 0] if image.gray else image.color
   if image.alpha is not None:
-    color = np.concatenate([color, image.alpha[..., None]], axis=-1)
+    color = np.dstack([color, image.alpha])
   return np.ascontiguousarray(color)
-
-
-def _png_chunks(found: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
-  """Types and data of the chunks for metadata."""
-  chunks = []
-  if icc := found.get("icc_profile"):
-    chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc)))
-  if dpi := found.get("dpi"):
-    per_meter = [round(x / 0.0254) for x in dpi]
-    chunks.append((b"pHYs", struct.pack(">IIB", *per_meter, 1)))
-  if exif := found.get("exif"):
-    chunks.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
-  if text := found.get("pnginfo"):
-    chunks += [(kind, data) for kind, data, *_ in text.chunks]
-  return chunks
 
 
 def _write_deep_tiff(
@@ -179,9 +160,9 @@ def _write_deep_tiff(
   dpi = found.get("dpi")
   tifffile.imwrite(
     path,
-    pixels[..., 0] if pixels.shape[2] == 1 else pixels,
+    pixels,
     photometric="minisblack" if image.gray else "rgb",
-    planarconfig=None if pixels.shape[2] == 1 else "contig",
+    planarconfig=None if pixels.ndim == 2 else "contig",
     extrasamples=None if image.alpha is None else ["unassalpha"],
     compression="zlib",
     iccprofile=found.get("icc_profile"),

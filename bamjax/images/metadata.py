@@ -30,9 +30,7 @@ _MAIN = 0  # stands for EXIF's main directory
 _Tag = tuple[int, int, Any]  # directory, number, value
 
 
-def options(
-  path: Path, kind: str, image: ImageData, height: int, width: int
-) -> dict[str, Any]:
+def options(path: Path, kind: str, image: ImageData) -> dict[str, Any]:
   """Metadata as arguments of Pillow's `save`: icc_profile, dpi, exif, pnginfo.
 
   What the format can't store is left out, with a warning.
@@ -41,19 +39,7 @@ def options(
     path: the file, for the warning.
     kind: the format, in Pillow's terms: "PNG", "JPEG", …
     image: the image whose metadata to write.
-    height: of the image in the file, in pixels, for EXIF data.
-    width: of the image in the file, in pixels, for EXIF data.
   """
-  found, left_out = _fitting(kind, image, height, width)
-  if left_out:
-    _logger.warning("%s: %s cannot hold %s", path, kind, ", ".join(left_out))
-  return found
-
-
-def _fitting(
-  kind: str, image: ImageData, height: int, width: int
-) -> tuple[dict[str, Any], list[str]]:
-  """The metadata that fit, and descriptions of those that don't."""
   found: dict[str, Any] = {}
   left_out: list[str] = []
   # WebP stores gray images as RGB.
@@ -84,7 +70,7 @@ def _fitting(
     ]:
       left_out.append(f"the tags {', '.join(names)}")
   elif image.exif is not None:
-    exif, tags = _encoded(_tags(image.exif, kind, height, width), kind)
+    exif, tags = _encoded(_tags(image.exif, kind, image.color.shape), kind)
     if exif:
       found["exif"] = exif
     left_out += [f"EXIF's {_name(tag)}" for tag in tags]
@@ -101,7 +87,9 @@ def _fitting(
   elif image.gamma and not image.icc:  # a profile defines gamma, too
     if abs(image.gamma / _USUAL_GAMMA - 1) > 0.01:
       left_out.append(f"PNG's gamma ({image.gamma:g})")
-  return found, left_out
+  if left_out:
+    _logger.warning("%s: %s cannot hold %s", path, kind, ", ".join(left_out))
+  return found
 
 
 def _holds(kind: str, **found: Any) -> bool:
@@ -121,12 +109,10 @@ def _holds(kind: str, **found: Any) -> bool:
   return True
 
 
-def _tags(
-  exif: Image.Exif, kind: str, height: int, width: int
-) -> Sequence[_Tag]:
+def _tags(exif: Image.Exif, kind: str, shape: Sequence[int]) -> Sequence[_Tag]:
   """All of EXIF's tags; if they include the image's size, it is the new one."""
   found = [(_MAIN, number, value) for number, value in exif.items()]
-  size = {_WIDTH: width, _HEIGHT: height}
+  size = {_WIDTH: shape[1], _HEIGHT: shape[0]}
   # Pillow can't write nested directories to compressed TIFF.
   for ifd in INNER_IFDS if kind != "TIFF" else ():
     inner = dict(exif.get_ifd(ifd))

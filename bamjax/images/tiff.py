@@ -5,7 +5,9 @@ can't decompress LZW: such files are left to Pillow if it decodes them
 correctly, and are an error otherwise.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+import functools
 from typing import Any
 from typing import BinaryIO
 
@@ -13,23 +15,15 @@ import numpy as np
 from PIL import Image
 
 from bamjax.images import claims
+from bamjax.images import exif
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF
 _MINISWHITE, _MINISBLACK, _RGB = 0, 1, 2
 _COLORS = {_MINISWHITE: 1, _MINISBLACK: 1, _RGB: 3}
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _INCH, _CENTIMETER = 2, 3
-_ORIENTATION, _DENSITY, _UNIT, _PROFILE = 274, (282, 283), 296, 34675
+_DENSITY, _UNIT, _PROFILE = (282, 283), 296, 34675
 SIDEWAYS = 5, 6, 7, 8  # orientations that swap rows and columns
-_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-  2: lambda a: a[:, ::-1],
-  3: lambda a: a[::-1, ::-1],
-  4: lambda a: a[::-1],
-  5: lambda a: a.swapaxes(0, 1),
-  6: lambda a: np.rot90(a, -1),
-  7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-  8: lambda a: np.rot90(a),
-}
 
 
 def read(
@@ -41,29 +35,20 @@ def read(
     file: positioned at its start, before and after.
 
   Returns:
-    None if the file is not TIFF or is left to Pillow. Otherwise, colors,
-    H×W×C uint8 or uint16, upright, C being 1 (gray) or 3 (RGB); alpha, H×W of
-    the same dtype, or None; and a dictionary with `icc_profile`, `dpi` (of the
-    upright image) and `n_frames` as in Pillow's `info`, and with the location
-    of the tags: `offset`, `endian` ("<" or ">") and `bigtiff`.
+    None if the file is not TIFF or is left to Pillow. Otherwise, colors as they
+    are stored, H×W×C uint8 or uint16, C being 1 (gray) or 3 (RGB); alpha, H×W
+    of the same dtype, or None; and a dictionary with `icc_profile`, `dpi` and
+    `n_frames` as in Pillow's `info`, `orientation`, whether that swaps rows and
+    columns (`sideways`), and a function that loads the tags (`exif`).
 
   Raises:
     ValueError: the file is damaged, or its kind is not supported.
   """
-  magic = file.read(4)
-  file.seek(0)
-  if magic not in _MAGIC:
-    return None
-  import tifffile
-
-  with tifffile.TiffFile(file) as tiff:
-    page = tiff.pages[0]
-    found = None
-    if not _is_for_pillow(page):
-      _check_complete(page, file)
-      found = *_read(page), _info(page, tiff)
-  file.seek(0)
-  return found
+  with _opened(file) as tiff:
+    if tiff is None or _is_for_pillow(page := tiff.pages[0]):
+      return None
+    _check_complete(page, file)
+    return *_read(page), _info(page, tiff, file)
 
 
 def measure(file: BinaryIO) -> tuple[int, int] | None:
@@ -75,17 +60,28 @@ def measure(file: BinaryIO) -> tuple[int, int] | None:
   Returns:
     None if the file is not TIFF.
   """
+  with _opened(file) as tiff:
+    if tiff is None:
+      return None
+    page = tiff.pages[0]
+    size = page.imagelength, page.imagewidth
+    turned = page.tags.valueof(exif.ORIENTATION) in SIDEWAYS
+    return size[::-1] if turned else size
+
+
+@contextlib.contextmanager
+def _opened(file: BinaryIO) -> Iterator[Any]:
+  """Opens a TIFF file, and rewinds it; None if it is none."""
   magic = file.read(4)
   file.seek(0)
   if magic not in _MAGIC:
-    return None
+    yield None
+    return
   import tifffile
 
   with tifffile.TiffFile(file) as tiff:
-    page: Any = tiff.pages[0]
-    size = page.imagelength, page.imagewidth
-    turned = page.tags.valueof(_ORIENTATION) in SIDEWAYS
-  return size[::-1] if turned else size
+    yield tiff
+  file.seek(0)
 
 
 def _is_for_pillow(page: Any) -> bool:
@@ -160,8 +156,6 @@ def _read(page: Any) -> tuple[np.ndarray, np.ndarray | None]:
   count = _COLORS[page.photometric]
   if samples.shape != shape or shape[2] < count:
     raise ValueError(f"its samples have shape {samples.shape}")
-  turn = _UPRIGHT.get(page.tags.valueof(_ORIENTATION), lambda a: a)
-  samples = turn(samples)
   color, alpha = samples[..., :count], None
   extra = tuple(page.extrasamples)
   if not extra and count == 3 and shape[2] == 4:
@@ -186,18 +180,19 @@ def _divided(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
   return np.minimum(whole, peak).astype(color.dtype)
 
 
-def _info(page: Any, tiff: Any) -> dict[str, Any]:
+def _info(page: Any, tiff: Any, file: BinaryIO) -> dict[str, Any]:
+  orientation = page.tags.valueof(exif.ORIENTATION)
   info = {
     "icc_profile": page.tags.valueof(_PROFILE),
     "n_frames": len(tiff.pages),
-    "offset": page.offset,
-    "endian": tiff.byteorder,
-    "bigtiff": tiff.is_bigtiff,
+    "orientation": orientation,
+    "sideways": orientation in SIDEWAYS,
+    "exif": functools.partial(
+      exif.of_tiff, file, page.offset, tiff.byteorder, tiff.is_bigtiff
+    ),
   }
   unit = page.tags.valueof(_UNIT, _INCH)
   both = [page.tags.valueof(tag) for tag in _DENSITY]
-  if page.tags.valueof(_ORIENTATION) in SIDEWAYS:
-    both.reverse()
   if unit in (_INCH, _CENTIMETER) and all(
     isinstance(r, tuple) and len(r) == 2 and all(r) for r in both
   ):

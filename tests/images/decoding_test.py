@@ -220,15 +220,6 @@ def test_transparent_colors_of_png(tmp_path):
   check(path, np.broadcast_to(DEEP[..., :1], marked.shape), DEEP[..., 1])
 
 
-@pytest.mark.parametrize("ext", ["png", "tif"])
-def test_gray_with_alpha_of_16_bits_comes_back(tmp_path, ext):
-  color = np.broadcast_to(DEEP[..., :1], (13, 9, 3))
-  image = decoding.ImageData(color, DEEP[..., 1], gray=True)
-  image_file.write(tmp_path / f"a.{ext}", image)
-  check(tmp_path / f"a.{ext}", color, DEEP[..., 1])
-  assert decoding.read(tmp_path / f"a.{ext}").gray
-
-
 def test_lab_becomes_rgb_without_its_profile(tmp_path):
   image = Image.new("RGB", (5, 4), (200, 60, 30)).convert("LAB")
   image.save(tmp_path / "a.tif")
@@ -442,14 +433,16 @@ def test_a_missing_package_is_no_damaged_image(tmp_path, monkeypatch):
   assert "damaged" not in str(caught.value)
 
 
-def test_several_frames_are_logged_once(tmp_path, caplog):
+def test_the_first_of_several_frames_is_used_and_logged_once(tmp_path, caplog):
   frames = [Image.fromarray(COLOR), Image.fromarray(255 - COLOR)]
   for ext in ("png", "gif", "webp", "tif"):
     frames[0].save(
       tmp_path / f"a.{ext}", save_all=True, append_images=frames[1:]
     )
     for _ in range(2):
-      read_rgb(tmp_path / f"a.{ext}")
+      found = read_rgb(tmp_path / f"a.{ext}")
+    if ext in ("png", "tif"):  # without loss
+      np.testing.assert_array_equal(found, COLOR)
     assert caplog.text.count(f"a.{ext} has several frames") == 1
 
 

@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 import pytest
 
@@ -8,60 +7,6 @@ from bamjax.errors import UserError
 from bamjax.images.rgb import is_image
 from bamjax.images.rgb import list_images
 from bamjax.images.rgb import read_rgb
-
-
-@pytest.fixture
-def rgb():
-  return np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
-
-
-def test_reads_rgb_gray_rgba_palette_and_16_bits(tmp_path, rgb):
-  image = Image.fromarray(rgb)
-  image.save(tmp_path / "rgb.png")
-  np.testing.assert_array_equal(read_rgb(tmp_path / "rgb.png"), rgb)
-
-  gray = image.convert("L")
-  gray.save(tmp_path / "gray.png")
-  expected = np.repeat(np.asarray(gray)[..., None], 3, axis=2)
-  np.testing.assert_array_equal(read_rgb(tmp_path / "gray.png"), expected)
-
-  image.putalpha(Image.new("L", image.size, 100))
-  image.save(tmp_path / "rgba.png")
-  np.testing.assert_array_equal(read_rgb(tmp_path / "rgba.png"), rgb)
-
-  palette = Image.fromarray(rgb).quantize(8)
-  palette.save(tmp_path / "palette.png")
-  np.testing.assert_array_equal(
-    read_rgb(tmp_path / "palette.png"), palette.convert("RGB")
-  )
-
-  deep = np.arange(0, 65536, 655, dtype=np.uint16)[:100].reshape(10, 10)
-  Image.fromarray(deep).save(tmp_path / "deep.png")
-  np.testing.assert_array_equal(
-    read_rgb(tmp_path / "deep.png")[..., 0],
-    np.floor(deep / 65535 * 255 + 0.5),
-  )
-
-
-def test_is_upright(tmp_path, rgb):
-  exif = Image.Exif()
-  exif[0x0112] = 6  # shown turned by 90° clockwise
-  Image.fromarray(rgb).save(tmp_path / "turned.png", exif=exif)
-  np.testing.assert_array_equal(
-    read_rgb(tmp_path / "turned.png"), np.rot90(rgb, -1)
-  )
-
-
-def test_bad_files_are_named_in_one_line(tmp_path, rgb):
-  rgb = np.random.default_rng(0).integers(0, 256, (99, 99, 3), dtype=np.uint8)
-  Image.fromarray(rgb).save(tmp_path / "whole.png")
-  data = (tmp_path / "whole.png").read_bytes()
-  (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
-  (tmp_path / "text.png").write_text("not an image")
-  for name in ("cut.png", "text.png", "absent.png"):
-    with pytest.raises(UserError, match=name) as caught:
-      read_rgb(tmp_path / name)
-    assert "\n" not in str(caught.value)
 
 
 def test_lists_images_by_extension(tmp_path):
