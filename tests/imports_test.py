@@ -95,7 +95,7 @@ _PRIVATE = {
   "jax._src": {"forks.py", "training/watch.py"},
   "tensorflow_datasets.core": {"data/sources.py"},
   "_get_metrics": {"runs/checkpoints.py"},
-  ".tile =": {"images/sixteen_bits.py"},
+  ".tile =": {"images/decoding.py"},
 }
 
 
