@@ -39,6 +39,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
   "JPEG": {"quality": 95, "subsampling": 0},
   "WEBP": {"quality": 95},
   "TIFF": {"compression": "tiff_adobe_deflate"},
+  "PNG": {"compress_level": png.LEVEL},
 }
 
 
