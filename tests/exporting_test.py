@@ -69,6 +69,9 @@ def test_stablehlo_is_the_network_at_any_size(tmp_path, name, attn):
     pytest.param("pan", "bam", marks=pytest.mark.slow),
     pytest.param("imdn", "bam", marks=pytest.mark.slow),
     pytest.param("imdn", "cca", marks=pytest.mark.slow),
+    # Coarse maps; the last of the sizes is smaller than one of their cells.
+    pytest.param("bsrn", "esa_cca", marks=pytest.mark.slow),
+    pytest.param("smfanet", "bam", marks=pytest.mark.slow),
   ],
 )
 def test_onnx_is_the_network_at_any_size(tmp_path, name, attn):
@@ -77,25 +80,12 @@ def test_onnx_is_the_network_at_any_size(tmp_path, name, attn):
   network = save(tmp_path / "a.safetensors", name, attn)
   exporting.write(network, tmp_path / "a.onnx")
   session = runtime.InferenceSession(tmp_path / "a.onnx")
-  for shape in ((1, 9, 14, 3), (2, 16, 11, 3)):
+  for shape in ((1, 9, 14, 3), (2, 16, 11, 3), (1, 61, 32, 3), (1, 5, 3, 3)):
     lr = rng.random(shape, dtype=np.float32)
     want = network.module.apply(network.variables, lr)
     np.testing.assert_allclose(
-      session.run(["sr"], {"lr": lr})[0], want, atol=1e-4
+      session.run(["sr"], {"lr": lr})[0], want, atol=1e-5
     )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-  ("name", "attn"), [("bsrn", "esa_cca"), ("smfanet", "none")]
-)
-def test_onnx_has_no_coarse_maps_of_any_size(tmp_path, name, attn):
-  pytest.importorskip("jax2onnx", reason="needs jax2onnx, which is optional")
-  pytest.importorskip("onnxruntime", reason="needs onnxruntime")
-  network = save(tmp_path / "a.safetensors", name, attn)
-  with pytest.raises(UserError, match="can't convert this network"):
-    exporting.write(network, tmp_path / "a.onnx")
-  assert not (tmp_path / "a.onnx").exists()
 
 
 def test_an_onnx_model_that_differs_is_not_written(

@@ -26,6 +26,7 @@ from jax.typing import DTypeLike
 
 from bamjax.layers import halves
 from bamjax.layers.coarse import Aligned
+from bamjax.layers.coarse import max_pool
 from bamjax.layers.coarse import Spread
 from bamjax.layers.convolution import BSConv
 from bamjax.layers.convolution import Conv
@@ -404,7 +405,7 @@ class ESA(nn.Module):
     # The maximum of 7×7 values in steps of 3, which are 2 pixels apart.
     align = Aligned(pitch=6, seen=15, name="align")
     y = separable("stride", stride=2)(align(fine))
-    y = _activate(separable("coarse_0")(nn.max_pool(y, (7, 7), (3, 3))))
+    y = _activate(separable("coarse_0")(max_pool(y, 7, 3)))
     y = _activate(separable("coarse_1")(y))
     y = separable("coarse_2")(y)
     y = Spread(align.grid, bilinear=True, name="spread")(y, fine)

@@ -15,6 +15,8 @@ from jax import core
 from jax import lax
 import jax.numpy as jnp
 
+from bamjax.layers import purpose
+
 # Where a window lies along an axis: its first pixel, which may be negative, and
 # the number of pixels of the image. Both may be traced or symbolic.
 Extent = tuple[Any, Any]
@@ -72,7 +74,7 @@ class Grid:
 
   def valid(self, cells: int, extent: Extent) -> jax.Array:
     """Which rows of a window's coarse map are cells of the image, (cells,)."""
-    index = self.first(extent) + jnp.arange(cells)
+    index = self.first(extent) + _numbers(cells)
     return index < self.count(extent[1])
 
 
@@ -81,6 +83,14 @@ def _at_least(length: Any, least: int) -> Any:
   if isinstance(length, jax.Array):
     return jnp.maximum(length, least)
   return core.max_dim(length, least)
+
+
+def _numbers(count: Any) -> jax.Array:
+  """The numbers from 0 to count - 1, int32.
+
+  As `jnp.arange`, which jax2onnx does not convert if the count is symbolic.
+  """
+  return lax.iota(jnp.int32, count)
 
 
 class CellMax(nn.Module):
@@ -113,31 +123,32 @@ class CellMax(nn.Module):
       x = self._pooled(x, axis, place and place[axis - 1])
     return x
 
-  def _pooled(
-    self, x: jax.Array, axis: int, extent: Extent | None
-  ) -> jax.Array:
+  def _pooled(self, x: jax.Array, axis: int, place: Extent | None) -> jax.Array:
     length = x.shape[axis]
-    if extent is None:
+    if place is None:
       if isinstance(length, int) and length % self.size == 0:
         count = length // self.size
         shape = (*x.shape[:axis], count, self.size, *x.shape[axis + 1 :])
         return jnp.max(x.reshape(shape), axis=axis + 1)
-      index = jnp.arange(self.grid.count(length))
-      extent = (0, jnp.asarray(length))
+      index = _numbers(self.grid.count(length))
+      start, whole = 0, jnp.asarray(length)
     else:
-      x = jnp.where(_across(inside(length, extent), axis), x, -jnp.inf)
-      index = self.grid.first(extent) + jnp.arange(length // self.size + 2)
-    start, whole = extent
+      x = jnp.where(_across(inside(length, place), axis), x, -jnp.inf)
+      index = self.grid.first(place) + _numbers(length // self.size + 2)
+      start, whole = place
     count = self.grid.count(whole)
-    top = index * whole // count - start
-    bottom = -(-(index + 1) * whole // count) - start
+    # Not `//`, which jax2onnx can't convert if the count is symbolic.
+    top = lax.div(index * whole, count) - start
+    bottom = lax.div((index + 1) * whole + count - 1, count) - start
     # A cell has fewer than twice `size` pixels: two runs, which may overlap.
     runs = _running_max(x, self.size, axis)
     y, other = (
-      jnp.take(runs, jnp.clip(first, 0, length - 1), axis)
+      jnp.take(runs, jnp.clip(first, 0, length - 1), axis=axis)
       for first in (top, jnp.maximum(bottom - self.size, top))
     )
     y = jnp.maximum(y, other)
+    if place is None:
+      return y
     return jnp.where(_across(index < count, axis), y, 0)
 
 
@@ -146,10 +157,29 @@ def _running_max(x: jax.Array, size: int, axis: int) -> jax.Array:
   widths = [(0, 0)] * x.ndim
   widths[axis] = (0, size - 1)
   padded = jnp.pad(x, widths, constant_values=-jnp.inf)
-  length = x.shape[axis]
-  parts = (
-    lax.slice_in_dim(padded, i, i + length, axis=axis) for i in range(size)
-  )
+  return _window_max(padded, size, 1, axis)
+
+
+def max_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
+  """The maximum in size×size windows, without padding.
+
+  Args:
+    x: N×H×W×C, at least `size`×`size` pixels.
+    size: height and width of the windows.
+    stride: pixels from a window to the next.
+  """
+  if not purpose.has_one_form():
+    return nn.max_pool(x, (size, size), (stride, stride))
+  # jax2onnx thinks that a maximum of a symbolic size is as large as x.
+  for axis in (1, 2):
+    x = _window_max(x, size, stride, axis)
+  return x
+
+
+def _window_max(x: jax.Array, size: int, stride: int, axis: int) -> jax.Array:
+  """The maximum in windows along an axis."""
+  room = x.shape[axis] - size + 1
+  parts = (lax.slice_in_dim(x, i, i + room, stride, axis) for i in range(size))
   return functools.reduce(jnp.maximum, parts)
 
 
@@ -183,18 +213,19 @@ class Aligned(nn.Module):
     for axis in (1, 2):
       length = x.shape[axis]
       if place is None:
-        missing = core.max_dim(self.seen - length, 0)
-        if not (isinstance(missing, int) and missing == 0):
-          widths = [(0, 0)] * x.ndim
-          widths[axis] = (0, missing)
-          empty = isinstance(length, int) and length == 0
-          x = jnp.pad(x, widths, mode="constant" if empty else "edge")
+        wanted = _at_least(length, self.seen)
+        if length == 0:  # there is no edge
+          shape = (*x.shape[:axis], wanted, *x.shape[axis + 1 :])
+          x = jnp.zeros(shape, x.dtype)
+        elif wanted != length:
+          rows = jnp.minimum(_numbers(wanted), length - 1)
+          x = jnp.take(x, rows, axis=axis)
         continue
       start, whole = extent = place[axis - 1]
-      rows = jnp.arange(max(length + self.pitch - 1, self.seen))
+      rows = _numbers(max(length + self.pitch - 1, self.seen))
       rows = rows + self.pitch * self.grid.first(extent)
       rows = jnp.clip(rows, 0, whole - 1) - start
-      x = jnp.take(x, jnp.clip(rows, 0, length - 1), axis)
+      x = jnp.take(x, jnp.clip(rows, 0, length - 1), axis=axis)
     return x
 
 
@@ -260,12 +291,13 @@ class Spread(nn.Module):
       first = self.grid.first(extent)
     start, whole = extent
     count = jnp.asarray(self.grid.count(whole))
-    pixels = (start + jnp.arange(length)).astype(jnp.float32)
+    pixels = (start + _numbers(length)).astype(jnp.float32)
     share = count.astype(jnp.float32) / jnp.asarray(whole, jnp.float32)
 
     def take(index: jax.Array) -> jax.Array:
       index = jnp.minimum(index.astype(jnp.int32), count - 1) - first
-      return jnp.take(cells, jnp.clip(index, 0, cells.shape[axis] - 1), axis)
+      index = jnp.clip(index, 0, cells.shape[axis] - 1)
+      return jnp.take(cells, index, axis=axis)
 
     return pixels, share, take
 
@@ -276,7 +308,7 @@ Layer = Aligned | CellMax | Spread
 def inside(length: int, extent: Extent) -> jax.Array:
   """Which pixels of a window are of the image, (length,) bool."""
   start, whole = extent
-  pixels = start + jnp.arange(length)
+  pixels = start + _numbers(length)
   return (pixels >= 0) & (pixels < whole)
 
 

@@ -4,8 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bamjax.layers import compile_for
+from bamjax.layers.coarse import Aligned
 from bamjax.layers.coarse import CellMax
 from bamjax.layers.coarse import Grid
+from bamjax.layers.coarse import max_pool
 from bamjax.layers.coarse import Spread
 
 
@@ -32,6 +35,23 @@ def test_an_image_smaller_than_a_cell_has_one():
   x = draw(1, 5, 7, 2)
   got = CellMax().apply({}, x)
   np.testing.assert_array_equal(got, x.max((1, 2), keepdims=True))
+
+
+@pytest.mark.parametrize("height, width", [(4, 20), (15, 1), (16, 14)])
+def test_a_small_image_repeats_its_edge(height, width):
+  x = draw(1, height, width, 2)
+  missing = [(0, max(15 - length, 0)) for length in (height, width)]
+  want = np.pad(x, ((0, 0), *missing, (0, 0)), "edge")
+  got = Aligned(pitch=6, seen=15).apply({}, x)
+  np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("height, width", [(7, 12), (31, 9)])
+def test_maxima_for_onnx_are_the_same(height, width):
+  x = draw(2, height, width, 3)
+  with compile_for("onnx"):
+    got = max_pool(x, 7, 3)
+  np.testing.assert_array_equal(got, max_pool(x, 7, 3))
 
 
 @pytest.mark.parametrize(
