@@ -213,13 +213,13 @@ class Aligned(nn.Module):
     for axis in (1, 2):
       length = x.shape[axis]
       if place is None:
-        wanted = _at_least(length, self.seen)
-        if length == 0:  # there is no edge
-          shape = (*x.shape[:axis], wanted, *x.shape[axis + 1 :])
-          x = jnp.zeros(shape, x.dtype)
-        elif wanted != length:
-          rows = jnp.minimum(_numbers(wanted), length - 1)
-          x = jnp.take(x, rows, axis=axis)
+        if not isinstance(length, int):  # jax2onnx can't convert such a pad
+          rows = _numbers(_at_least(length, self.seen))
+          x = jnp.take(x, jnp.minimum(rows, length - 1), axis=axis)
+        elif length < self.seen:
+          widths = [(0, 0)] * x.ndim
+          widths[axis] = (0, self.seen - length)
+          x = jnp.pad(x, widths, mode="edge" if length else "constant")
         continue
       start, whole = extent = place[axis - 1]
       rows = _numbers(max(length + self.pitch - 1, self.seen))
