@@ -31,7 +31,7 @@ check(*training, "tensorflow", "torch", "matplotlib", "jinja2")
 
 import bamjax.runs.folder
 check("orbax.checkpoint", "optax", "tensorboardX")
-import bamjax.training.loop, bamjax.evaluation.paper_tables
+import bamjax.training.loop, bamjax.evaluation.paper
 check("tensorflow", "tensorflow_datasets", "matplotlib")
 """
 

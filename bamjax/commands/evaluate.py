@@ -217,12 +217,12 @@ def _scale_of_networks(options: Options) -> int | None:
 
 
 def _write_paper_tables(output: Path) -> None:
-  from bamjax.evaluation import paper_tables
+  from bamjax.evaluation import paper
   from bamjax.evaluation import result_files
   from bamjax.evaluation import suite
 
-  rows = paper_tables.match_results(result_files.read(output))
-  tables = paper_tables.tables(rows)
+  rows = paper.match_results(result_files.read(output))
+  tables = paper.tables(rows)
   for table in tables:
     print(table.text(), end="\n\n")
   suite.write_tables(output, "tables", rows, tables)

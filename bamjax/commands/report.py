@@ -15,7 +15,6 @@ validation images of the first run.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -105,7 +104,8 @@ def run(options: Options) -> int:
     for scale in options.scales
   ]
   known = {network.scale for network in networks}
-  images = [_sr_files(options, source, known) for source in options.outputs]
+  default = min(known) if len(known) == 1 else None
+  images = [_sr_files(options, source, default) for source in options.outputs]
   named = labels([*networks, *(found[0] for found in images)])
   entries: list[AnyEntry] = [
     side_by_side.Entry(
@@ -158,11 +158,9 @@ def run(options: Options) -> int:
 
 
 def _sr_files(
-  options: Options, source: str, likely: Collection[int]
+  options: Options, source: str, default: int | None
 ) -> list[SrFiles]:
   """The files of a folder of SR images for each benchmark, at one scale.
-
-  If the sizes fit several scales, it is that of the networks beside them.
 
   Raises:
     UserError: no file matches an HR image, or the scale can't be inferred.
@@ -172,7 +170,7 @@ def _sr_files(
   (scale,) = options.scales
   found = []
   for folder in options.benchmarks:
-    _, files = find_sr_files(source, folder, scale, likely)
+    _, files = find_sr_files(source, folder, scale, default)
     found.append(files)
     scale = files.scale
   return found

@@ -1,6 +1,7 @@
 """Compares two networks on the same images, with confidence intervals."""
 
 from collections.abc import Mapping
+import logging
 import math
 from typing import Any
 
@@ -9,8 +10,13 @@ import numpy as np
 from bamjax.errors import UserError
 from bamjax.evaluation import crossed_factors
 from bamjax.evaluation.protocols import PROTOCOLS
+from bamjax.evaluation.results import is_sr
 from bamjax.evaluation.results import Row
+from bamjax.evaluation.tables import some
 from bamjax.evaluation.tables import Table
+from bamjax.terminal import counted
+
+_logger = logging.getLogger(__name__)
 
 SEEDS_NOTE = (
   "The interval is over images only: another training of a network may change"
@@ -24,7 +30,8 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
 
   Args:
     a: a row of `bamjax.evaluation.results`.
-    b: a row of the same benchmark, scale and protocol.
+    b: a row of the same benchmark, scale and protocol. If either is of SR
+      images by any program, only the images that both have are compared.
 
   Returns:
     A dict of `a` and `b` (their sources), `benchmark`, `scale`, `degradation`,
@@ -40,6 +47,8 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
   for name in _ALIKE:
     if a.get(name) != b.get(name):
       raise UserError(f"the {name} differs: {a.get(name)} and {b.get(name)}")
+  if is_sr(a) or is_sr(b):
+    a, b = _in_common(a, b)
   suffix = PROTOCOLS[a["protocol"]].suffix
   keys = [f"{name}_{suffix}" for name in ("psnr", "ssim")]
   images = [{image["name"]: image for image in row["images"]} for row in (a, b)]
@@ -77,6 +86,36 @@ def compare(a: Row, b: Row) -> dict[str, Any]:
     **found,
     "images": rows,
   }
+
+
+def _in_common(a: Row, b: Row) -> tuple[Row, Row]:
+  """Two rows with the images that both have, for a comparison.
+
+  A folder of SR images may hold a part of a test set. The means are still those
+  of all images of each row. A warning counts the images that only one row has.
+
+  Raises:
+    UserError: they have no image in common.
+  """
+  names = [{image["name"] for image in row["images"]} for row in (a, b)]
+  shared = names[0] & names[1]
+  if not shared:
+    raise UserError(
+      f"{a['source']} and {b['source']} have no image of {a['benchmark']} in"
+      " common"
+    )
+  if odd := names[0] ^ names[1]:
+    _logger.warning(
+      "compared on %s of %s, which both have; left out: %s",
+      counted(len(shared), "image"),
+      a["benchmark"],
+      some(sorted(odd)),
+    )
+  first, second = (
+    {**row, "images": [i for i in row["images"] if i["name"] in shared]}
+    for row in (a, b)
+  )
+  return first, second
 
 
 def _check_same(name: str, a: dict[str, Any], b: dict[str, Any]) -> None:

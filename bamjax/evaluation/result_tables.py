@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import math
 from typing import Any
 
-from bamjax.evaluation import sr_origin
+from bamjax.evaluation import sr_images
 from bamjax.evaluation.protocols import Protocol
 from bamjax.evaluation.protocols import PROTOCOLS
 from bamjax.evaluation.results import is_sr
@@ -26,7 +26,7 @@ def table(row: Row) -> Table:
   """
   protocol = PROTOCOLS[row["protocol"]]
   keys = [f"{name}_{protocol.suffix}" for name in ("psnr", "ssim")]
-  origins = sr_origin.known(row["images"])
+  origins = sr_images.known(row["images"])
 
   def cells(
     name: str, scores: dict[str, Any], images: list[dict[str, Any]]
@@ -38,7 +38,7 @@ def table(row: Row) -> Table:
       pair(scores[keys[0]], scores[keys[1]]),
       # Adding 0 makes −0.00 positive.
       "–" if math.isnan(gain) else f"{round(gain, 2) + 0:+.2f} dB",
-      *(sr_origin.cells(scores) if origins else ()),
+      *(sr_images.cells(scores) if origins else ()),
     ]
 
   rows = [cells(image["name"], image, [image]) for image in row["images"]]
@@ -56,7 +56,7 @@ def table(row: Row) -> Table:
     f" {protocol.name}",
     [
       *("image", "bicubic", "SR" if is_sr(row) else "model", "gain"),
-      *(sr_origin.HEADER if origins else ()),
+      *(sr_images.HEADER if origins else ()),
     ],
     [*rows, cells(f"mean of {len(rows)}", row, row["images"])],
     [*_notes(row, protocol)],
@@ -79,7 +79,7 @@ def _notes(row: Row, protocol: Protocol) -> Iterator[str]:
         f"{method} equals HR (infinite PSNR, left out of mean PSNR and gain):"
         f" {some(equal)}"
       )
-  yield from sr_origin.notes(row["images"], protocol, row["scale"])
+  yield from sr_images.notes(row["images"], protocol, row["scale"])
   if row["left_out"]:
     yield f"left out: {some(row['left_out'])}"
   # The paper has no RGB scores.

@@ -4,6 +4,8 @@ import math
 from typing import Any
 
 from bamjax import complexity
+from bamjax.data.sr_files import SrFiles
+from bamjax.data.test_sets import Benchmark
 from bamjax.evaluation import paper
 from bamjax.evaluation.protocols import Protocol
 from bamjax.models import registry
@@ -73,6 +75,43 @@ def make_row(
     "paper": {name: scores for name, scores in printed.items() if scores},
     "images": result["images"],
     "left_out": result.get("left_out", []),
+  }
+
+
+def make_sr_row(
+  sr_files: SrFiles,
+  benchmark: Benchmark,
+  protocol: Protocol,
+  result: dict[str, Any],
+) -> Row:
+  """x: that of a network, without what files don't show.
+
+  Args:
+    sr_files: what was scored.
+    benchmark: the images.
+    protocol: how they were scored.
+    result: what `sr_images.evaluate` returns for this protocol.
+  """
+  return {
+    "model": None,
+    "attn": None,
+    "scale": sr_files.scale,
+    "depth": "",
+    "normalization": None,
+    "source": sr_files.source,
+    "step": None,
+    "self_ensemble": False,
+    "path": str(sr_files.folder.resolve()),
+    "tile": None,
+    "folder": benchmark.folder,
+    "saved": None,
+    "benchmark": benchmark.name,
+    "parameters": None,
+    "protocol": protocol.name,
+    "protocol_version": protocol.version,
+    **dict.fromkeys(SCORES),
+    **result,
+    "paper": {},
   }
 
 

@@ -169,7 +169,7 @@ class Suite:
     if scores is None:
       return []
     rows = [
-      sr_images.make_row(sr_files, benchmark, p, scores[p.name])
+      results.make_sr_row(sr_files, benchmark, p, scores[p.name])
       for p in self.protocols
     ]
     result_files.write(self.output, rows)
@@ -253,18 +253,11 @@ def compare_pairs(
   compared = [
     tolerant.attempt(
       f"comparison on {a['benchmark']}",
-      functools.partial(_compare, a, b),
+      functools.partial(comparison.compare, a, b),
     )
     for a, b in pairs
   ]
   return [each for each in compared if each], tolerant.skipped
-
-
-def _compare(a: results.Row, b: results.Row) -> dict[str, Any]:
-  """Compares two rows; SR images need not cover the whole test set."""
-  if results.is_sr(a) or results.is_sr(b):
-    a, b = sr_images.in_common(a, b)
-  return comparison.compare(a, b)
 
 
 def write_tables(

@@ -17,9 +17,7 @@ from bamjax.data.test_sets import ImageSet
 from bamjax.errors import UserError
 from bamjax.evaluation import scoring
 from bamjax.evaluation import sr_images
-from bamjax.evaluation import sr_origin
 from bamjax.evaluation.protocols import MATLAB
-from bamjax.evaluation.tables import some
 from bamjax.inference import Upscaler
 from bamjax.networks import Network
 from bamjax.report import differences
@@ -91,17 +89,11 @@ class SrEntry:
 
   def has(self, image: Any) -> bool:
     """Whether there is a file for an image, be it usable or not."""
-    return any(
-      image in each.files or image in each.problems for each in self.sr_files
-    )
+    return any(image in each.files for each in self.sr_files)
 
   def output(self, image: Any, lr: np.ndarray) -> np.ndarray:
     """Reads SR of an image, uint8; raises UserError if it doesn't fit LR."""
-    files = next(
-      each
-      for each in self.sr_files
-      if image in each.files or image in each.problems
-    )
+    files = next(each for each in self.sr_files if image in each.files)
     return sr_images.upscaler(files, image)(lr)
 
 
@@ -214,7 +206,7 @@ def run_networks(
     names.append(label)
     for entry, sr in zip(entries, image.outputs[1:], strict=True):
       if isinstance(entry, SrEntry):
-        origin = sr_origin.find_origin(sr, hr, scale)
+        origin = sr_images.find_origin(sr, hr, scale)
         origins.setdefault(entry.label, []).append(origin)
     for rows, found in zip(scores, image.scores or (), strict=False):
       rows.append(found)
@@ -227,7 +219,7 @@ def run_networks(
   notes = [
     f"{label}: {note}"
     for label, found in origins.items()
-    for note in sr_origin.notes(found, MATLAB, scale)
+    for note in sr_images.notes(found, MATLAB, scale)
   ]
   return Comparison(
     benchmark.label, scale, entries, names, scores, shown, left_out, notes
@@ -244,15 +236,7 @@ def _with_files(
       continue
     missing = [i for i in benchmark.images if not entry.has(i)]
     absent |= dict.fromkeys(missing)
-    if missing:
-      _logger.warning(
-        "left out: %s has no file for %d of the %d images of %s: %s",
-        entry.source,
-        len(missing),
-        len(benchmark.images),
-        benchmark.name,
-        some(image.name for image in missing),
-      )
+    sr_images.warn_of_missing(entry.source, missing, benchmark)
   if not absent:
     return benchmark, []
   images = [image for image in benchmark.images if image not in absent]

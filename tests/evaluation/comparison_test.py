@@ -22,6 +22,7 @@ def row(source, scores, protocol="matlab", **fields):
   }
   return {
     "source": source,
+    "model": "imdn",
     "benchmark": "Set5",
     "scale": 2,
     "protocol": protocol,

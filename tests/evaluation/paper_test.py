@@ -32,7 +32,7 @@ def counted():
 
 
 def test_all_rows_exist():
-  rows = paper.rows()
+  rows = paper.printed_rows()
   assert [r.table for r in rows] == [1] * 60 + [2] * 15
   assert len({(r.table, r.scale, r.model, r.attn) for r in rows}) == 75
   # Cells as in the paper: all but s-LWSR32's control at ×2 and ×3 on each …
@@ -45,7 +45,7 @@ def test_all_rows_exist():
   assert sum("realSR7" in r.scores for r in rows) == 5
 
 
-@pytest.mark.parametrize("row", paper.rows())
+@pytest.mark.parametrize("row", paper.printed_rows())
 def test_parameters_are_those_of_the_networks(row):
   attn = SWAPPED.get((row.scale, row.model, row.attn), row.attn)
   kind = backbone(row.model).native if attn == "native" else attn
@@ -54,7 +54,7 @@ def test_parameters_are_those_of_the_networks(row):
   assert row.kilo_parameters == pytest.approx(want, abs=0.1)
 
 
-@pytest.mark.parametrize("row", [r for r in paper.rows() if r.gflops])
+@pytest.mark.parametrize("row", [r for r in paper.printed_rows() if r.gflops])
 def test_gflops_are_those_of_the_networks(row):
   module = create_model(row.model, row.attn, row.scale)
   counts = complexity.summary(module)
@@ -87,7 +87,7 @@ def test_every_score_is_printed_in_the_papers_columns():
   printed = re.findall(r"\d\d\.\d\d/0\.\d{4}", text)
   compared = 0
   for table in (1, 2):
-    rows = [row for row in paper.rows() if row.table == table]
+    rows = [row for row in paper.printed_rows() if row.table == table]
     for benchmark in {name for row in rows for name in row.scores}:
       column = [r.scores[benchmark] for r in rows if benchmark in r.scores]
       column = [f"{psnr:.2f}/{ssim:.4f}" for psnr, ssim in column]
@@ -99,12 +99,12 @@ def test_every_score_is_printed_in_the_papers_columns():
 
 
 def test_imdns_rows_of_both_tables_agree():
-  rows = {(r.table, r.scale, r.attn): r for r in paper.rows()}
+  rows = {(r.table, r.scale, r.attn): r for r in paper.printed_rows()}
   for scale in (2, 3, 4):
     for first, second in (("native", "cca"), ("bam", "bam")):
       one = next(
         r
-        for r in paper.rows()
+        for r in paper.printed_rows()
         if (r.table, r.scale, r.model, r.attn) == (1, scale, "imdn", first)
       )
       two = rows[2, scale, second]
@@ -113,6 +113,6 @@ def test_imdns_rows_of_both_tables_agree():
 
 
 def test_quoted_figures_are_of_the_literatures_protocol():
-  for row in paper.rows():
+  for row in paper.printed_rows():
     quoted = row.attn in ("native", "cca")
     assert row.protocol == ("matlab" if quoted else "bam")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bamjax.errors import UserError
-from bamjax.evaluation import paper_tables
+from bamjax.evaluation import paper
 from bamjax.evaluation import protocols
 from bamjax.evaluation import result_files
 from bamjax.evaluation import result_tables
@@ -240,13 +240,13 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
 
 
 def test_the_papers_tables_show_ours_under_the_same_protocol(monkeypatch):
-  from bamjax.evaluation import paper
-
   few = [
-    r for r in paper.rows() if r.model in ("imdn", "carn_m") and r.scale < 4
+    r
+    for r in paper.printed_rows()
+    if r.model in ("imdn", "carn_m") and r.scale < 4
   ]
-  monkeypatch.setattr(paper, "rows", lambda: few)
-  rows = paper_tables.match_results(
+  monkeypatch.setattr(paper, "printed_rows", lambda: few)
+  rows = paper.match_results(
     [
       row("earlier", values=(1.0, 0.1, 1.0, 0.1)),
       row(),
@@ -268,7 +268,7 @@ def test_the_papers_tables_show_ours_under_the_same_protocol(monkeypatch):
   assert control["parameters"] == 694_404
   assert control["paper_parameters"] == pytest.approx(694_400)
   assert by_name[2, 2, "imdn", "cca"]["paper_gflops"] == 70.0
-  tables = paper_tables.tables(rows)
+  tables = paper.tables(rows)
   assert [t.title for t in tables][:2] == [
     "Table 1 of the paper, ×2",
     "Table 1 of the paper, ×3",
