@@ -134,7 +134,6 @@ def run(options: Options) -> int:
   from bamjax.evaluation import comparison
   from bamjax.evaluation import protocols
   from bamjax.evaluation import result_files
-  from bamjax.evaluation import result_tables
   from bamjax.evaluation import results
   from bamjax.evaluation import suite as suite_lib
 
@@ -163,7 +162,7 @@ def run(options: Options) -> int:
 
   def show(found: list[results.Row]) -> None:
     for row in found:
-      print(result_tables.table(row).text(), end="\n\n", flush=True)
+      print(results.table(row).text(), end="\n\n", flush=True)
     rows.extend(found)
 
   # Without one of two there is nothing to compare.

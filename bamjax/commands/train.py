@@ -208,7 +208,7 @@ def run(options: Options) -> None:
     UserError: the configuration, the data or the run's folder is invalid.
   """
   # Imported here so that --help is immediate.
-  from bamjax.evaluation import result_tables
+  from bamjax.evaluation import results
   from bamjax.runs import config as config_lib
   from bamjax.training import distributed
   from bamjax.training import loop
@@ -217,7 +217,7 @@ def run(options: Options) -> None:
   run_dir = Path(options.run_dir or config_lib.default_run_dir(config))
   summary = loop.train_and_evaluate(config, run_dir)
   if summary:
-    print(result_tables.table(summary).text())
+    print(results.table(summary).text())
     print(f"written to {run_dir}; scores in summary.json")
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import IO
 
 from bamjax.errors import UserError
-from bamjax.evaluation.result_tables import table
 from bamjax.evaluation.results import key
 from bamjax.evaluation.results import LISTS
 from bamjax.evaluation.results import restored
 from bamjax.evaluation.results import Row
+from bamjax.evaluation.results import table
 from bamjax.files import check_writable
 from bamjax.files import lock
 from bamjax.files import open_lock

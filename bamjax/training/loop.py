@@ -22,7 +22,6 @@ from bamjax.data import crops
 from bamjax.data.sources import ImagePair
 from bamjax.data.sources import Source
 from bamjax.errors import UserError
-from bamjax.evaluation import result_tables
 from bamjax.evaluation import results
 from bamjax.evaluation import scoring
 from bamjax.evaluation.protocols import MATLAB
@@ -221,7 +220,7 @@ def _finished(
     with contextlib.suppress(OSError, *damaged):
       text = (run_dir / folder.SUMMARY).read_text()
       summary = results.restored(json.loads(text))
-      result_tables.table(summary)  # needs what a summary has
+      results.table(summary)  # needs what a summary has
       if summary["steps"] == config.steps:
         print(
           f"{run_dir} has finished its {config.steps} steps, with these scores."

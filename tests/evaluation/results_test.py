@@ -12,7 +12,6 @@ from bamjax.errors import UserError
 from bamjax.evaluation import paper
 from bamjax.evaluation import protocols
 from bamjax.evaluation import result_files
-from bamjax.evaluation import result_tables
 from bamjax.evaluation import results
 from bamjax.evaluation.tables import Table
 from bamjax.models import create_model
@@ -62,24 +61,22 @@ def test_a_row_contains_the_measured_and_the_printed_scores():
 
 def test_the_title_shows_a_depth_other_than_the_published_one():
   found = row(model="edsr", blocks=15, features=64)
-  title = result_tables.table(found).title
+  title = results.table(found).title
   assert title == "edsr none ×2, 15 blocks on Set5, protocol matlab"
   before = {k: v for k, v in found.items() if k != "depth"}
-  assert result_tables.table(before).title.startswith("edsr none ×2 on")
+  assert results.table(before).title.startswith("edsr none ×2 on")
 
 
 def test_the_table_names_protocols_and_never_mixes_them():
-  text = result_tables.table(row()).text()
+  text = results.table(row()).text()
   assert "imdn cca ×2 on Set5, protocol matlab" in text
   assert "33.67/.9303  38.00/.9605  +4.33 dB" in text
   assert "paper: imdn 38.00/.9605 (quoted" in text
   assert "paper: imdn with BAM 38.03/.9607 (protocol bam)" in text
   assert "is of upscaled luma" in text
-  assert (
-    "is of upscaled luma" not in result_tables.table(row(protocol=BAM)).text()
-  )
-  assert "paper" not in result_tables.table(row(protocol=NTIRE)).text()
-  unscored = result_tables.table(row(values=(None,) * 4)).text()
+  assert "is of upscaled luma" not in results.table(row(protocol=BAM)).text()
+  assert "paper" not in results.table(row(protocol=NTIRE)).text()
+  unscored = results.table(row(values=(None,) * 4)).text()
   assert "no HR" in unscored and "–" in unscored
 
 
@@ -149,7 +146,7 @@ def test_infinite_psnr_is_null_in_json_and_comes_back(tmp_path):
   found = result_files.read(tmp_path)
   assert found[0]["images"][0]["psnr_y"] == found[0]["psnr_y"] == np.inf
   assert found[1]["images"][0]["psnr_y"] is None
-  shown = result_tables.table(found[0]).text()
+  shown = results.table(found[0]).text()
   assert "nan" not in shown and "PSNR and gain): baby, bird" in shown
   assert "bicubic equals HR" in shown and "the model equals HR" in shown
 
@@ -158,7 +155,7 @@ def test_a_mean_is_over_what_the_method_itself_has():
   found = row(values=(30.0, 0.9, 28.0, 0.8))
   found["images"][1].update(psnr_y=26.0, bicubic_psnr_y=np.inf)
   found["psnr_y"] = 28.0
-  text = result_tables.table(found).text()
+  text = results.table(found).text()
   assert text.split("mean of 2")[1].split()[:3] == [
     *("28.00/.8000", "28.00/.9000", "+2.00"),
   ]

@@ -12,7 +12,6 @@ from bamjax.errors import UserError
 from bamjax.evaluation import comparison
 from bamjax.evaluation import protocols
 from bamjax.evaluation import result_files
-from bamjax.evaluation import result_tables
 from bamjax.evaluation import results
 from bamjax.evaluation import scoring
 from bamjax.evaluation import sr_images
@@ -105,7 +104,7 @@ def test_the_hr_that_images_were_made_from(
   row = rows["matlab"]
   gap = row["lr_cropped"] - row["lr_resized"]
   assert abs(gap) > 2 and (gap > 0) == (kind == "cropped")
-  texts = {name: result_tables.table(row).text() for name, row in rows.items()}
+  texts = {name: results.table(row).text() for name, row in rows.items()}
   for text in texts.values():
     assert "made from HR" in text
     assert f"3 of 3 SR images are made from HR {kind} to a multiple" in text
@@ -159,7 +158,7 @@ def test_sizes_that_are_multiples_leave_one_hr(tmp_path):
   (image,) = row["images"]
   assert image["made_from"] is None and row["hr_cropped"] is None
   assert image["psnr_y"] == math.inf
-  assert "made from" not in result_tables.table(row).text()
+  assert "made from" not in results.table(row).text()
 
 
 def test_neither_hr(tmp_path, test_set):
@@ -171,10 +170,7 @@ def test_neither_hr(tmp_path, test_set):
   row = evaluated(made, test_set)["matlab"]
   (image,) = row["images"]
   assert image["made_from"] == "unclear"
-  assert (
-    "may be made from cropped or from resized"
-    in result_tables.table(row).text()
-  )
+  assert "may be made from cropped or from resized" in results.table(row).text()
 
 
 def test_what_is_at_fault_is_named_and_left_out(tmp_path, test_set, caplog):
