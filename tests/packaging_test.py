@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from bamjax.commands import recipes
+from bamjax.commands import config_flag
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ["bamjax", "configs", "LICENSE", "pyproject.toml", "README.md"]
@@ -27,12 +27,12 @@ build_meta.build_wheel(sys.argv[1])
 
 USE = """
 import bamjax
-from bamjax.commands import recipes
+from bamjax.commands import config_flag
 
 print(bamjax.__file__)
 model, variables = bamjax.load_weights("pan-bam-x2")
 print(type(model).__name__, len(variables["params"]) > 0)
-print(*recipes.names(), recipes.find("quickstart"))
+print(*config_flag.recipe_names(), config_flag.find_recipe("quickstart"))
 """
 
 
@@ -89,10 +89,11 @@ def test_the_wheel_alone_has_shipped_weights_and_recipes(wheel, tmp_path):
   done = python("-c", USE, cwd="/", env=environment)
   assert done.returncode == 0, done.stderr
   package = installed / "bamjax"
+  names = " ".join(config_flag.recipe_names())
   assert done.stdout.splitlines() == [
     str(package / "__init__.py"),
     "PAN True",
-    f"{' '.join(recipes.names())} {package / 'configs' / 'quickstart.py'}",
+    f"{names} {package / 'configs' / 'quickstart.py'}",
   ]
 
 

@@ -75,9 +75,9 @@ def _devices() -> dict[str, Any]:
 def _step_seconds(configs: list[dict[str, Any]]) -> list[float]:
   import ml_collections
 
-  from bamjax.ablation import step_time
+  from bamjax.ablation import cell_work
 
-  return step_time.measure([ml_collections.ConfigDict(c) for c in configs])
+  return cell_work.step_seconds([ml_collections.ConfigDict(c) for c in configs])
 
 
 if __name__ == "__main__":

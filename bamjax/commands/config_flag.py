@@ -1,4 +1,7 @@
-"""--config, a file of `ml_collections`, and --config.FIELD=VALUE."""
+"""--config, a file of `ml_collections`, and --config.FIELD=VALUE.
+
+The training recipes of configs/ have names: `--config=quickstart`.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -12,7 +15,7 @@ from typing import Any
 
 from absl import flags
 
-from bamjax.commands import recipes
+import bamjax
 from bamjax.errors import UserError
 
 # What other libraries call our fields.
@@ -105,7 +108,7 @@ def _resolve(given: str) -> str:
       get_config().
   """
   name, colon, argument = given.partition(":")
-  path = recipes.find(name) or Path(name)
+  path = find_recipe(name) or Path(name)
   try:
     source = path.read_bytes()
     ast.parse(source)
@@ -122,10 +125,27 @@ def _resolve(given: str) -> str:
 
 
 def _other_recipes(name: str) -> str:
-  names = recipes.names()
+  names = recipe_names()
   close = difflib.get_close_matches(Path(name).stem, names, n=1)
   advice = f"; did you mean --config={close[0]}?" if close else ";"
   return f"{advice} recipes: {', '.join(names)}"
+
+
+def recipe_folder() -> Path:
+  """The folder of the recipes: the installed package's, or the clone's."""
+  package = Path(bamjax.__file__).parent
+  installed = package / "configs"
+  return installed if installed.is_dir() else package.parent / "configs"
+
+
+def recipe_names() -> list[str]:
+  """The names of all recipes."""
+  return sorted(path.stem for path in recipe_folder().glob("[!_]*.py"))
+
+
+def find_recipe(name: str) -> Path | None:
+  """The file of a recipe; None if there is no recipe of that name."""
+  return recipe_folder() / f"{name}.py" if name in recipe_names() else None
 
 
 def check(values: flags.FlagValues) -> None:

@@ -19,7 +19,6 @@ from typing import Any
 from absl import flags
 
 from bamjax.commands import config_flag
-from bamjax.commands import recipes
 from bamjax.commands.options import option
 from bamjax.commands.options import SCALES
 from bamjax.errors import require
@@ -50,8 +49,8 @@ class Options:
 
   config: Any = option(
     None,
-    f"recipe ({', '.join(recipes.names())}) or configuration file; if omitted,"
-    " the paper's recipe",
+    f"recipe ({', '.join(config_flag.recipe_names())}) or configuration file;"
+    " if omitted, the paper's recipe",
     value="NAME|FILE",
     define=define_config,
   )

@@ -10,7 +10,7 @@ import ml_collections
 from bamjax.errors import UserError
 from bamjax.networks import load_network
 from bamjax.weights import Hints
-from bamjax.weights.scales import AmbiguousScale
+from bamjax.weights.pytorch import AmbiguousScale
 
 
 def take_weights(

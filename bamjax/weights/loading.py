@@ -10,7 +10,6 @@ from bamjax import pretrained
 from bamjax.errors import UserError
 from bamjax.weights import pytorch
 from bamjax.weights import reading
-from bamjax.weights import scales
 from bamjax.weights import store
 from bamjax.weights.hints import Hints
 from bamjax.weights.hints import NO_HINTS
@@ -62,7 +61,7 @@ def read_network(
   name = os.fspath(source)
   try:
     return pytorch.from_tensors(reading.unwrap(content, name), hints, name)
-  except scales.AmbiguousScale as error:
-    raise scales.AmbiguousScale(f"{name}: {error}", error.scales) from error
+  except pytorch.AmbiguousScale as error:
+    raise pytorch.AmbiguousScale(f"{name}: {error}", error.scales) from error
   except UserError as error:
     raise UserError(f"{name}: {error}") from error

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dataclasses
 import logging
 from pathlib import Path
+import re
 from typing import Any
 
 from flax import linen as nn
@@ -18,7 +19,6 @@ from bamjax.layers import Normalization
 from bamjax.models import create_model
 from bamjax.models.registry import backbone
 from bamjax.weights import mean_shift
-from bamjax.weights import scales
 from bamjax.weights.hints import Hints
 from bamjax.weights.hints import NO_HINTS
 from bamjax.weights.names import torch_name
@@ -35,8 +35,28 @@ _SUPER_IMAGE = {
 }
 NORMALIZATIONS = ("paper", "official", "super_image")
 
+# By backbone. PAN's single upsampling step is ×2 or ×3.
+_FITTING = {"pan": (2, 3)}
+# CARN has a branch for each of its scales.
+_HELD = {"carn": (2, 3, 4), "carn_m": (2, 3, 4)}
+
+# A scale in a file's name: "pan_x3.pth", "3x-PAN.pth".
+_NAMED = re.compile(r"(?i)(?:x|×|scale[_-]?)([2348])(?!\d)|(?<!\d)([2348])[x×]")
+
 # Names that an error lists for each kind of fault; the rest are counted.
 _LISTED = 40
+
+
+class AmbiguousScale(UserError):
+  """Weights whose tensors fit several scales, with no scale in their name.
+
+  Attributes:
+    scales: the scales that they fit.
+  """
+
+  def __init__(self, message: str, scales: Sequence[int]):
+    super().__init__(message)
+    self.scales = tuple(scales)
 
 
 def from_tensors(
@@ -61,10 +81,10 @@ def from_tensors(
   """
   network = recognise(tensors, hints)
   scale, normalization = hints.scale, hints.normalization
-  fitting = scales.FITTING.get(network.model, ())
-  held = scales.HELD.get(network.model, ())
+  fitting = _FITTING.get(network.model, ())
+  held = _HELD.get(network.model, ())
   several = () if scale or network.scale else (*fitting, *held)
-  named = scales.by_name(Path(name).name, several)
+  named = _scale_in(Path(name).name, several)
   if several:
     scale = named or several[0]
   module = _create(network, scale, normalization)
@@ -88,6 +108,17 @@ def from_tensors(
   if normalization is None:
     _report_normalization(name, network, module)
   return module.clone(normalization=form), {"params": params}
+
+
+def _scale_in(name: str, scales: Sequence[int]) -> int | None:
+  """Finds the one of `scales` in a file's name: "pan_x3.pth", "3x-PAN.pth".
+
+  Returns:
+    The scale; None if the name contains none of them, or several.
+  """
+  named = {int(a or b) for a, b in _NAMED.findall(name)}
+  found = named.intersection(scales)
+  return found.pop() if len(found) == 1 else None
 
 
 def _report_scale(
@@ -117,7 +148,7 @@ def _report_scale(
       *(name, listed, several[0], flags),
     )
   else:
-    raise scales.AmbiguousScale(
+    raise AmbiguousScale(
       f"the tensors fit {listed}, and the name does not say which; use {flags}",
       several,
     )

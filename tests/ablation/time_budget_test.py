@@ -1,7 +1,7 @@
 import pytest
 
 from ablation import studies
-from bamjax.ablation import step_time
+from bamjax.ablation import cell_work
 from bamjax.ablation import time_budget
 from bamjax.ablation.cells import make_cells
 from bamjax.runs import config as config_lib
@@ -151,9 +151,9 @@ def test_a_study_of_an_older_version_keeps_its_lengths(tmp_path):
 
 @pytest.mark.slow
 def test_steps_take_time(tmp_path, monkeypatch):
-  monkeypatch.setattr(step_time, "_STEPS", 2)
+  monkeypatch.setattr(cell_work, "_STEPS", 2)
   cells = make_cells(studies.make(tmp_path))[:2]
-  found = step_time.measure([cell.config for cell in cells])
+  found = cell_work.step_seconds([cell.config for cell in cells])
   assert len(found) == 2 and min(found) > 0
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import bamjax
 from bamjax.commands import cli
-from bamjax.commands import recipes
+from bamjax.commands import config_flag
 import scripts
 
 
@@ -147,7 +147,7 @@ def test_a_mistake_is_one_line(arguments, message):
 
 def test_recipes_are_found_by_name_from_any_folder(tmp_path):
   names = ["ablation", "default", "photo", "pretrained", "quickstart"]
-  assert recipes.names() == names
+  assert config_flag.recipe_names() == names
   # An unknown field ends each before anything is trained.
   by_name = call(
     "train", "--config", "quickstart", "--config.x=1", cwd=tmp_path
@@ -158,11 +158,11 @@ def test_recipes_are_found_by_name_from_any_folder(tmp_path):
   assert "the configuration has no field 'x'" in by_name.err
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", config_flag.recipe_names())
 def test_recipes_are_complete(name):
   from bamjax.runs import config as config_lib
 
-  source = recipes.find(name).read_text()
+  source = config_flag.find_recipe(name).read_text()
   values = {}
   exec(compile(source, name, "exec"), values)
   config_lib.check(values["get_config"]())

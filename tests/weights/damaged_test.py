@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from bamjax.errors import UserError
-from bamjax.weights import kinds
 from bamjax.weights import read_network
 from bamjax.weights import reading
 from weights.tensor_files import as_torch
@@ -153,7 +152,7 @@ def test_pipes_are_refused(tmp_path):
 
 
 def test_archives_that_expand_too_much_are_not_read(tmp_path, monkeypatch):
-  monkeypatch.setattr(kinds, "_EXPANDED", 10**6)
+  monkeypatch.setattr(reading, "_EXPANDED", 10**6)
   path = tmp_path / "zeros.npz"
   np.savez_compressed(path, weight=np.zeros(300_000, np.float32))
   assert "would expand to 1,200,1" in message(read_network, path)
