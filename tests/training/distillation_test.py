@@ -5,20 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bamjax.data.degradation.mixtures import Noise
-from bamjax.data.degradation.mixtures import Photo
-from bamjax.data.degradation.mixtures import Stage
 from bamjax.errors import UserError
 from bamjax.runs import defaults
 from bamjax.training import distillation
-from bamjax.training.degraded import on_degraded
+from bamjax.training import feed
 from bamjax.training.distillation import on_taught
 from bamjax.training.state import Teacher
 from bamjax.training.step import train_step
 from bamjax.weights import save_weights
 from training import tiny
 
-_STAGE = Stage(kernel_size=(3, 5), resize=(0.5, 1.2))
+_STAGE = {"kernel_size": (3, 5), "resize": (0.5, 1.2)}
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +40,9 @@ def taught_state(seed=1):
   return state.replace(teacher=teacher)
 
 
-def keep(state, batch, axis_name=None):
+def keep(state, batch, axis_name=None, **options):
   """A step that keeps its batch instead of training."""
+  del axis_name, options
   return state.replace(ema=batch)
 
 
@@ -99,18 +97,27 @@ def test_lr_without_hr_learns_from_the_teacher_alone():
 
 
 @pytest.mark.parametrize(
-  "mixture",
+  ("degradation", "options"),
   [
-    Noise(sigma=(20, 20)),
-    pytest.param(Photo(_STAGE, _STAGE), marks=pytest.mark.slow),
+    ("noise", {"sigma": (20, 20)}),
+    pytest.param(
+      "photo", {"first": _STAGE, "second": _STAGE}, marks=pytest.mark.slow
+    ),
   ],
 )
-def test_the_teacher_sees_clean_lr_where_the_student_does_not(mixture):
+def test_the_teacher_sees_clean_lr_where_the_student_does_not(
+  degradation, options, monkeypatch
+):
+  config = defaults.get_config()
+  config.update({"scale": 2, "batch_size": 4})
+  config.data.update({"patch": 16, "degradation": degradation})
+  with config.unlocked():
+    config.data.degradation_options.update(options)
+  monkeypatch.setattr(feed, "train_step", keep)
   state, batch = taught_state(), first(size=4)
-  batch = {k: np.tile(v, (1, 2, 2, 1)) for k, v in batch.items()}  # 16×16
+  batch = {k: np.tile(v, (1, 2, 2, 1)) for k, v in batch.items()}
   batch["lr_only"] = np.array([False, True, False, True])
-  step = on_taught(on_degraded(keep, mixture, 3, 4), 0.5)
-  found = jax.jit(step)(state, batch).ema
+  found = jax.jit(feed.make_step(config))(state, batch).ema
   expected = upscaled(state.teacher.params, batch["lr"])
   np.testing.assert_allclose(found["taught"], expected, atol=1e-6)
   assert all((found["lr"] != batch["lr"]).any((1, 2, 3)))

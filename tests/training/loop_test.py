@@ -123,6 +123,18 @@ def test_with_every_option_a_run_resumes_bit_for_bit(
 
 
 @pytest.mark.slow
+def test_both_data_modes_teach_alike(config, tmp_path):
+  config.teacher.source = "smfanet-x2"
+  config.data.update({"lr_only": 0.5, "permute_rgb": True})
+  config.update({"steps": 3, "log_every": 1})
+  for mode in config_lib.DATA_MODES:
+    config.data.mode = mode
+    loop.train_and_evaluate(config, tmp_path / mode)
+  tfdata, resident = (rows(tmp_path / mode) for mode in config_lib.DATA_MODES)
+  assert tfdata == resident
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["tfdata", "resident"])
 def test_a_run_on_photos_resumes_bit_for_bit(config, tmp_path, mode, calls):
   small = {"kernel_size": (3, 5), "resize": (0.5, 1.2)}
