@@ -8,10 +8,12 @@ import numpy as np
 from PIL import Image
 import pytest
 
-# Compiles in a fifth of the time, by skipping passes of LLVM and a second code
-# generator; XLA's own passes remain. goldens_test compiles as users do.
+# Compiles in an eighth of the time, by skipping passes of LLVM and a second
+# code generator, and without splitting a program into 32 modules, which each
+# begin anew; XLA's own passes remain. goldens_test compiles as users do.
 QUICK = [
   "--xla_backend_optimization_level=0",
+  "--xla_cpu_parallel_codegen_split_count=1",
   "--xla_llvm_disable_expensive_passes=true",
 ]
 if metadata.version("jaxlib").startswith("0.10."):  # unknown to 0.12

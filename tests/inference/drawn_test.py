@@ -1,10 +1,5 @@
-"""Tiles equal the whole image for random networks, attentions and sizes.
+"""Tiles equal the whole image for random networks, attentions and sizes."""
 
-Cases run operation by operation, because compiling each would take seconds, and
-they share most operations.
-"""
-
-import contextlib
 import dataclasses
 from typing import Any
 
@@ -36,7 +31,7 @@ SHALLOW = {
 # The deepest, which takes longest, is drawn rarely.
 DEEP = "slwsr32"
 NAMES = sorted(set(SHALLOW) - {DEEP})
-# Few sides of windows, so that compiled operations are shared.
+# Sides of windows.
 SIDES = (32, 64, 192)
 
 
@@ -146,12 +141,6 @@ def _normed(tree):
   return tree
 
 
-@contextlib.contextmanager
-def op_by_op():
-  with jax.disable_jit(), compile_for("onnx"):
-    yield
-
-
 def difference(case, less=0):
   """Difference of tiles from the whole, relative to the largest value.
 
@@ -172,9 +161,8 @@ def difference(case, less=0):
     padded=case.padded,
   )
   assert less or tiled.tiles(*case.shape[:2]) == 3
-  with op_by_op():
-    # Padded, so that compiled operations are shared; upscaler_test.py has it
-    # unpadded.
+  with compile_for("onnx"):
+    # Padded; upscaler_test.py has it unpadded.
     whole = upscaler.Upscaler(case.module, variables, tile=0, padded=True)
     want = whole(image)
     return np.abs(tiled(image) - want).max() / np.abs(want).max()
@@ -205,13 +193,18 @@ def support(case):
   variables = jax.tree.map(mean, _shapes(case.module))
   tangent = np.zeros_like(lr)
   tangent[:, height // 2, case.window // 2] = 1
-  with op_by_op():
+
+  @jax.jit
+  def move(variables, lr, tangent):
     moments = windows.gather(case.module, variables, lr, own)
 
     def upscale(lr):
       return windows.super_resolve(case.module, variables, lr, None, moments)
 
-    moved = jax.jvp(upscale, (lr,), (tangent,))[1]
+    return jax.jvp(upscale, (lr,), (tangent,))[1]
+
+  with compile_for("onnx"):
+    moved = np.asarray(move(variables, lr, tangent))
   moved = np.argwhere(np.any(moved != 0, axis=(0, 3))) // case.module.scale
   distances = np.abs(moved - (height // 2, case.window // 2)).max(0)
   return distances[height < case.window :]

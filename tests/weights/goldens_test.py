@@ -33,6 +33,7 @@ DEEP = ("rcan", "drln")
 # What conftest.py turns off for all other programs.
 AS_USERS_DO = {
   "xla_backend_optimization_level": 3,
+  "xla_cpu_parallel_codegen_split_count": 32,
   "xla_llvm_disable_expensive_passes": False,
 }
 if "xla_cpu_use_fusion_emitters" in os.environ["XLA_FLAGS"]:
