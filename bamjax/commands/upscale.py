@@ -114,7 +114,6 @@ def run(options: Options) -> int:
 
   from bamjax import pretrained
   from bamjax.files import refuse_overwriting
-  from bamjax.inference.precision import prefers_bfloat16
   from bamjax.upscaling import batch
   from bamjax.upscaling import chosen
   from bamjax.upscaling import jobs as jobs_lib
@@ -134,8 +133,6 @@ def run(options: Options) -> int:
       options.degradation,
       lambda name: _upscaler(options.load(default=name), options),
     )
-  if options.dtype == "auto" and prefers_bfloat16():
-    print("results of 8 bits are computed in bfloat16 (--dtype=float32: not)")
   jobs, rivals = jobs_lib.plan_outputs(
     sources,
     scale,
@@ -159,8 +156,15 @@ def run(options: Options) -> int:
 
 
 def _upscaler(network: "Network", options: Options) -> "Upscaler":
+  from bamjax.inference import precision
   from bamjax.inference import Upscaler
 
+  module = network.module
+  if options.dtype == "auto" and precision.for_8_bits(module) != module:
+    print(
+      f"{network.source}: results of 8 bits are computed in bfloat16"
+      " (--dtype=float32: not)"
+    )
   return Upscaler(
     network.module,
     network.variables,

@@ -45,11 +45,13 @@ def for_8_bits(module: nn.Module) -> nn.Module:
   """Returns a network in the dtype that is best for results of 8 bits.
 
   That is bfloat16 where `prefers_bfloat16` says so. Networks that compute in a
-  dtype of their own, or are no backbones, stay.
+  dtype of their own, are no backbones, or have `loses_in_bfloat16`, stay.
   """
   # Any: nn.Module has no field dtype, but backbones have.
   own: Any = module
-  if _is_backbone(module) and own.dtype is None and prefers_bfloat16():
+  if not _is_backbone(module) or getattr(module, "loses_in_bfloat16", False):
+    return module
+  if own.dtype is None and prefers_bfloat16():
     return with_dtype(module, jnp.bfloat16)
   return module
 

@@ -61,6 +61,13 @@ def test_networks_of_another_kind_stay(monkeypatch):
   assert precision.for_8_bits(chosen) == chosen
 
 
+@pytest.mark.parametrize("name", ["bsrn", "smfanet"])
+def test_networks_that_would_lose_quality_stay(name, monkeypatch):
+  monkeypatch.setattr(precision, "prefers_bfloat16", lambda: True)
+  module = create_model(name)
+  assert precision.for_8_bits(module) == module
+
+
 def test_a_processor_without_instructions_prefers_float32(monkeypatch):
   monkeypatch.setattr(onednn, "multiplies_bfloat16", lambda: False)
   onednn.works.cache_clear()
