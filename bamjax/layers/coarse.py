@@ -131,7 +131,7 @@ class CellMax(nn.Module):
         shape = (*x.shape[:axis], count, self.size, *x.shape[axis + 1 :])
         return jnp.max(x.reshape(shape), axis=axis + 1)
       index = _numbers(self.grid.count(length))
-      start, whole = 0, jnp.asarray(length)
+      start, whole = 0, jnp.asarray(length, jnp.int32)
     else:
       x = jnp.where(_across(inside(length, place), axis), x, -jnp.inf)
       index = self.grid.first(place) + _numbers(length // self.size + 2)
