@@ -8,7 +8,7 @@ from pathlib import Path
 _logger = logging.getLogger(__name__)
 
 # What opening a run's folder imports. The extra `train` has them.
-RUN_PACKAGES = ("ml_collections", "orbax.checkpoint")
+RUN_PACKAGES = ("orbax.checkpoint",)
 
 
 class UserError(ValueError):

@@ -6,6 +6,7 @@ unclipped, for any N, H and W.
 
 from collections.abc import Callable
 from collections.abc import Mapping
+import dataclasses
 from importlib.metadata import version
 import logging
 import os
@@ -77,7 +78,7 @@ def _card(network: Network, card: Mapping[str, Any] | None) -> dict[str, Any]:
   if network.step is not None:
     entries["step"] = network.step
   if network.config and network.config.teacher.source:
-    teacher = network.config.teacher.to_dict()
+    teacher = dataclasses.asdict(network.config.teacher)
     name = Path(teacher.pop("source")).name
     lr_only = network.config.data.lr_only
     entries["teacher"] = {"name": name, **teacher, "lr_only": lr_only}

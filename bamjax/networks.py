@@ -24,7 +24,7 @@ from bamjax.weights.hints import mismatch
 from bamjax.weights.hints import NO_HINTS
 
 if TYPE_CHECKING:
-  from ml_collections import ConfigDict
+  from bamjax.runs.recipe import Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Network:
     module: the Linen module.
     variables: its variables, {"params": …} of float32 arrays.
     step: step of the checkpoint; None for a file.
-    config: configuration of the run; None for a file.
+    config: recipe of the run; None for a file.
   """
 
   source: str
@@ -50,7 +50,7 @@ class Network:
   module: nn.Module
   variables: dict[str, Any]
   step: int | None = None
-  config: "ConfigDict | None" = None
+  config: "Recipe | None" = None
 
   @property
   def title(self) -> str:

@@ -22,10 +22,10 @@ import shutil
 import subprocess
 import sys
 import time
+from typing import Any
 
 from absl import logging
 import jax
-import ml_collections
 
 from bamjax.commands import process
 from bamjax.data import cache
@@ -34,7 +34,9 @@ from bamjax.data import sources
 from bamjax.errors import UserError
 from bamjax.layers import compile_for
 from bamjax.networks import load_network
-from bamjax.runs import config as config_lib
+from bamjax.runs import experiment
+from bamjax.runs.recipe import changed
+from bamjax.runs.recipe import Recipe
 from bamjax.training import feed
 from bamjax.training import loop
 from bamjax.training import parallel
@@ -76,36 +78,41 @@ def _tell(text: str) -> None:
 
 def _config(
   options: argparse.Namespace, stage: Stage, dtype: str, steps: int
-) -> ml_collections.ConfigDict:
+) -> Recipe:
   """A stage's recipe: that of configs/, within the time."""
-  c = pretrained.get_config()
-  c.model = options.model
-  if options.learning_rate:
-    c.optim.learning_rate = options.learning_rate
+  recipe = pretrained.get_config()
+  rate = options.learning_rate or recipe.optim.learning_rate
+  changes: dict[str, Any] = {
+    "model": options.model,
+    "scale": stage.scale,
+    "dtype": dtype,
+    "steps": steps,
+    "batch_size": options.batch_size,
+    "data.patch": options.patch,
+    "data.data_dir": options.data_dir,
+    "data.val_dir": options.val_dir,
+    "data.cache_dir": str(Path(options.output) / "cache"),
+    "data.steps_per_dispatch": options.block,
+    # One checkpoint, the last: with cosine decay it is the best.
+    "eval_every": 10**9,
+    "checkpoint_every": 10**9,
+  }
   if stage.photo:
-    c.data.degradation = "photo"
-    c.data.degradation_options = (
-      photo.get_config().data.degradation_options.copy_and_resolve_references()
-    )
-  c.scale, c.dtype, c.steps = stage.scale, dtype, steps
-  c.batch_size, c.data.patch = options.batch_size, options.patch
-  c.data.data_dir, c.data.val_dir = options.data_dir, options.val_dir
-  c.data.cache_dir = str(Path(options.output) / "cache")
-  c.data.steps_per_dispatch = options.block
-  # One checkpoint, the last: with cosine decay it is the best.
-  c.eval_every = c.checkpoint_every = 10**9
+    ranges = photo.get_config().data.degradation_options
+    changes["data.degradation"] = "photo"
+    changes["data.degradation_options"] = ranges
   if options.blocks:
-    c.model_options.blocks = options.blocks
+    changes["model_options"] = {"blocks": options.blocks}
   if options.start:
-    c.optim.learning_rate *= 0.35 if stage.photo else 0.5
-    c.init_from = f"{options.model}-bam-{stage.name}"
+    rate *= 0.35 if stage.photo else 0.5
+    changes["init_from"] = f"{options.model}-bam-{stage.name}"
   elif stage.start:
-    c.optim.learning_rate *= 0.35 if stage.photo else 0.7
+    rate *= 0.35 if stage.photo else 0.7
     run = Path(options.output) / stage.start
     # The shipped ones if that stage is not among those that run now.
     shipped = f"{options.model}-bam-{stage.start}"
-    c.init_from = str(run) if run.exists() else shipped
-  return c
+    changes["init_from"] = str(run) if run.exists() else shipped
+  return changed(recipe, {**changes, "optim.learning_rate": rate})
 
 
 def _store(options: argparse.Namespace, scale: int) -> crops.CropStore:
@@ -121,7 +128,7 @@ def _rate(
 ) -> float:
   """Compiles a stage's step; returns steps per second."""
   config = _config(options, stage, dtype, 1000)
-  module = config_lib.build_model(config)
+  module = experiment.build_model(config)
   state = parallel.replicate(run_dir_lib.init_state(config, module))
   with jax.enable_x64(False), compile_for("many_runs"):
     advance, _ = feed.make_advance(config, store, 0)

@@ -8,24 +8,30 @@
 Folders of HR photographs; LR is made from them by the bicubic of MATLAB.
 """
 
-import ml_collections
+import dataclasses
 
-from bamjax.runs import defaults
+from bamjax.runs.recipe import Data
+from bamjax.runs.recipe import Optim
+from bamjax.runs.recipe import Recipe
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config() -> Recipe:
   """Returns the recipe that all cells share."""
-  c = defaults.get_config()
-
-  c.scale = 2
-  c.data.source = "folder"
-  c.data.patch = 32
-  c.batch_size = 8
-  c.steps = 1_000
-  c.optim.learning_rate = 1e-3
-  c.optim.schedule = "cosine"
-  c.optim.warmup_steps = 50
-  c.log_every = 50
-  c.eval_every = 500
-  c.checkpoint_every = 250
-  return c
+  return dataclasses.replace(
+    Recipe(),
+    scale=2,
+    data=Data(
+      source="folder",
+      patch=32,
+    ),
+    batch_size=8,
+    steps=1_000,
+    optim=Optim(
+      learning_rate=1e-3,
+      schedule="cosine",
+      warmup_steps=50,
+    ),
+    log_every=50,
+    eval_every=500,
+    checkpoint_every=250,
+  )

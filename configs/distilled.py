@@ -10,31 +10,38 @@ TRAIN and VAL are folders of HR photographs. SMFANet+ (Apache-2.0) was trained
 on DIV2K and Flickr2K by its authors: say so wherever the weights go.
 """
 
-import ml_collections
+import dataclasses
 
-from bamjax.runs import defaults
+from bamjax.runs.recipe import Data
+from bamjax.runs.recipe import Optim
+from bamjax.runs.recipe import Recipe
+from bamjax.runs.recipe import Teacher
 
 
-def get_config() -> ml_collections.ConfigDict:
-  """Returns the configuration of a run."""
-  c = defaults.get_config()
-
-  c.model = "pan"
-  c.attn = "bam"
-  c.scale = 2
-  c.dtype = "bfloat16"
-  c.init_from = "pan-bam-x2"
-  c.teacher.source = "smfanet-x2"
-  c.data.source = "folder"
-  c.data.patch = 48
-  c.data.lr_only = 0.5
-  c.batch_size = 8
-  c.steps = 2_000
-  c.optim.learning_rate = 4e-4
-  c.optim.schedule = "cosine"
-  c.optim.warmup_steps = 100
-  c.optim.ema_decay = 0.999
-  c.log_every = 100
-  c.eval_every = 1_000
-  c.checkpoint_every = 500
-  return c
+def get_config() -> Recipe:
+  """Returns the recipe of a run."""
+  return dataclasses.replace(
+    Recipe(),
+    model="pan",
+    attn="bam",
+    scale=2,
+    dtype="bfloat16",
+    init_from="pan-bam-x2",
+    teacher=Teacher(source="smfanet-x2"),
+    data=Data(
+      source="folder",
+      patch=48,
+      lr_only=0.5,
+    ),
+    batch_size=8,
+    steps=2_000,
+    optim=Optim(
+      learning_rate=4e-4,
+      schedule="cosine",
+      warmup_steps=100,
+      ema_decay=0.999,
+    ),
+    log_every=100,
+    eval_every=1_000,
+    checkpoint_every=500,
+  )

@@ -17,9 +17,11 @@ interpolation", Wang et al. 2019, arXiv:1811.10515): 29.80 and 34.78.
   jax.tree.map(lambda a, b: 0.15 * a + 0.85 * b, clean, photo)
 """
 
-import ml_collections
+import dataclasses
 
-from bamjax.runs import defaults
+from bamjax.runs.recipe import Data
+from bamjax.runs.recipe import Optim
+from bamjax.runs.recipe import Recipe
 
 _FIRST = {
   "blur_probability": 0.5,
@@ -43,28 +45,34 @@ _SECOND = {
 }
 
 
-def get_config() -> ml_collections.ConfigDict:
-  """Returns the configuration of a run."""
-  c = defaults.get_config()
-
-  c.model = "pan"
-  c.attn = "bam"
-  c.scale = 2
-  c.data.source = "folder"
-  c.data.patch = 40
-  c.data.degradation = "photo"
-  c.data.degradation_options.first = _FIRST
-  c.data.degradation_options.second = _SECOND
-  c.data.degradation_options.final_sinc_probability = 0.1
-  # As in a photograph's file, whatever came before.
-  c.data.degradation_options.jpeg_last_probability = 1.0
-  c.batch_size = 8
-  c.steps = 16_000
-  c.optim.learning_rate = 5e-4
-  c.optim.schedule = "cosine"
-  c.optim.warmup_steps = 100
-  c.optim.ema_decay = 0.999
-  c.log_every = 50
-  c.eval_every = 8_000
-  c.checkpoint_every = 500
-  return c
+def get_config() -> Recipe:
+  """Returns the recipe of a run."""
+  return dataclasses.replace(
+    Recipe(),
+    model="pan",
+    attn="bam",
+    scale=2,
+    data=Data(
+      source="folder",
+      patch=40,
+      degradation="photo",
+      degradation_options={
+        "first": _FIRST,
+        "second": _SECOND,
+        "final_sinc_probability": 0.1,
+        # As in a photograph's file, whatever came before.
+        "jpeg_last_probability": 1.0,
+      },
+    ),
+    batch_size=8,
+    steps=16_000,
+    optim=Optim(
+      learning_rate=5e-4,
+      schedule="cosine",
+      warmup_steps=100,
+      ema_decay=0.999,
+    ),
+    log_every=50,
+    eval_every=8_000,
+    checkpoint_every=500,
+  )

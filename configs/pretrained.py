@@ -14,29 +14,35 @@ Set5 (docs/gpu.md), 37.51 dB at ×2, 33.70 at ×3 (5500 steps, also from ×2) an
 --config.optim.learning_rate=1.5e-3 gave 37.13 dB.
 """
 
-import ml_collections
+import dataclasses
 
-from bamjax.runs import defaults
+from bamjax.runs.recipe import Data
+from bamjax.runs.recipe import Optim
+from bamjax.runs.recipe import Recipe
 
 
-def get_config() -> ml_collections.ConfigDict:
-  """Returns the configuration of a run."""
-  c = defaults.get_config()
-
-  c.model = "pan"
-  c.attn = "bam"
-  c.scale = 2
-  c.dtype = "bfloat16"
-  c.data.source = "folder"
-  c.data.mode = "resident"
-  c.data.patch = 64
-  c.batch_size = 32
-  c.steps = 18_000
-  c.optim.learning_rate = 2e-3
-  c.optim.schedule = "cosine"
-  c.optim.warmup_steps = 200
-  c.optim.ema_decay = 0.999
-  c.log_every = 500
-  c.eval_every = 6_000
-  c.checkpoint_every = 2_000
-  return c
+def get_config() -> Recipe:
+  """Returns the recipe of a run."""
+  return dataclasses.replace(
+    Recipe(),
+    model="pan",
+    attn="bam",
+    scale=2,
+    dtype="bfloat16",
+    data=Data(
+      source="folder",
+      mode="resident",
+      patch=64,
+    ),
+    batch_size=32,
+    steps=18_000,
+    optim=Optim(
+      learning_rate=2e-3,
+      schedule="cosine",
+      warmup_steps=200,
+      ema_decay=0.999,
+    ),
+    log_every=500,
+    eval_every=6_000,
+    checkpoint_every=2_000,
+  )

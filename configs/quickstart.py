@@ -6,25 +6,31 @@ Trains PAN-BAM ×2 on the photographs in scikit-image's wheel and validates on
 two others (astronaut, chelsea). `bamjax train --config=quickstart` is the same.
 """
 
-import ml_collections
+import dataclasses
 
-from bamjax.runs import defaults
+from bamjax.runs.recipe import Data
+from bamjax.runs.recipe import Optim
+from bamjax.runs.recipe import Recipe
 
 
-def get_config() -> ml_collections.ConfigDict:
-  """Returns the configuration of a run."""
-  c = defaults.get_config()
-
-  c.model = "pan"
-  c.attn = "bam"
-  c.scale = 2
-  c.data.source = "sample"
-  c.data.patch = 32
-  c.batch_size = 8
-  c.steps = 300
-  c.optim.learning_rate = 1e-3
-  c.optim.schedule = "cosine"
-  c.log_every = 50
-  c.eval_every = 100
-  c.checkpoint_every = 100
-  return c
+def get_config() -> Recipe:
+  """Returns the recipe of a run."""
+  return dataclasses.replace(
+    Recipe(),
+    model="pan",
+    attn="bam",
+    scale=2,
+    data=Data(
+      source="sample",
+      patch=32,
+    ),
+    batch_size=8,
+    steps=300,
+    optim=Optim(
+      learning_rate=1e-3,
+      schedule="cosine",
+    ),
+    log_every=50,
+    eval_every=100,
+    checkpoint_every=100,
+  )

@@ -135,7 +135,6 @@ def photographs(tmp_path_factory):
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory, kept_folder):
   """The folder of a finished run: two steps of a very small PAN-BAM ×2."""
-  from bamjax.runs import defaults
   from bamjax.training import loop
 
   images = tmp_path_factory.mktemp("images")
@@ -144,8 +143,12 @@ def finished_run(tmp_path_factory, kept_folder):
     small = rng.integers(0, 256, (12, 14, 3), dtype=np.uint8)
     image = Image.fromarray(small).resize((56, 48), Image.BICUBIC)
     image.save(images / f"{name}.png")
-  config = defaults.get_config()
-  config.update(
+  from bamjax.runs.recipe import changed
+  from bamjax.runs.recipe import Recipe
+
+  config = Recipe()
+  config = changed(
+    config,
     {
       "model": "pan",
       "steps": 2,
@@ -157,7 +160,7 @@ def finished_run(tmp_path_factory, kept_folder):
         "val_dir": str(images),
         "patch": 8,
       },
-    }
+    },
   )
   run_dir = tmp_path_factory.mktemp("run")
   with _kept(kept_folder):

@@ -255,8 +255,6 @@ def commands():
           yield words
 
 
-# ml_collections reads recipes in a way that Python 3.12 dropped.
-@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 @pytest.mark.parametrize(
   "words", dict.fromkeys(map(tuple, commands())), ids=" ".join
 )

@@ -14,7 +14,9 @@ import bamjax
 from bamjax import exporting
 from bamjax.errors import UserError
 from bamjax.networks import load_network
-from bamjax.runs import defaults
+from bamjax.runs.recipe import Data
+from bamjax.runs.recipe import Recipe
+from bamjax.runs.recipe import Teacher
 from bamjax.weights import store
 from models import small
 import scripts
@@ -190,14 +192,14 @@ def test_the_card_of_the_weights_is_kept(tmp_path, caplog, monkeypatch):
 
 
 def test_the_card_of_a_run_names_its_teacher(network, tmp_path):
-  config = defaults.get_config()
+  config = Recipe()
   run = dataclasses.replace(network, source="runs/a", step=9, config=config)
   path = tmp_path / "a.safetensors"
   exporting.write(run, path)
   assert "teacher" not in store.read_card(path)
-  config.teacher.source = "somewhere/smfanet-x2"
-  config.teacher.update({"sha256": "0123", "licence": "Apache-2.0"})
-  config.data.lr_only = 0.75
+  teacher = Teacher("somewhere/smfanet-x2", sha256="0123", licence="Apache-2.0")
+  config = Recipe(teacher=teacher, data=Data(lr_only=0.75))
+  run = dataclasses.replace(run, config=config)
   exporting.write(run, path)
   assert store.read_card(path)["teacher"] == {
     "name": "smfanet-x2",

@@ -18,7 +18,7 @@ import bamjax
 from bamjax.commands import cli
 for name in cli.COMMANDS:
   __import__(f"bamjax.commands.{name}")
-check("jax", "numpy", "ml_collections")
+check("jax", "numpy")
 
 bamjax.BAM, bamjax.Upscaler, bamjax.attention_maps, bamjax.list_models()
 bamjax.load_weights("pan-bam-x2")
@@ -26,10 +26,10 @@ import bamjax.metrics
 import bamjax.upscaling.batch, bamjax.evaluation.suite, bamjax.exporting
 import bamjax.benchmarking
 bamjax.benchmarking.default_plan()
-training = "orbax.checkpoint", "optax", "ml_collections", "tensorboardX"
+training = "orbax.checkpoint", "optax", "tensorboardX"
 check(*training, "tensorflow", "torch", "matplotlib", "jinja2")
 
-import bamjax.runs.folder
+import bamjax.runs.experiment
 check("orbax.checkpoint", "optax", "tensorboardX")
 import bamjax.training.loop, bamjax.evaluation.paper
 check("tensorflow", "tensorflow_datasets", "matplotlib")

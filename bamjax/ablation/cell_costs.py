@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 import dataclasses
 
-import ml_collections
-
 from bamjax import complexity
 from bamjax.ablation.cells import Cell
 from bamjax.errors import UserError
-from bamjax.runs import config as config_lib
+from bamjax.runs import experiment
+from bamjax.runs.recipe import Recipe
 
 # The LR image that multiply-accumulates are stated for, as in the paper.
 HEIGHT, WIDTH = 240, 360
@@ -32,14 +31,14 @@ class Cost:
   training_macs: int
 
 
-def cost(config: ml_collections.ConfigDict) -> Cost:
+def cost(config: Recipe) -> Cost:
   """Counts what a configuration costs; runs nothing."""
-  module = config_lib.build_model(config)
+  module = experiment.build_model(config)
   found = complexity.summary(module, HEIGHT, WIDTH)
   return for_steps(Cost(found["parameters"], found["macs"], 0), config)
 
 
-def for_steps(found: Cost, config: ml_collections.ConfigDict) -> Cost:
+def for_steps(found: Cost, config: Recipe) -> Cost:
   """The cost of a network when a configuration trains it."""
   # All layers work on whole maps: the count grows with the area.
   share = config.data.patch**2 / (HEIGHT * WIDTH)

@@ -14,7 +14,7 @@ from bamjax.ablation.score_basis import Test
 from bamjax.errors import UserError
 from bamjax.evaluation import result_files
 from bamjax.evaluation.results import Row
-from bamjax.runs import folder as run_folder
+from bamjax.runs import recipe as recipe_lib
 from bamjax.runs.checkpoints import steps_on_disk
 
 NOTES = "cell.json"
@@ -42,7 +42,7 @@ class Task:
 def make_task(study: Study, cell: Cell) -> Task:
   """What a worker does for a cell."""
   return Task(
-    cell.config.to_dict(),
+    recipe_lib.to_dict(cell.config),
     str(cell.folder),
     [str(folder) for folder in study.benchmarks],
     study.protocol,
@@ -75,7 +75,7 @@ def read_rows(folder: Path) -> list[Row]:
 
 def is_trained(folder: Path, steps: int) -> bool:
   """Whether a run has done its steps and chosen its best checkpoint."""
-  return read_object(folder / run_folder.SUMMARY).get("steps") == steps
+  return read_object(folder / recipe_lib.SUMMARY).get("steps") == steps
 
 
 def unscored(folder: Path, tests: Sequence[Test]) -> list[Test]:

@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 
 from bamjax.ablation import score_basis
@@ -33,7 +32,9 @@ from bamjax.files import write_atomically
 from bamjax.inference import Upscaler
 from bamjax.layers import compile_for
 from bamjax.networks import load_network
-from bamjax.runs import config as config_lib
+from bamjax.runs import experiment
+from bamjax.runs import recipe as recipe_lib
+from bamjax.runs.recipe import Recipe
 from bamjax.training import distillation
 from bamjax.training import feed
 from bamjax.training import loop
@@ -52,7 +53,7 @@ def run(task: Task) -> None:
     SystemExit: a signal stopped the training, after a checkpoint.
   """
   folder = Path(task.folder)
-  config = ml_collections.ConfigDict(task.config)
+  config = recipe_lib.from_dict(task.config)
   notes = dict(read_object(folder / NOTES))
   start = time.monotonic()
   try:
@@ -126,7 +127,7 @@ def _score(folder: Path, test: Test) -> None:
   result_files.write(folder, [row])
 
 
-def step_seconds(configs: Sequence[ml_collections.ConfigDict]) -> list[float]:
+def step_seconds(configs: Sequence[Recipe]) -> list[float]:
   """Times training steps of configurations on this machine's devices.
 
   The networks take turns, so that other work on the machine slows all of them.
@@ -142,15 +143,15 @@ def step_seconds(configs: Sequence[ml_collections.ConfigDict]) -> list[float]:
   return [float(np.median(np.concatenate(seconds[i]))) for i in runs]
 
 
-def _make_run(config: ml_collections.ConfigDict) -> Callable[[int], None]:
+def _make_run(config: Recipe) -> Callable[[int], None]:
   """A function that trains one step and awaits it."""
   config, teacher = distillation.find(config)
-  module = config_lib.build_model(config)
+  module = experiment.build_model(config)
   step = parallel.parallelize(feed.make_step(config), config.parallel)
   state = run_dir.init_state(config, module).replace(teacher=teacher)
   state = parallel.replicate(state)
   rng = np.random.default_rng(0)
-  batch = {
+  batch: dict[str, np.ndarray] = {
     name: rng.integers(
       0, 256, (config.batch_size, side, side, 3), dtype=np.uint8
     )

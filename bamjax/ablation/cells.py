@@ -2,13 +2,10 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-import copy
 import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
-
-import ml_collections
 
 from bamjax.ablation import score_basis
 from bamjax.data.degradation import degrader
@@ -17,7 +14,9 @@ from bamjax.data.test_sets import find_benchmark
 from bamjax.errors import UserError
 from bamjax.evaluation import protocols
 from bamjax.models import registry
-from bamjax.runs import config as config_lib
+from bamjax.runs import experiment
+from bamjax.runs import recipe as recipe_lib
+from bamjax.runs.recipe import Recipe
 from bamjax.training import distillation
 
 BUDGETS = ("steps", "seconds")
@@ -44,7 +43,7 @@ class Study:
       each benchmark is a comparison.
   """
 
-  recipe: ml_collections.ConfigDict
+  recipe: Recipe
   models: Sequence[str]
   attns: Sequence[str]
   seeds: Sequence[int]
@@ -80,7 +79,7 @@ class Cell:
     folder: the run's folder.
   """
 
-  config: ml_collections.ConfigDict
+  config: Recipe
   folder: Path
 
   @property
@@ -112,12 +111,12 @@ def make_cells(study: Study) -> list[Cell]:
   for seed in dict.fromkeys(study.seeds):
     for model in dict.fromkeys(study.models):
       for attn in dict.fromkeys(study.attns):
-        config = copy.deepcopy(recipe)
-        config.update({"model": model, "attn": attn, "seed": seed})
-        with config.unlocked():
-          config.model_options.update(study.options.get(model, {}))
-        config_lib.check(config)
-        config_lib.build_model(config)
+        config = recipe_lib.changed(
+          dataclasses.replace(recipe, model=model, attn=attn, seed=seed),
+          {"model_options": study.options.get(model, {})},
+        )
+        experiment.check(config)
+        experiment.build_model(config)
         name = f"{model}-{attn}-seed{seed}"
         cells.append(Cell(config, study.folder / "cells" / name))
   return cells
@@ -202,7 +201,7 @@ def parse_options(
     before, colon, after = text.partition(":")
     # A colon may also be part of a value, after the first "=".
     named = bool(colon) and "=" not in before
-    options = config_lib.parse_options([after if named else text])
+    options = recipe_lib.parse_options([after if named else text])
     for model in [before] if named else models:
       found.setdefault(model, {}).update(options)
   return found

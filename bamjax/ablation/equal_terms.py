@@ -4,21 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import ml_collections
-
 from bamjax.ablation.cell_states import read_object
 from bamjax.ablation.cells import Cell
 from bamjax.ablation.cells import folders
 from bamjax.errors import UserError
-from bamjax.runs import config as config_lib
-from bamjax.runs import folder as run_folder
+from bamjax.runs import recipe as recipe_lib
+from bamjax.runs.recipe import Recipe
 
 # What tells cells apart; a backbone's options are the same in all its cells.
 _COMPARED = ("model", "attn", "seed", "model_options")
 # What a budget of seconds changes: the length, and the schedule with it.
 LENGTH = ("steps", "optim.decay_every", "optim.warmup_steps")
 
-Configs = dict[Path, ml_collections.ConfigDict]
+Configs = dict[Path, Recipe]
 
 
 def check(study_folder: Path, cells: Sequence[Cell], budget: str) -> None:
@@ -39,7 +37,7 @@ def check(study_folder: Path, cells: Sequence[Cell], budget: str) -> None:
   found = read_configs(study_folder)
   for cell in cells:
     if cell.folder in found:
-      changed = config_lib.differences(found[cell.folder], cell.config)
+      changed = recipe_lib.differences(found[cell.folder], cell.config)
       if changed:
         raise UserError(
           f"{cell.folder} was begun with another recipe ({'; '.join(changed)});"
@@ -61,7 +59,7 @@ def read_configs(study_folder: Path) -> Configs:
   found = {}
   for path in folders(study_folder):
     try:
-      found[path] = config_lib.load(path / run_folder.CONFIG)
+      found[path] = recipe_lib.load(path / recipe_lib.CONFIG)
     except UserError as error:
       raise UserError(
         f"{error}; restore it from a backup, or remove the cell's folder, and"
@@ -76,10 +74,10 @@ def _check_groups(
   """Raises UserError if cells differ that agree in the fields `by`."""
   first: dict[tuple, Path] = {}
   for path, config in configs.items():
-    other = first.setdefault(tuple(config[name] for name in by), path)
+    other = first.setdefault(tuple(getattr(config, name) for name in by), path)
     found = [
       line
-      for line in config_lib.differences(configs[other], config)
+      for line in recipe_lib.differences(configs[other], config)
       if not _is_one_of(line.partition(":")[0], left_out)
     ]
     if found:
@@ -102,7 +100,7 @@ def check_data(cell_folders: Sequence[Path]) -> None:
   """
   first: tuple[str, Any] | None = None
   for folder in cell_folders:
-    path = folder / run_folder.DATA
+    path = folder / recipe_lib.DATA
     data = read_object(path)
     validation = data.get("validation")
     if not isinstance(validation, dict):

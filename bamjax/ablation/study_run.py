@@ -22,7 +22,7 @@ from bamjax.ablation.cells import Study
 from bamjax.ablation.summary import summarize
 from bamjax.ablation.worker_process import Workers
 from bamjax.files import check_writable
-from bamjax.runs import config as config_lib
+from bamjax.runs import experiment
 from bamjax.runs.checkpoints import steps_on_disk
 
 Show = Callable[[str], None]
@@ -51,7 +51,7 @@ def run(
   """
   cells = make_cells(study)
   own = {cell.name for cell in shard(cells, part)}
-  config_lib.make_source(cells[0].config)  # invalid data is one error
+  experiment.make_source(cells[0].config)  # invalid data is one error
   costs = cell_costs.costs(cells)  # so is an attention that does not fit
   check_writable(study.folder / f"{summary_files.NAME}.json")
   if study.budget == "seconds":

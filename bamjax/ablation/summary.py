@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
-import ml_collections
-
 from bamjax.ablation import analysis
 from bamjax.ablation import cell_states
 from bamjax.ablation import equal_terms
@@ -16,6 +14,8 @@ from bamjax.ablation.cell_costs import cost
 from bamjax.ablation.cells import Cell
 from bamjax.ablation.cells import Study
 from bamjax.models import registry
+from bamjax.runs import recipe as recipe_lib
+from bamjax.runs.recipe import Recipe
 
 # Of cell.json: what may change a number beside the recipe.
 _ENVIRONMENT = ("device", "devices", "precision", "jax")
@@ -107,7 +107,7 @@ def summarize(study: Study, cells: Sequence[Cell]) -> Summary:
 
 
 def _facts(
-  configs: Sequence[ml_collections.ConfigDict],
+  configs: Sequence[Recipe],
 ) -> dict[tuple[str, str], tuple[str, int, Cost]]:
   """Kind of attention, steps and cost of each backbone and attention."""
   found: dict[tuple[str, str], tuple[str, int, Cost]] = {}
@@ -126,7 +126,7 @@ def attention_kind(model: str, attn: str) -> str:
 def to_dict(summary: Summary) -> dict[str, Any]:
   """What ablation.json holds."""
   study = summary.study
-  recipe = study.recipe.to_dict()
+  recipe = recipe_lib.to_dict(study.recipe)
   for name in ("model", "attn", "seed", "model_options"):
     del recipe[name]
   return {

@@ -16,19 +16,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-import ml_collections
-
 from bamjax.ablation import equal_terms
 from bamjax.ablation.cell_states import positive
 from bamjax.ablation.cell_states import read_object
 from bamjax.ablation.cells import Cell
 from bamjax.ablation.equal_terms import LENGTH
 from bamjax.files import write_atomically
-from bamjax.runs import config as config_lib
+from bamjax.runs import recipe as recipe_lib
+from bamjax.runs.recipe import Recipe
 
 BUDGET = "budget.json"
 
-Measure = Callable[[Sequence[ml_collections.ConfigDict]], list[float]]
+Measure = Callable[[Sequence[Recipe]], list[float]]
 Machine = Mapping[str, Any]
 Network = tuple[str, str]
 
@@ -55,7 +54,7 @@ class _Time:
   machine: Any
   seconds: float
 
-  def fits(self, config: ml_collections.ConfigDict) -> bool:
+  def fits(self, config: Recipe) -> bool:
     """Whether it is the time of a configuration's step."""
     return self.name == _name(config) and self.terms == _terms(config)
 
@@ -127,7 +126,9 @@ def ratios(
   for network, config in configs.items():
     base = configs[config.model, control]
     kept = begun.get((config.model, control))
-    same = kept and not config_lib.differences(kept, _like(base, kept))
+    same = kept and not recipe_lib.differences(
+      kept, dataclasses.replace(base, seed=kept.seed)
+    )
     own, other = (
       next((time.seconds for time in times if time.fits(each)), None)
       for each in (config, base)
@@ -136,25 +137,13 @@ def ratios(
       found[network] = 1.0
     elif same and network in begun:
       # By the longest of the numbers, since all are rounded.
-      field = max(LENGTH, key=lambda name: _get(base, name))
-      found[network] = _get(begun[network], field) / _get(base, field)
+      longest = recipe_lib.flatten(base)
+      field = max(LENGTH, key=longest.__getitem__)
+      flat = recipe_lib.flatten(begun[network])
+      found[network] = flat[field] / longest[field]
     elif own and other:
       found[network] = other / own
   return found
-
-
-def _like(
-  config: ml_collections.ConfigDict, other: ml_collections.ConfigDict
-) -> ml_collections.ConfigDict:
-  """A configuration with another's seed."""
-  copied = ml_collections.ConfigDict(config.to_dict())
-  copied.seed = other.seed
-  return copied
-
-
-def _get(config: ml_collections.ConfigDict, name: str) -> int:
-  *group, field = name.split(".")
-  return (config[group[0]] if group else config)[field]
 
 
 def resized(
@@ -175,13 +164,14 @@ def _read(path: Path) -> list[_Time]:
   return [time for time in times if positive(time.seconds)]
 
 
-def _name(config: ml_collections.ConfigDict) -> str:
+def _name(config: Recipe) -> str:
   return f"{config.model} {config.attn}"
 
 
-def _terms(config: ml_collections.ConfigDict) -> Any:
+def _terms(config: Recipe) -> Any:
   """What a step's time depends on, as JSON returns it."""
-  fields = {name: config.to_dict()[name] for name in _TIMED}
+  whole = recipe_lib.to_dict(config)
+  fields = {name: whole[name] for name in _TIMED}
   fields["patch"] = config.data.patch
   for name in LENGTH:
     group, _, field = name.rpartition(".")
@@ -191,12 +181,10 @@ def _terms(config: ml_collections.ConfigDict) -> Any:
 
 
 def _resize(cell: Cell, ratio: float) -> Cell:
-  config = ml_collections.ConfigDict(cell.config.to_dict())
-  flat = {name: _scaled(config, name, ratio) for name in LENGTH}
-  config.update_from_flattened_dict(flat)
+  flat = recipe_lib.flatten(cell.config)
+  lengths = {
+    name: max(1, round(flat[name] * ratio)) if flat[name] else 0
+    for name in LENGTH
+  }
+  config = recipe_lib.changed(cell.config, lengths)
   return dataclasses.replace(cell, config=config)
-
-
-def _scaled(config: ml_collections.ConfigDict, name: str, ratio: float) -> int:
-  value = _get(config, name)
-  return max(1, round(value * ratio)) if value else 0

@@ -11,7 +11,6 @@ import shutil
 import statistics
 from typing import NamedTuple
 
-import ml_collections
 from PIL import Image
 
 from bamjax.ablation import cell_states
@@ -22,8 +21,9 @@ from bamjax.ablation.cells import Cell
 from bamjax.ablation.cells import Study
 from bamjax.data.test_sets import find_benchmark
 from bamjax.images import rgb
-from bamjax.runs import config as config_lib
+from bamjax.runs import experiment
 from bamjax.runs.checkpoints import steps_on_disk
+from bamjax.runs.recipe import Recipe
 from bamjax.terminal import counted
 
 # Multiply-accumulates a second, at least and at most: of a core of a CPU (PAN
@@ -184,12 +184,12 @@ def _benchmark(folder: str, scale: int) -> _Images:
   return _images((image.hr for image in images), len(images), scale)
 
 
-def _validation(config: ml_collections.ConfigDict) -> _Images:
+def _validation(config: Recipe) -> _Images:
   """The images that a cell is validated on."""
   data = config.data
   limit = data.max_val_images
   if data.source == "folder":
-    count = len(config_lib.make_source(config).val)
+    count = len(experiment.make_source(config).val)
     paths = rgb.list_images(data.val_dir or data.data_dir)
     return _images(paths, min(limit or count, count), config.scale)
   count, (width, height) = _DIV2K if data.source == "div2k" else (2, (512, 512))

@@ -11,10 +11,10 @@ import subprocess
 import sys
 from typing import Any
 
-import ml_collections
-
 from bamjax.ablation.cell_states import Task
 from bamjax.errors import UserError
+from bamjax.runs import recipe as recipe_lib
+from bamjax.runs.recipe import Recipe
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -59,15 +59,13 @@ class Workers:
       pass  # it ended at once; its output says why
     return process
 
-  def step_seconds(
-    self, configs: Sequence[ml_collections.ConfigDict]
-  ) -> list[float]:
+  def step_seconds(self, configs: Sequence[Recipe]) -> list[float]:
     """Measures the seconds of a training step of each configuration.
 
     Raises:
       UserError: the measurement failed.
     """
-    given = [config.to_dict() for config in configs]
+    given = [recipe_lib.to_dict(config) for config in configs]
     return self._ask("step_seconds", given, {})
 
   def machine(self) -> dict[str, Any]:

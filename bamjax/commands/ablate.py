@@ -166,11 +166,8 @@ def run(options: Options) -> int:
 
 def _study(options: Options) -> Study:
   from bamjax.ablation import cells
-  from bamjax.runs import config as config_lib
 
-  recipe = options.config
-  config_lib.check_fields(recipe)
-  train.fill(recipe, options)
+  recipe = train.fill(options.config, options)
   attns = tuple(options.attns)
   return cells.Study(
     recipe,

@@ -73,11 +73,11 @@ def _devices() -> dict[str, Any]:
 
 
 def _step_seconds(configs: list[dict[str, Any]]) -> list[float]:
-  import ml_collections
 
   from bamjax.ablation import cell_work
+  from bamjax.runs.recipe import from_dict
 
-  return cell_work.step_seconds([ml_collections.ConfigDict(c) for c in configs])
+  return cell_work.step_seconds([*map(from_dict, configs)])
 
 
 if __name__ == "__main__":

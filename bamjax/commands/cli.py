@@ -225,11 +225,9 @@ def parse(options: type, program: str, arguments: Sequence[str]) -> Any:
   values.set_gnu_getopt(inputs is not None)
   arguments = _expand_home(arguments)
   try:
-    arguments = config_flag.in_order(arguments)
     options_lib.define(options, values, arguments)
-    with config_flag.clear_errors(arguments):
-      _, *rest = values([program, *arguments])
-    config_flag.check(values)
+    _, *rest = values([program, *arguments])
+    config_flag.resolve(values)
   except flags.UnrecognizedFlagError as error:
     instead = _SHORT | getattr(options, "instead", {})
     ours = instead.get(error.flagname)
@@ -237,9 +235,12 @@ def parse(options: type, program: str, arguments: Sequence[str]) -> Any:
       given = f"{'-' if len(error.flagname) == 1 else '--'}{error.flagname}"
       _fail(program, f"there is no {given}; use --{ours} (--help)")
     message = str(error)
-    if "config" in values and (advice := config_flag.hint(error.flagname)):
+    name = error.flagname.removeprefix("config.")
+    if "config" in values and (advice := config_flag.hint(name)):
       # Its guess is another flag.
       message = message.partition(". Did you mean")[0] + advice
+    if "config" in values and name != error.flagname:
+      message = f"the configuration has no field {name!r}{advice}"
     _fail(program, f"{message} (--help lists the flags)")
   except flags.Error as error:
     message = str(error)

@@ -1,107 +1,81 @@
-"""--config, a file of `ml_collections`, and --config.FIELD=VALUE.
+"""--config, a recipe or a file that returns one, and --config.FIELD=VALUE.
 
 The training recipes of configs/ have names: `--config=quickstart`.
 """
 
 import ast
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
-import contextlib
 import difflib
 from pathlib import Path
 import re
+import runpy
 from typing import Any
 
 from absl import flags
 
 import bamjax
+from bamjax.commands import list_flags
 from bamjax.errors import UserError
+from bamjax.runs import recipe as recipe_lib
+from bamjax.runs.recipe import Recipe
 
 # What other libraries call our fields.
 _ALSO = {"lr": "learning_rate", "patch_size": "patch"}
 
+_LACKS = "it has no function get_config()"
 
-def define(
-  name: str,
-  help_text: str,
-  values: flags.FlagValues,
-  *,
-  default: str | Path,
-  arguments: Sequence[str],
-) -> None:
-  """Defines the flag, whose value is the resolved `ConfigDict`.
+# How to change a file of an older version.
+_OLD = (
+  "it is of an older bamjax: return dataclasses.replace(Recipe(), steps=…)"
+  " instead of a ConfigDict (from bamjax.runs.recipe import Recipe), as"
+  " configs/quickstart.py does"
+)
+
+# absl's parsers, by the type of a field; bool has two flags of its own.
+_PARSERS: dict[type, Any] = {
+  int: list_flags.Integer,
+  float: flags.FloatParser,
+  str: flags.ArgumentParser,
+}
+
+
+def define(name: str, help_text: str, values: flags.FlagValues) -> None:
+  """Defines the flag, whose value `resolve` makes a `Recipe`, and its fields'.
 
   Args:
     name: the flag's name, "config".
     help_text: its description.
-    values: where it is defined.
-    default: path of the default configuration.
-    arguments: the command line, in the order of `in_order`. ml_collections
-      reads from it which fields are set.
+    values: where they are defined.
+  """
+  flags.DEFINE_string(name, None, help_text, flag_values=values)
+  for field, default in recipe_lib.flatten(Recipe()).items():
+    if isinstance(default, bool):  # also --noconfig.FIELD
+      flags.DEFINE_bool(f"{name}.{field}", None, "", flag_values=values)
+    else:
+      parser = _PARSERS[type(default)]()
+      flags.DEFINE(parser, f"{name}.{field}", None, "", values)
+
+
+def resolve(values: flags.FlagValues) -> None:
+  """Makes the value of --config the recipe that the flags describe.
 
   Raises:
-    UserError: the file can't be read, or a flag sets a field that does not
-      exist.
+    UserError: the file can't be read, or returns no recipe.
   """
-  # Imported here: the other commands do not need it.
-  from ml_collections import config_flags
-
-  with clear_errors(arguments):
-    config_flags.DEFINE_config_file(
-      name,
-      str(default),
-      help_text,
-      flag_values=values,
-      sys_argv=[*arguments],
-    )
-
-
-@contextlib.contextmanager
-def clear_errors(arguments: Sequence[str]) -> Iterator[None]:
-  """Raises UserError if a flag sets a field that does not exist.
-
-  ml_collections looks fields up when the flag is defined or parsed, and raises
-  errors of its own kinds.
-  """
-  try:
-    yield
-  except (AttributeError, KeyError) as error:
-    # An AttributeError around a KeyError around "'FIELD'\nDid you mean …?".
-    cause = error if isinstance(error, KeyError) else error.args[0]
-    if not isinstance(cause, KeyError):
-      raise  # a bug in the file
-    message = str(cause.args[0])
-    advice = hint(message.partition("\n")[0].strip("'\""))
-    if any(re.match(r"--?config\.model_options\.", a) for a in arguments):
-      advice = "; use --options=FIELD=VALUE for a backbone's hyper-parameters"
-    raise UserError(
-      f"the configuration has no field {message}{advice}"
-    ) from None
+  if "config" not in values:
+    return
+  given = values["config"].value
+  recipe = _read(given) if given is not None else Recipe()
+  fields = {
+    name: values[f"config.{name}"].value
+    for name in recipe_lib.flatten(Recipe())
+  }
+  values["config"].value = recipe_lib.changed(
+    recipe, {name: v for name, v in fields.items() if v is not None}
+  )
 
 
-def in_order(arguments: Sequence[str]) -> list[str]:
-  """Moves --config=FILE before the flags of its fields, and finds recipes.
-
-  Raises:
-    UserError: there is no such file or recipe, or it is not a configuration.
-  """
-  arguments = list(arguments)
-  for i, argument in enumerate(arguments):
-    name, equals, given = argument.partition("=")
-    if name in ("-config", "--config"):
-      end = i + (1 if equals else 2)
-      if not equals:
-        given = "".join(arguments[i + 1 : end])
-      path = _resolve(given)
-      return [f"--config={path}", *arguments[:i], *arguments[end:]]
-  return arguments
-
-
-def _resolve(given: str) -> str:
-  """The path of a file or a recipe; checks that it can be a configuration.
-
-  ml_collections ignores whatever reading the file raises.
+def _read(given: str) -> Recipe:
+  """Returns the recipe of a file or a name.
 
   Args:
     given: a path or a recipe's name; what follows a colon is the argument of
@@ -117,11 +91,18 @@ def _resolve(given: str) -> str:
     if isinstance(error, FileNotFoundError):
       reason += _other_recipes(name)
     raise UserError(f"--config could not be read: {name}: {reason}") from None
-  if b"get_config" not in source:
-    raise UserError(
-      f"--config could not be read: {name} has no function get_config()"
-    )
-  return f"{path}{colon}{argument}"
+  try:
+    get = runpy.run_path(str(path)).get("get_config")
+    found = get and get(*([argument] if colon else []))
+    reason = "get_config() returns no Recipe" if get else _LACKS
+  except Exception as error:
+    found, reason = None, f"{type(error).__name__}: {error}"
+  if isinstance(found, Recipe):
+    recipe_lib.check_types(found)
+    return found
+  if re.search(rb"ml_collections|\bdefaults\b", source):
+    reason = _OLD
+  raise UserError(f"--config could not be read: {name}: {reason}")
 
 
 def _other_recipes(name: str) -> str:
@@ -148,44 +129,23 @@ def find_recipe(name: str) -> Path | None:
   return recipe_folder() / f"{name}.py" if name in recipe_names() else None
 
 
-def check(values: flags.FlagValues) -> None:
-  """Raises UserError if the file of --config returned no configuration."""
-  if "config" not in values:
-    return
-  reason: object = "get_config() returns no ConfigDict"
-  try:
-    # ml_collections puts a stand-in that raises at every access.
-    if hasattr(values["config"].value, "to_dict"):
-      return
-  except OSError as error:
-    first: BaseException = error
-    while cause := first.__cause__ or first.__context__:
-      first = cause
-    reason = first
-  raise UserError(f"--config could not be read: {reason}")
-
-
 def hint(name: str) -> str:
-  """Which flag sets a configuration's field, for an unknown flag's name.
+  """Which flag sets a recipe's field, for an unknown flag's name.
 
   Args:
-    name: the unknown flag's or field's.
+    name: the unknown flag's or field's, perhaps with a group's.
 
   Returns:
     "; use --config.FIELD=VALUE", or "" if there is no such field.
   """
-  from bamjax.runs import defaults
-
+  if name.startswith("model_options."):
+    return "; use --options=FIELD=VALUE for a backbone's hyper-parameters"
+  if name.startswith("data.degradation_options."):
+    return "; use --degradation_options=FIELD=VALUE"
   name = _ALSO.get(name, name)
-  for field in _field_names(defaults.get_config().to_dict()):
-    if field.rpartition(".")[2] == name:
+  fields = list(recipe_lib.flatten(Recipe()))
+  for field in fields:
+    if name in (field, field.rpartition(".")[2]):
       return f"; use --config.{field}=VALUE"
-  return ""
-
-
-def _field_names(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-  for key, value in tree.items():
-    if isinstance(value, Mapping):
-      yield from _field_names(value, f"{prefix}{key}.")
-    else:
-      yield f"{prefix}{key}"
+  close = difflib.get_close_matches(name, fields, n=1)
+  return f"; did you mean --config.{close[0]}?" if close else ""

@@ -217,8 +217,8 @@ def find_benchmark(folder: str | None, network: Network) -> ImageSet:
       f"no images to evaluate {network.source} on; use --benchmarks=DIR"
     )
   # Imported here: files of weights do without the packages of training.
-  from bamjax.runs.config import make_degrader
-  from bamjax.runs.config import make_source
+  from bamjax.runs.experiment import make_degrader
+  from bamjax.runs.experiment import make_source
   from bamjax.training import run_data
 
   source = make_source(network.config)

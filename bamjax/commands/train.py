@@ -23,6 +23,8 @@ from bamjax.commands.options import option
 from bamjax.commands.options import SCALES
 from bamjax.errors import require
 from bamjax.errors import RUN_PACKAGES
+from bamjax.runs import recipe as recipe_lib
+from bamjax.runs.recipe import Recipe
 
 # What every training imports.
 PACKAGES = (*RUN_PACKAGES, "optax", "tensorboardX")
@@ -35,12 +37,9 @@ def define_config(
   arguments: Sequence[str],
 ) -> None:
   """Defines --config; its default is the paper's recipe."""
+  del arguments
   require("training", *PACKAGES, extra="train")
-  from bamjax.runs import defaults
-
-  config_flag.define(
-    name, help_text, values, default=defaults.__file__, arguments=arguments
-  )
+  config_flag.define(name, help_text, values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,11 +183,12 @@ _FIELDS = {
 }
 
 
-def fill(config: Any, options: Any) -> None:
-  """Sets the fields of a configuration that have a flag of their own."""
-  for name, field in _FIELDS.items():
-    if (value := getattr(options, name, None)) is not None:
-      config.update_from_flattened_dict({field: value})
+def fill(recipe: Recipe, options: Any) -> Recipe:
+  """Returns a recipe with the values of the short flags."""
+  given = {f: getattr(options, name, None) for name, f in _FIELDS.items()}
+  return recipe_lib.changed(
+    recipe, {f: value for f, value in given.items() if value is not None}
+  )
 
 
 def start(options: Options) -> None:
@@ -208,28 +208,25 @@ def run(options: Options) -> None:
   """
   # Imported here so that --help is immediate.
   from bamjax.evaluation import results
-  from bamjax.runs import config as config_lib
   from bamjax.training import distributed
   from bamjax.training import loop
 
-  config = distributed.together(lambda: _resolved(options))
-  run_dir = Path(options.run_dir or config_lib.default_run_dir(config))
-  summary = loop.train_and_evaluate(config, run_dir)
+  recipe = distributed.together(lambda: _resolved(options))
+  run_dir = Path(options.run_dir or recipe_lib.default_run_dir(recipe))
+  summary = loop.train_and_evaluate(recipe, run_dir)
   if summary:
     print(results.table(summary).text())
     print(f"written to {run_dir}; scores in summary.json")
 
 
-def _resolved(options: Options) -> Any:
-  """Returns the configuration with the flags' values."""
-  from bamjax.runs import config as config_lib
-
-  config = options.config
-  config_lib.check_fields(config)
-  fill(config, options)
-  with config.unlocked():
-    config.model_options.update(config_lib.parse_options(options.options))
-    config.data.degradation_options.update(
-      config_lib.parse_options(options.degradation_options)
-    )
-  return config
+def _resolved(options: Options) -> Recipe:
+  """Returns the recipe with the flags' values."""
+  return recipe_lib.changed(
+    fill(options.config, options),
+    {
+      "model_options": recipe_lib.parse_options(options.options),
+      "data.degradation_options": recipe_lib.parse_options(
+        options.degradation_options
+      ),
+    },
+  )

@@ -25,7 +25,7 @@ from bamjax.errors import UserError
 from bamjax.errors import warn_once
 from bamjax.files import readable
 from bamjax.files import sync_tree
-from bamjax.runs import folder
+from bamjax.runs import recipe as recipe_lib
 
 _logger = logging.getLogger(__name__)
 
@@ -87,14 +87,14 @@ def check_path(run_dir: str | Path) -> None:
       f"checkpoints cannot be stored below {path}: its name is not valid UTF-8;"
       " use another --run_dir"
     )
-  inside = Path(run_dir) / folder.CHECKPOINTS
+  inside = Path(run_dir) / recipe_lib.CHECKPOINTS
   if inside.exists() and not inside.is_dir():
     raise UserError(f"{inside} is not a folder; move it elsewhere")
 
 
 def steps_on_disk(run_dir: str | Path) -> list[int]:
   """Returns the steps of a run's complete checkpoints, ascending."""
-  path = Path(run_dir) / folder.CHECKPOINTS
+  path = Path(run_dir) / recipe_lib.CHECKPOINTS
   names = os.listdir(path) if path.is_dir() else []
   return sorted(int(name) for name in names if name.isdigit())
 
@@ -187,7 +187,7 @@ class Checkpoints:
       on_primary: runs a function on process 0 only, while the others wait.
       highest: returns the highest of the values that all processes pass.
     """
-    self._directory = Path(run_dir).absolute() / folder.CHECKPOINTS
+    self._directory = Path(run_dir).absolute() / recipe_lib.CHECKPOINTS
     self._read_only = read_only
     self._on_primary = on_primary
     self._highest = highest
@@ -439,7 +439,7 @@ class Checkpoints:
     """Moves a damaged checkpoint to `run_dir`/broken."""
 
     def move() -> None:
-      broken = self._directory.parent / folder.BROKEN / str(step)
+      broken = self._directory.parent / recipe_lib.BROKEN / str(step)
       try:
         shutil.rmtree(broken, ignore_errors=True)
         broken.parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""A run's folder: the names of its files, and loading its network."""
+"""Loading the network of a run's folder."""
 
 import contextlib
 from pathlib import Path
@@ -7,22 +7,17 @@ from typing import Any
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
-import ml_collections
 
 from bamjax.errors import UserError
-from bamjax.runs import config as config_lib
-
-CONFIG = "config.json"  # the resolved configuration
-DATA = "data.json"  # which images the run trains and validates on
-METRICS = "metrics.jsonl"  # one row a logged or validated step
-SUMMARY = "summary.json"  # scores of the finished run
-CHECKPOINTS = "checkpoints"  # one folder a checkpoint, named by its step
-BROKEN = "broken"  # damaged checkpoints, moved out of the way
+from bamjax.runs import experiment
+from bamjax.runs import recipe as recipe_lib
+from bamjax.runs.checkpoints import Checkpoints
+from bamjax.runs.recipe import Recipe
 
 
 def load(
   path: Path, step: int | None = None
-) -> tuple[ml_collections.ConfigDict, nn.Module, dict[str, Any], int]:
+) -> tuple[Recipe, nn.Module, dict[str, Any], int]:
   """Loads a run's network for inference and leaves the folder unchanged.
 
   Reads only the parameters from the checkpoint, not the optimizer's state, and
@@ -39,17 +34,14 @@ def load(
   Raises:
     UserError: the folder is not a run's, or has no such checkpoint.
   """
-  # Here, since a run's other files can be read without Orbax.
-  from bamjax.runs.checkpoints import Checkpoints
-
-  config = config_lib.load(path / CONFIG)
+  config = recipe_lib.load(path / recipe_lib.CONFIG)
   try:
-    config_lib.check(config)
-    module = config_lib.build_model(config)
+    experiment.check(config)
+    module = experiment.build_model(config)
     described = _described(module)
   except UserError as error:
-    raise UserError(f"{path / CONFIG}: {error}") from None
-  if not (path / CHECKPOINTS).is_dir():
+    raise UserError(f"{path / recipe_lib.CONFIG}: {error}") from None
+  if not (path / recipe_lib.CHECKPOINTS).is_dir():
     raise UserError(f"{path} has no checkpoint yet")
   name = "ema" if config.optim.ema_decay > 0 else "params"
   like = {name: described}

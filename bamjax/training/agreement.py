@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import ml_collections
 
 from bamjax.data.crops import CropStore
 from bamjax.data.sources import Source
 from bamjax.errors import UserError
-from bamjax.runs import config as config_lib
+from bamjax.runs import recipe as recipe_lib
+from bamjax.runs.recipe import Recipe
 from bamjax.training import distributed
 
 
-def check_config(run_dir: Path, config: ml_collections.ConfigDict) -> None:
+def check_config(run_dir: Path, config: Recipe) -> None:
   """Checks that all processes were started alike.
 
   Folders of images may have other paths on each host; `check_names` and
@@ -30,8 +30,8 @@ def check_config(run_dir: Path, config: ml_collections.ConfigDict) -> None:
   Raises:
     UserError: they were not, on all processes.
   """
-  fields = config_lib.flatten(config)
-  for name in config_lib.PLACES:
+  fields = recipe_lib.flatten(config)
+  for name in recipe_lib.PLACES:
     fields.pop(name, None)
   _check(
     {
@@ -42,7 +42,7 @@ def check_config(run_dir: Path, config: ml_collections.ConfigDict) -> None:
   )
 
 
-def check_names(source: Source, config: ml_collections.ConfigDict) -> None:
+def check_names(source: Source, config: Recipe) -> None:
   """Checks that all processes found images of the same names.
 
   Raises:
@@ -60,7 +60,7 @@ def check_names(source: Source, config: ml_collections.ConfigDict) -> None:
   )
 
 
-def check_crops(store: CropStore, config: ml_collections.ConfigDict) -> None:
+def check_crops(store: CropStore, config: Recipe) -> None:
   """Checks that all processes train on the same pixels.
 
   Raises:
@@ -77,7 +77,7 @@ def _described(lines: list[str], count: int | None = None) -> str:
 
 def _check(
   fields: Mapping[str, Any],
-  config: ml_collections.ConfigDict | None = None,
+  config: Recipe | None = None,
 ) -> None:
   """Raises UserError on all processes if their fields differ.
 
@@ -85,8 +85,8 @@ def _check(
     fields: what must be equal.
     config: explains a difference by the folders that are not.
   """
-  flat = config_lib.flatten(config) if config else {}
-  folders = {name: flat.get(name) for name in config_lib.FOLDERS}
+  flat = recipe_lib.flatten(config) if config else {}
+  folders = {name: flat.get(name) for name in recipe_lib.FOLDERS}
   texts = distributed.exchange(json.dumps([fields, folders], default=repr))
   first, *others = map(json.loads, texts)
   for number, other in enumerate(others, 1):

@@ -1,7 +1,6 @@
 """Training on the outputs of a teacher (knowledge distillation)."""
 
 from collections.abc import Callable
-import copy
 import hashlib
 from typing import Any
 
@@ -9,7 +8,6 @@ from flax import traverse_util
 import jax
 from jax import lax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
 from bamjax import pretrained
@@ -17,7 +15,9 @@ from bamjax.errors import UserError
 from bamjax.inference.precision import with_dtype
 from bamjax.networks import load_network
 from bamjax.networks import Network
-from bamjax.runs import config as config_lib
+from bamjax.runs import experiment
+from bamjax.runs import recipe as recipe_lib
+from bamjax.runs.recipe import Recipe
 from bamjax.training.state import Teacher
 from bamjax.training.state import TrainState
 from bamjax.weights import store
@@ -27,8 +27,8 @@ Step = Callable[..., TrainState]
 
 
 def find(
-  config: ml_collections.ConfigDict,
-) -> tuple[ml_collections.ConfigDict, Teacher | None]:
+  config: Recipe,
+) -> tuple[Recipe, Teacher | None]:
   """Checks a configuration and loads its teacher.
 
   Args:
@@ -42,7 +42,7 @@ def find(
     UserError: the configuration is invalid, or the teacher can't be read, has
       another scale, or is not that of the configuration's SHA-256.
   """
-  config_lib.check(config)
+  experiment.check(config)
   given = config.teacher
   if not given.source:
     return config, None
@@ -56,9 +56,9 @@ def find(
       f"the teacher {given.source} is not the one that the configuration names:"
       f" its SHA-256 is {found}, not {given.sha256}"
     )
-  config = copy.deepcopy(config)
   licence = given.licence or _licence(network)
-  config.teacher.update({"sha256": found, "licence": licence})
+  known = {"sha256": found, "licence": licence}
+  config = recipe_lib.changed(config, {"teacher": known})
   module = with_dtype(network.module, config.dtype)
   return config, Teacher(network.variables["params"], module.apply)
 

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 import functools
+from typing import Any
 
 import jax
-import ml_collections
 
 from bamjax.data import crops
 from bamjax.data import pipeline
 from bamjax.data import resident
 from bamjax.data.sampling import Extras
-from bamjax.runs import config as config_lib
+from bamjax.runs import experiment
+from bamjax.runs.recipe import Recipe
 from bamjax.training import parallel
 from bamjax.training.degraded import on_degraded
 from bamjax.training.distillation import on_taught
@@ -21,13 +22,13 @@ from bamjax.training.step import train_step
 _STEPS_PER_DISPATCH = 50
 
 
-def make_step(config: ml_collections.ConfigDict) -> parallel.Step:
+def make_step(config: Recipe) -> parallel.Step:
   """Returns a run's training step, with its degradation and its teacher."""
   accumulate = config.optim.accumulate
   step: parallel.Step = functools.partial(
     train_step, accumulate=accumulate, ema_decay=config.optim.ema_decay
   )
-  mixture = config_lib.make_mixture(config)
+  mixture = experiment.make_mixture(config)
   step = on_degraded(step, mixture, config.seed, config.batch_size)
   teacher = config.teacher
   return on_taught(
@@ -36,7 +37,7 @@ def make_step(config: ml_collections.ConfigDict) -> parallel.Step:
 
 
 def make_advance(
-  config: ml_collections.ConfigDict, store: crops.CropStore, start: int
+  config: Recipe, store: crops.CropStore, start: int
 ) -> tuple[parallel.Advance, int]:
   """Creates the function that trains.
 
@@ -53,7 +54,7 @@ def make_advance(
     UserError: the images do not fit in a device's memory.
   """
   step = make_step(config)
-  options = {
+  options: dict[str, Any] = {
     "seed": config.seed,
     "batch_size": config.batch_size,
     "patch": config.data.patch,
@@ -89,7 +90,7 @@ def _each(
   return advance
 
 
-def next_stop(step: int, config: ml_collections.ConfigDict, most: int) -> int:
+def next_stop(step: int, config: Recipe, most: int) -> int:
   """Returns the step at which the next call of training must end.
 
   It ends at a log, validation or checkpoint, or after `most` steps. The latter

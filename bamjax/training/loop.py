@@ -12,7 +12,6 @@ from typing import TypeVar
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
 from bamjax import complexity
@@ -31,10 +30,11 @@ from bamjax.inference import Upscaler
 from bamjax.layers import compile_for
 from bamjax.models.registry import identify
 from bamjax.networks import Network
-from bamjax.runs import config as config_lib
-from bamjax.runs import folder
+from bamjax.runs import experiment
+from bamjax.runs import recipe as recipe_lib
 from bamjax.runs.checkpoints import Checkpoints
 from bamjax.runs.checkpoints import steps_on_disk
+from bamjax.runs.recipe import Recipe
 from bamjax.terminal import counted
 from bamjax.training import agreement
 from bamjax.training import distillation
@@ -74,7 +74,7 @@ def _in_32_bits(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
 @_in_32_bits
 def train_and_evaluate(
-  config: ml_collections.ConfigDict,
+  config: Recipe,
   run_dir: str | Path,
   *,
   same_images: bool = False,
@@ -117,7 +117,7 @@ def train_and_evaluate(
 
 
 def _train_and_evaluate(
-  config: ml_collections.ConfigDict, run_dir: Path, same_images: bool
+  config: Recipe, run_dir: Path, same_images: bool
 ) -> results.Row | None:
   config, teacher = distributed.together(lambda: distillation.find(config))
   agreement.check_config(run_dir, config)
@@ -158,7 +158,7 @@ def _train_and_evaluate(
         source.val,
         config.scale,
         config.data.max_val_images,
-        degrader=config_lib.make_degrader(config),
+        degrader=experiment.make_degrader(config),
       )
       if start:
         distributed.on_primary(
@@ -184,7 +184,7 @@ def _train_and_evaluate(
         ) from error
       summary = {**scores, "steps": config.steps}
       write_atomically(
-        run_dir / folder.SUMMARY, to_json(summary, indent=2) + "\n"
+        run_dir / recipe_lib.SUMMARY, to_json(summary, indent=2) + "\n"
       )
       return summary
 
@@ -192,19 +192,17 @@ def _train_and_evaluate(
 
 
 def _prepared(
-  config: ml_collections.ConfigDict,
+  config: Recipe,
 ) -> tuple[nn.Module, Source, TrainState]:
   """Returns a configuration's network, images and initial state."""
   parallel.check(config.parallel, config.batch_size, config.optim.accumulate)
-  module = config_lib.build_model(config)
+  module = experiment.build_model(config)
   # What may raise a UserError comes before what takes a while.
-  source = config_lib.make_source(config)
+  source = experiment.make_source(config)
   return module, source, run_dir_lib.init_state(config, module)
 
 
-def _finished(
-  run_dir: Path, config: ml_collections.ConfigDict
-) -> tuple[bool, results.Row | None]:
+def _finished(run_dir: Path, config: Recipe) -> tuple[bool, results.Row | None]:
   """Reads the summary of a run that has done all its steps.
 
   It is not computed again: the validation images may have changed since.
@@ -218,7 +216,7 @@ def _finished(
     # If it is damaged, or from an older version, it is written again.
     damaged = ValueError, LookupError, TypeError, RecursionError
     with contextlib.suppress(OSError, *damaged):
-      text = (run_dir / folder.SUMMARY).read_text()
+      text = (run_dir / recipe_lib.SUMMARY).read_text()
       summary = results.restored(json.loads(text))
       results.table(summary)  # needs what a summary has
       if summary["steps"] == config.steps:
@@ -237,7 +235,7 @@ def _finished(
 
 
 def _score(
-  config: ml_collections.ConfigDict,
+  config: Recipe,
   module: nn.Module,
   params: Any,
   step: int,
@@ -248,7 +246,7 @@ def _score(
   found = scoring.evaluate(  # on LR that validation has degraded
     Upscaler(module, variables, shared=True), images, config.scale
   )
-  degrader = config_lib.make_degrader(config)
+  degrader = experiment.make_degrader(config)
   network = Network(
     "", *identify(module), config.scale, module, variables, step
   )
@@ -268,7 +266,7 @@ class _Run:
 
   def __init__(
     self,
-    config: ml_collections.ConfigDict,
+    config: Recipe,
     run_dir: Path,
     module: nn.Module,
     images: list[ImagePair],
@@ -413,8 +411,8 @@ class _Run:
 
   def _check_folder(self, step: int) -> None:
     for path, what in (
-      (self._run_dir / folder.CONFIG, "folder was"),
-      (self._run_dir / folder.CHECKPOINTS, "checkpoints were"),
+      (self._run_dir / recipe_lib.CONFIG, "folder was"),
+      (self._run_dir / recipe_lib.CHECKPOINTS, "checkpoints were"),
     ):
       if not path.exists():
         raise UserError(

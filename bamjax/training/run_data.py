@@ -7,15 +7,15 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import ml_collections
 import numpy as np
 
 from bamjax.data.crops import CropStore
 from bamjax.data.sources import Source
 from bamjax.errors import UserError
 from bamjax.files import write_atomically
-from bamjax.runs import config as config_lib
-from bamjax.runs import folder
+from bamjax.runs import experiment
+from bamjax.runs import recipe as recipe_lib
+from bamjax.runs.recipe import Recipe
 from bamjax.training.validation import Validation
 
 _logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def check_validation(path: Path, validation: Validation) -> None:
   """
   if not isinstance(_read(path).get("validation"), dict):
     raise UserError(
-      f"{path / folder.DATA}, which records the run's images, is missing or"
+      f"{path / recipe_lib.DATA}, which records the run's images, is missing or"
       " damaged: restore it from a backup, or start a new run from its weights"
       f" with --init_from={path} and another --run_dir"
     )
@@ -48,9 +48,7 @@ def check_validation(path: Path, validation: Validation) -> None:
     )
 
 
-def warn_of_other_images(
-  path: Path, config: ml_collections.ConfigDict, source: Source
-) -> None:
+def warn_of_other_images(path: Path, config: Recipe, source: Source) -> None:
   """Warns if a source's validation images are not those of a run.
 
   Args:
@@ -65,7 +63,7 @@ def warn_of_other_images(
       config.scale,
       limit,
       logging.DEBUG,
-      config_lib.make_degrader(config),
+      experiment.make_degrader(config),
     )
     counts = _changed(path, validation)
     if counts:
@@ -143,7 +141,7 @@ def note(
       len(validation.names),
       abbreviate(both),
     )
-  write_atomically(path / folder.DATA, json.dumps(now, indent=2) + "\n")
+  write_atomically(path / recipe_lib.DATA, json.dumps(now, indent=2) + "\n")
 
 
 def abbreviate(names: list[str], most: int = 5) -> str:
@@ -180,7 +178,8 @@ def _renamed(found: dict[str, Any]) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
   """The content of data.json, {} if it is missing or damaged."""
   with contextlib.suppress(OSError, ValueError, RecursionError):
-    found = json.loads((path / folder.DATA).read_text(), object_hook=_renamed)
+    text = (path / recipe_lib.DATA).read_text()
+    found = json.loads(text, object_hook=_renamed)
     if isinstance(found, dict):
       return found
   return {}

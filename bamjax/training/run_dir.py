@@ -10,7 +10,6 @@ import os
 from pathlib import Path
 
 from flax import linen as nn
-import ml_collections
 import numpy as np
 import tensorboardX
 
@@ -19,8 +18,8 @@ from bamjax.errors import UserError
 from bamjax.files import to_json
 from bamjax.files import write_atomically
 from bamjax.runs import checkpoints as checkpoints_lib
-from bamjax.runs import config as config_lib
-from bamjax.runs import folder
+from bamjax.runs import recipe as recipe_lib
+from bamjax.runs.recipe import Recipe
 from bamjax.training import distributed
 from bamjax.training.schedule import make_schedule
 from bamjax.training.state import create_state
@@ -30,7 +29,7 @@ _logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def opened(path: Path, config: ml_collections.ConfigDict) -> Iterator[None]:
+def opened(path: Path, config: Recipe) -> Iterator[None]:
   """Locks a run's folder while the context is open; creates it if needed.
 
   Process 0 holds the lock; the other processes learn whether it succeeded.
@@ -51,7 +50,7 @@ def opened(path: Path, config: ml_collections.ConfigDict) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, config: ml_collections.ConfigDict) -> Iterator[None]:
+def _locked(path: Path, config: Recipe) -> Iterator[None]:
   try:
     path.mkdir(parents=True, exist_ok=True)
     lock = files.open_lock(path / ".lock")
@@ -79,11 +78,11 @@ def _locked(path: Path, config: ml_collections.ConfigDict) -> Iterator[None]:
     yield
 
 
-def _check_config(path: Path, config: ml_collections.ConfigDict) -> None:
+def _check_config(path: Path, config: Recipe) -> None:
   """Checks that a folder belongs to this run; saves a new run's config.json."""
-  file = path / folder.CONFIG
+  file = path / recipe_lib.CONFIG
   if file.exists() and _has_begun(path):
-    changes = config_lib.differences(config_lib.load(file), config)
+    changes = recipe_lib.differences(recipe_lib.load(file), config)
     if not changes:
       return
     message = (
@@ -101,38 +100,43 @@ def _check_config(path: Path, config: ml_collections.ConfigDict) -> None:
       f"{path} has checkpoints but no {file.name}; restore it from a backup, or"
       " use another --run_dir"
     )
-  config_lib.save(config, file)
+  recipe_lib.save(config, file)
 
 
 def _has_begun(path: Path) -> bool:
   """Whether a run got as far as its data; a mistake may end it earlier."""
-  names = folder.DATA, folder.METRICS, folder.SUMMARY, folder.BROKEN
+  names = (
+    recipe_lib.DATA,
+    recipe_lib.METRICS,
+    recipe_lib.SUMMARY,
+    recipe_lib.BROKEN,
+  )
   begun = any((path / name).exists() for name in names)
   return begun or bool(checkpoints_lib.steps_on_disk(path))
 
 
-def check_new(path: Path, config: ml_collections.ConfigDict) -> None:
+def check_new(path: Path, config: Recipe) -> None:
   """Checks that a run without checkpoints can start at step 0.
 
   Raises:
     UserError: it has had a checkpoint, and starting again would discard it.
   """
-  seen = max(_rows(path / folder.METRICS), default=0)
+  seen = max(_rows(path / recipe_lib.METRICS), default=0)
   # Saving a checkpoint starts only after the previous one is on disk.
   every = config.checkpoint_every, config.eval_every
   second = sorted({m * n for m in (1, 2) for n in every})[1]
-  broken = (path / folder.BROKEN).is_dir()
-  if seen > second or broken or (path / folder.SUMMARY).exists():
+  broken = (path / recipe_lib.BROKEN).is_dir()
+  if seen > second or broken or (path / recipe_lib.SUMMARY).exists():
     raise UserError(
       f"{path} has been trained{f' to step {seen}' if seen else ''}, but its"
-      f" checkpoints are missing; restore {folder.CHECKPOINTS}/ from a backup"
-      f"{f' or from {folder.BROKEN}/' if broken else ''}, or start again in"
-      " another --run_dir"
+      f" checkpoints are missing; restore {recipe_lib.CHECKPOINTS}/ from a"
+      f" backup{f' or from {recipe_lib.BROKEN}/' if broken else ''}, or start"
+      " again in another --run_dir"
     )
   if seen:
     print(f"{path}: interrupted before its first checkpoint; starting again")
   # The existing one may have been written by an older version.
-  config_lib.save(config, path / folder.CONFIG)
+  recipe_lib.save(config, path / recipe_lib.CONFIG)
 
 
 def check_resumable(path: Path) -> None:
@@ -142,7 +146,7 @@ def check_resumable(path: Path) -> None:
     UserError: another version of bamjax, with another order of samples, started
       the run.
   """
-  if config_lib.version(path / folder.CONFIG) != config_lib.VERSION:
+  if recipe_lib.version(path / recipe_lib.CONFIG) != recipe_lib.VERSION:
     raise UserError(
       f"{path} was started by a version of bamjax that draws samples in another"
       " order: finish it with that version, or start a new run from its weights"
@@ -150,9 +154,7 @@ def check_resumable(path: Path) -> None:
     )
 
 
-def init_state(
-  config: ml_collections.ConfigDict, module: nn.Module
-) -> TrainState:
+def init_state(config: Recipe, module: nn.Module) -> TrainState:
   """Initializes the state of a run at step 0.
 
   Args:
@@ -186,7 +188,7 @@ class Logs:
       path: the run's folder.
       step: the step that the run resumes from.
     """
-    self._path = path / folder.METRICS
+    self._path = path / recipe_lib.METRICS
     rows = _rows(self._path)
     kept = [line for at in sorted(rows) if at <= step for line in rows[at]]
     write_atomically(self._path, "".join(f"{line}\n" for line in kept))

@@ -2,19 +2,17 @@
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import optax
 
 from bamjax.errors import UserError
+from bamjax.runs.recipe import Optim
 
 
-def make_schedule(
-  optim: ml_collections.ConfigDict, steps: int
-) -> optax.Schedule:
+def make_schedule(optim: Optim, steps: int) -> optax.Schedule:
   """Creates the learning rate schedule of a run.
 
   Args:
-    optim: the configuration's `optim` group.
+    optim: the recipe's `optim` group.
     steps: length of the run.
 
   Returns:

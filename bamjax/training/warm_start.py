@@ -5,10 +5,10 @@ from typing import Any
 
 from flax import linen as nn
 from flax import traverse_util
-import ml_collections
 
 from bamjax.errors import UserError
 from bamjax.networks import load_network
+from bamjax.runs.recipe import Recipe
 from bamjax.weights import Hints
 from bamjax.weights.pytorch import AmbiguousScale
 
@@ -16,7 +16,7 @@ from bamjax.weights.pytorch import AmbiguousScale
 def take_weights(
   params: Mapping[str, Any],
   module: nn.Module,
-  config: ml_collections.ConfigDict,
+  config: Recipe,
 ) -> dict[str, Any]:
   """Copies every array of `config.init_from` whose name and shape match.
 

@@ -19,14 +19,14 @@ from bamjax.data import cache
 from bamjax.data import crops
 from bamjax.errors import UserError
 from bamjax.evaluation import result_files
-from bamjax.runs import config as config_lib
+from bamjax.runs import recipe as recipe_lib
 from bamjax.training import run_data
 
 
 def place(finished_run, folder):
   """A finished run as a cell, and its study."""
   study = studies.make(folder)
-  config = config_lib.load(finished_run / "config.json")
+  config = recipe_lib.load(finished_run / "config.json")
   cell = Cell(config, study.folder / "cells" / "pan-bam-seed0")
   shutil.copytree(finished_run, cell.folder)
   return study, cell

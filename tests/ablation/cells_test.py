@@ -20,7 +20,7 @@ def test_a_cell_for_each_combination(tmp_path):
   ]
   config = cells[1].config
   assert (config.model, config.attn, config.seed) == ("pan", "bam", 3)
-  assert config.model_options.to_dict() == studies.TINY
+  assert config.model_options == studies.TINY
   assert not cells[2].config.model_options  # imdn's own
   assert study.recipe.model == "edsr"  # as it was
 

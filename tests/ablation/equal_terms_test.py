@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 
 import pytest
@@ -7,7 +8,8 @@ from bamjax import pretrained
 from bamjax.ablation import equal_terms
 from bamjax.ablation.cells import make_cells
 from bamjax.errors import UserError
-from bamjax.runs import config as config_lib
+from bamjax.runs import recipe as recipe_lib
+from bamjax.runs.recipe import changed
 
 
 def test_cells_of_one_recipe_are_equal(tmp_path):
@@ -32,7 +34,7 @@ def test_another_recipe_is_refused(tmp_path, change, message):
   study = studies.make(tmp_path)
   cells = make_cells(study)
   studies.finish(study, cells[0])
-  study.recipe.update(change)
+  study = studies.vary(study, change)
   with pytest.raises(UserError, match=f"begun with another recipe.*{message}"):
     equal_terms.check(study.folder, make_cells(study), "steps")
   # Nor beside the cell of another attention.
@@ -42,16 +44,17 @@ def test_another_recipe_is_refused(tmp_path, change, message):
 
 def test_a_teacher_is_the_same_in_all_cells(tmp_path):
   study = studies.make(tmp_path)
-  study.recipe.teacher.source = str(
-    shutil.copy(pretrained.find("smfanet-x2"), tmp_path / "a.safetensors")
-  )
+  file = tmp_path / "a.safetensors"
+  shutil.copy(pretrained.find("smfanet-x2"), file)
+  study = studies.vary(study, {"teacher.source": str(file)})
   cells = make_cells(study)
   assert cells[0].config.teacher.licence.startswith("Apache-2.0")
   assert study.recipe.teacher.sha256 == ""  # as it was
   studies.finish(study, cells[0])
-  study.recipe.teacher.source = "smfanet-x2"  # another path to it
+  # Another path to it.
+  study = studies.vary(study, {"teacher.source": "smfanet-x2"})
   equal_terms.check(study.folder, make_cells(study), "steps")
-  study.recipe.teacher.source = "pan-bam-x2"
+  study = studies.vary(study, {"teacher.source": "pan-bam-x2"})
   with pytest.raises(UserError, match="begun with.*teacher.sha256: '"):
     equal_terms.check(study.folder, make_cells(study), "steps")
   with pytest.raises(UserError, match="not trained on equal terms.*sha256"):
@@ -66,11 +69,16 @@ def test_a_backbone_has_the_same_options_in_all_cells(tmp_path):
     equal_terms.check(study.folder, make_cells(other)[1:2], "steps")
 
 
+def resized(cell, steps):
+  """A cell with another length."""
+  config = dataclasses.replace(cell.config, steps=steps)
+  return dataclasses.replace(cell, config=config)
+
+
 def test_backbones_train_on_equal_terms_too(tmp_path):
   study = studies.make(tmp_path, models=["pan", "imdn"])
   cells = make_cells(study)
-  for cell in cells[2:4]:  # imdn's
-    cell.config.steps = 5
+  cells[2:4] = [resized(cell, 5) for cell in cells[2:4]]  # imdn's
   with pytest.raises(UserError, match="pan-native.*imdn-native.*steps"):
     equal_terms.check(study.folder, cells[:4], "steps")
 
@@ -78,12 +86,11 @@ def test_backbones_train_on_equal_terms_too(tmp_path):
 def test_equal_seconds_allow_other_lengths(tmp_path):
   study = studies.make(tmp_path)
   control, bam, *_, second = make_cells(study)
-  for cell, steps in ((bam, 3), (second, 3)):
-    cell.config.steps = steps
+  bam, second = resized(bam, 3), resized(second, 3)
   equal_terms.check(study.folder, [control, bam, second], "seconds")
   with pytest.raises(UserError, match="equal terms.*steps"):
     equal_terms.check(study.folder, [control, bam, second], "steps")
-  second.config.steps = 2  # unlike the other seed's
+  second = resized(second, 2)  # unlike the other seed's
   with pytest.raises(UserError, match="bam-seed0 and pan-bam-seed1.*steps"):
     equal_terms.check(study.folder, [control, bam, second], "seconds")
 
@@ -91,9 +98,9 @@ def test_equal_seconds_allow_other_lengths(tmp_path):
 def test_data_may_lie_elsewhere_and_not_differ(tmp_path):
   study = studies.make(tmp_path)
   cells = studies.finish_all(study)
-  config = config_lib.load(cells[0].folder / "config.json")
-  config.data.data_dir = "/elsewhere"
-  config_lib.save(config, cells[0].folder / "config.json")
+  config = recipe_lib.load(cells[0].folder / "config.json")
+  config = changed(config, {"data.data_dir": "/elsewhere"})
+  recipe_lib.save(config, cells[0].folder / "config.json")
   equal_terms.check(study.folder, cells, "steps")
   folders = [cell.folder for cell in cells]
   equal_terms.check_data(folders)

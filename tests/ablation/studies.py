@@ -1,5 +1,6 @@
 """Studies for tests: tiny recipes, and cells as trainings leave them."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,8 +10,9 @@ from bamjax.ablation import cell_states
 from bamjax.ablation.cells import make_cells
 from bamjax.ablation.cells import Study
 from bamjax.evaluation import result_files
-from bamjax.runs import config as config_lib
-from bamjax.runs import defaults
+from bamjax.runs import recipe as recipe_lib
+from bamjax.runs.recipe import changed
+from bamjax.runs.recipe import Recipe
 
 TINY = {"blocks": 1, "features": 8, "up_features": 8}
 
@@ -31,8 +33,9 @@ def make(tmp_path, **fields):
   images = tmp_path / "Set5"
   if not images.exists():
     benchmark(images)
-  recipe = defaults.get_config()
-  recipe.update(
+  recipe = Recipe()
+  recipe = changed(
+    recipe,
     {
       "steps": 4,
       "batch_size": 2,
@@ -45,7 +48,7 @@ def make(tmp_path, **fields):
         "val_dir": str(images),
         "patch": 8,
       },
-    }
+    },
   )
   given = {
     "recipe": recipe,
@@ -59,9 +62,14 @@ def make(tmp_path, **fields):
   return Study(**(given | fields))
 
 
+def vary(study, changes):
+  """The study with other values of some fields of its recipe."""
+  return dataclasses.replace(study, recipe=changed(study.recipe, changes))
+
+
 def finish(study, cell, shift=0.0, content="same"):
   """Leaves a cell's folder as a finished training does; `shift` is in dB."""
-  config_lib.save(cell.config, cell.folder / "config.json")
+  recipe_lib.save(cell.config, cell.folder / "config.json")
   rng = np.random.default_rng(cell.config.seed)
   images = [
     {

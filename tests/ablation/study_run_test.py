@@ -3,7 +3,6 @@ from pathlib import Path
 import subprocess
 import sys
 
-import ml_collections
 from PIL import Image
 import pytest
 
@@ -16,6 +15,7 @@ from bamjax.ablation.cells import Cell
 from bamjax.ablation.cells import make_cells
 from bamjax.ablation.worker_process import Workers
 from bamjax.errors import UserError
+from bamjax.runs.recipe import from_dict
 
 
 class Quick(Workers):
@@ -28,7 +28,7 @@ class Quick(Workers):
     object.__setattr__(self, "begun", [])
 
   def start(self, task, environment):
-    cell = Cell(ml_collections.ConfigDict(task.config), Path(task.folder))
+    cell = Cell(from_dict(task.config), Path(task.folder))
     self.begun.append(cell.name)
     text = "print('works')"
     if cell.name in self.broken:
@@ -196,7 +196,7 @@ def test_a_damaged_configuration_is_one_error(tmp_path, text):
 def test_another_recipe_is_refused_before_any_work(tmp_path):
   study = studies.make(tmp_path)
   run(study)
-  study.recipe.steps = 8
+  study = studies.vary(study, {"steps": 8})
   workers = Quick(study)
   with pytest.raises(UserError, match="begun with another recipe"):
     study_run.run(study, workers, show=lambda _: None)
@@ -205,7 +205,7 @@ def test_another_recipe_is_refused_before_any_work(tmp_path):
 
 def test_invalid_data_is_one_error(tmp_path):
   study = studies.make(tmp_path)
-  study.recipe.data.data_dir = str(tmp_path / "absent")
+  study = studies.vary(study, {"data.data_dir": str(tmp_path / "absent")})
   with pytest.raises(UserError, match="absent"):
     study_run.run(study, Quick(study), show=lambda _: None)
   assert not Path(study.folder).exists()

@@ -23,9 +23,7 @@ from bamjax.errors import UserError
 
 
 def define_config(name, help_text, values, arguments):
-  config_flag.define(
-    name, help_text, values, default=CONFIG, arguments=arguments
-  )
+  config_flag.define(name, help_text, values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,16 +97,28 @@ cli.run_module(this, "tool.py", sys.argv[1:])
 """
 
 CONFIG = """
-import ml_collections
+from bamjax.runs.recipe import Optim
+from bamjax.runs.recipe import Recipe
 
 def get_config():
-  return ml_collections.ConfigDict({"steps": 3, "optim": {"learning_rate": 1}})
+  return Recipe(steps=3, optim=Optim(learning_rate=1))
+"""
+OLD = """
+from bamjax.runs import defaults
+
+def get_config():
+  c = defaults.get_config()
+  c.steps = 3
+  return c
 """
 FILES = {
   "none.py": "x = 1",
   "text.py": "no Python, but text",
   "string.py": "def get_config(): return 'x'",
   "odd.py": CONFIG.replace("steps", "length"),
+  "type.py": CONFIG.replace("3", "'3'"),
+  "bug.py": CONFIG.replace("return", "1 / 0,"),
+  "old.py": OLD,
 }
 
 
@@ -166,22 +176,44 @@ def test_a_mistake_is_one_line(call, flag, message):
   "flag, message",
   [
     ("--config=nowhere.py", "--config could not be read: nowhere.py: No such"),
-    ("--config=nowhere.py --config.x=1", "--config could not be read: nowhere"),
-    ("--config.x=1 --config nowhere.py", "--config could not be read: nowhere"),
+    (
+      "--config=nowhere.py --config.steps=1",
+      "--config could not be read: nowhere",
+    ),
+    (
+      "--config.steps=1 --config nowhere.py",
+      "--config could not be read: nowhere",
+    ),
     ("--config=.", "--config could not be read: .: "),
-    ("--config=none.py", "--config could not be read: none.py has no function"),
+    ("--config=none.py", "--config could not be read: none.py: it has no fun"),
     (
       "--config=text.py",
       "--config could not be read: text.py: it is not Python",
     ),
-    ("--config=string.py", "--config could not be read: get_config() returns"),
-    ("--config=odd.py --config.steps=3", "the configuration has no field 'ste"),
-    ("--config.stesp=3", "the configuration has no field 'stesp'"),
+    ("--config=string.py", "--config could not be read: string.py: get_con"),
+    (
+      "--config=odd.py --config.steps=3",
+      "--config could not be read: odd.py: TypeError: Recipe.__init__() got an",
+    ),
+    ("--config=type.py", "the configuration's steps is '3', and must be an in"),
+    ("--config=bug.py", "--config could not be read: bug.py: ZeroDivisionErr"),
+    (
+      "--config=old.py",
+      "--config could not be read: old.py: it is of an older bamjax: return"
+      " dataclasses.replace(Recipe(), steps=…)",
+    ),
+    (
+      "--config.stesp=3",
+      "the configuration has no field 'stesp'; did you mean --config.steps?",
+    ),
     (
       "--config.lr=3",
       "the configuration has no field 'lr'; use --config.optim.learning_rate=",
     ),
-    ("--config.model_options.blocks=3", "the configuration has no field"),
+    (
+      "--config.model_options.blocks=3",
+      "the configuration has no field 'model_options.blocks'; use --options=",
+    ),
     (
       "--lr=3",
       "Unknown command line flag 'lr'; use --config.optim.learning_rate=VALUE",

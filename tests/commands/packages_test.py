@@ -14,9 +14,9 @@ from bamjax.commands import report
 from bamjax.commands import train
 from bamjax.errors import UserError
 
-# All modules that only extras install.
+# All modules that only extras ask for; Flax brings Orbax, too.
 OPTIONAL = (
-  "ml_collections",
+  "orbax.checkpoint",
   "tensorboardX",
   "optax",
   "jinja2",

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import runpy
 import subprocess
 import sys
 
@@ -160,12 +161,10 @@ def test_recipes_are_found_by_name_from_any_folder(tmp_path):
 
 @pytest.mark.parametrize("name", config_flag.recipe_names())
 def test_recipes_are_complete(name):
-  from bamjax.runs import config as config_lib
+  from bamjax.runs import experiment
 
-  source = config_flag.find_recipe(name).read_text()
-  values = {}
-  exec(compile(source, name, "exec"), values)
-  config_lib.check(values["get_config"]())
+  values = runpy.run_path(str(config_flag.find_recipe(name)))
+  experiment.check(values["get_config"]())
 
 
 def test_flags_may_have_their_value_apart(tmp_path):

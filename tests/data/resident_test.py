@@ -14,7 +14,8 @@ from bamjax.data.sampling import Extras
 from bamjax.data.sampling import NONE
 from bamjax.errors import UserError
 from bamjax.memory import Memory
-from bamjax.runs import config as config_lib
+from bamjax.runs import recipe as recipe_lib
+from bamjax.runs.recipe import changed
 from bamjax.training import loop
 
 PATCH, BATCH = 8, 6
@@ -106,8 +107,8 @@ def test_training_on_the_device_needs_no_tensorflow(
   finished_run, kept_programs, tmp_path, monkeypatch
 ):
   monkeypatch.setitem(sys.modules, "tensorflow", None)  # its import fails
-  config = config_lib.load(finished_run / "config.json")
-  config.data.mode = "resident"
+  config = recipe_lib.load(finished_run / "config.json")
+  config = changed(config, {"data.mode": "resident"})
   loop.train_and_evaluate(config, tmp_path)
   rows = [path / "metrics.jsonl" for path in (tmp_path, finished_run)]
   assert rows[0].read_text() == rows[1].read_text()

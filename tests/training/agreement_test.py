@@ -10,7 +10,8 @@ from bamjax.data.crops import CropStore
 from bamjax.data.sources import ImagePair
 from bamjax.data.sources import Source
 from bamjax.errors import UserError
-from bamjax.runs import defaults
+from bamjax.runs.recipe import changed
+from bamjax.runs.recipe import Recipe
 from bamjax.training import agreement
 from bamjax.training import distributed
 from bamjax.training.validation import Validation
@@ -60,8 +61,8 @@ def compared(monkeypatch):
   ],
 )
 def test_every_field_must_be_equal(compared, tmp_path, field, value):
-  zero, one = defaults.get_config(), defaults.get_config()
-  one.update_from_flattened_dict({field: value})
+  zero, one = Recipe(), Recipe()
+  one = changed(one, {field: value})
   with pytest.raises(
     UserError, match=f"same run: {field}.* is .* on process 1"
   ):
@@ -69,8 +70,8 @@ def test_every_field_must_be_equal(compared, tmp_path, field, value):
 
 
 def test_every_difference_is_named(compared, tmp_path):
-  zero, one = defaults.get_config(), defaults.get_config()
-  one.seed, one.batch_size = 3, 8
+  zero, one = Recipe(), Recipe()
+  one = changed(one, {"seed": 3, "batch_size": 8})
   with pytest.raises(UserError) as caught:
     compared(agreement.check_config, (tmp_path, zero), (tmp_path / "x", one))
   assert str(caught.value) == (
@@ -82,8 +83,9 @@ def test_every_difference_is_named(compared, tmp_path):
 
 
 def test_the_same_images_may_have_other_paths(compared, tmp_path):
-  zero, one = defaults.get_config(), defaults.get_config()
-  one.data.data_dir, one.teacher.source = "/local/images", "/local/teacher"
+  zero, one = Recipe(), Recipe()
+  places = {"data.data_dir": "/local/images", "teacher.source": "/local/it"}
+  one = changed(one, places)
   compared(agreement.check_config, (tmp_path, zero), (tmp_path, one))
   source = Source("folder", [image("a", 1)], [image("b", 2)])
   compared(agreement.check_names, (source, zero), (source, one))

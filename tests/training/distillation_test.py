@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from bamjax.errors import UserError
-from bamjax.runs import defaults
+from bamjax.runs import recipe as recipe_lib
+from bamjax.runs.recipe import changed
+from bamjax.runs.recipe import Data
+from bamjax.runs.recipe import Recipe
 from bamjax.training import distillation
 from bamjax.training import feed
 from bamjax.training.distillation import on_taught
@@ -28,9 +31,7 @@ def weights(tmp_path_factory):
 
 
 def configuration(source, **teacher):
-  config = defaults.get_config()
-  config.teacher.update({"source": str(source), **teacher})
-  return config
+  return Recipe(teacher=recipe_lib.Teacher(source=str(source), **teacher))
 
 
 def taught_state(seed=1):
@@ -108,11 +109,8 @@ def test_lr_without_hr_learns_from_the_teacher_alone():
 def test_the_teacher_sees_clean_lr_where_the_student_does_not(
   degradation, options, monkeypatch
 ):
-  config = defaults.get_config()
-  config.update({"scale": 2, "batch_size": 4})
-  config.data.update({"patch": 16, "degradation": degradation})
-  with config.unlocked():
-    config.data.degradation_options.update(options)
+  data = Data(patch=16, degradation=degradation, degradation_options=options)
+  config = Recipe(scale=2, batch_size=4, data=data)
   monkeypatch.setattr(feed, "train_step", keep)
   state, batch = taught_state(), first(size=4)
   batch = {k: np.tile(v, (1, 2, 2, 1)) for k, v in batch.items()}
@@ -178,7 +176,7 @@ def test_a_teacher_computes_in_the_dtype_of_the_training(weights):
   outputs = []
   for dtype in ("float32", "bfloat16"):
     config = configuration(weights)
-    config.dtype = dtype
+    config = changed(config, {"dtype": dtype})
     _, teacher = distillation.find(config)
     lr = first()["lr"] / np.float32(255)
     outputs.append(teacher.apply_fn({"params": teacher.params}, lr))
@@ -201,7 +199,7 @@ def test_a_teacher_computes_in_the_dtype_of_the_training(weights):
 )
 def test_mistakes_are_one_line(source, change, message):
   config = configuration(source)
-  config.update_from_flattened_dict(change)
+  config = changed(config, change)
   with pytest.raises(UserError, match=message) as caught:
     distillation.find(config)
   assert "\n" not in str(caught.value)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 import bamjax
 from bamjax.errors import UserError
 from bamjax.evaluation import scoring
-from bamjax.runs import config as config_lib
+from bamjax.runs import experiment
 from bamjax.runs import folder
+from bamjax.runs import recipe as recipe_lib
+from bamjax.runs.recipe import changed
 from bamjax.training import distributed
 from bamjax.training import feed
 from bamjax.training import loop
@@ -28,8 +31,8 @@ pytestmark = pytest.mark.usefixtures("kept_programs")
 @pytest.fixture
 def config(finished_run):
   """The finished run's, with an attention that is quicker to compile."""
-  config = config_lib.load(finished_run / "config.json")
-  config.attn = "acam"
+  config = recipe_lib.load(finished_run / "config.json")
+  config = changed(config, {"attn": "acam"})
   return config
 
 
@@ -74,7 +77,8 @@ def test_with_every_option_a_run_resumes_bit_for_bit(
   teacher = tmp_path / "teacher.safetensors"
   params = tiny.state(seed=1).params
   save_weights(teacher, tiny.module(), {"params": params})
-  config.update(
+  config = changed(
+    config,
     {
       "steps": 7,
       "log_every": 2,
@@ -94,7 +98,7 @@ def test_with_every_option_a_run_resumes_bit_for_bit(
         "accumulate": 2,
         "decay_every": 2,
       },
-    }
+    },
   )
   summary = loop.train_and_evaluate(config, tmp_path / "whole")
   whole = list(calls)
@@ -113,7 +117,10 @@ def test_with_every_option_a_run_resumes_bit_for_bit(
   assert again == summary
   assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
   # Another teacher, wherever it is, is refused; the same may have moved.
-  config.teacher.source = str(teacher.rename(tmp_path / "moved.safetensors"))
+  config = changed(
+    config,
+    {"teacher.source": str(teacher.rename(tmp_path / "moved.safetensors"))},
+  )
   assert loop.train_and_evaluate(config, tmp_path / "cut") == summary
   save_weights(
     config.teacher.source, tiny.module(), {"params": params}, {"a": 1}
@@ -124,14 +131,14 @@ def test_with_every_option_a_run_resumes_bit_for_bit(
 
 @pytest.mark.slow
 def test_both_data_modes_teach_alike(config, tmp_path):
-  config.teacher.source = "smfanet-x2"
-  config.data.update({"lr_only": 0.5, "permute_rgb": True})
-  config.update({"steps": 3, "log_every": 1})
-  for mode in config_lib.DATA_MODES:
-    config.data.mode = mode
+  config = changed(config, {"teacher.source": "smfanet-x2"})
+  config = changed(config, {"data": {"lr_only": 0.5, "permute_rgb": True}})
+  config = changed(config, {"steps": 3, "log_every": 1})
+  for mode in recipe_lib.DATA_MODES:
+    config = changed(config, {"data.mode": mode})
     loop.train_and_evaluate(config, tmp_path / mode)
   # The samples are equal; XLA may sum the loss in another order.
-  tfdata, resident = (rows(tmp_path / mode) for mode in config_lib.DATA_MODES)
+  tfdata, resident = (rows(tmp_path / mode) for mode in recipe_lib.DATA_MODES)
   for a, b in zip(tfdata, resident, strict=True):
     assert a == pytest.approx(b, rel=1e-5)
 
@@ -140,11 +147,15 @@ def test_both_data_modes_teach_alike(config, tmp_path):
 @pytest.mark.parametrize("mode", ["tfdata", "resident"])
 def test_a_run_on_photos_resumes_bit_for_bit(config, tmp_path, mode, calls):
   small = {"kernel_size": (3, 5), "resize": (0.5, 1.2)}
-  config.update({"steps": 3, "checkpoint_every": 1})
-  config.data.update({"mode": mode, "degradation": "photo"})
-  with config.unlocked():
-    options = {"first": small, "second": small}
-    config.data.degradation_options.update(options)
+  config = changed(config, {"steps": 3, "checkpoint_every": 1})
+  config = changed(
+    config,
+    {
+      "data.mode": mode,
+      "data.degradation": "photo",
+      "data.degradation_options": {"first": small, "second": small},
+    },
+  )
   summary = loop.train_and_evaluate(config, tmp_path / "whole")
   calls.cut = 2
   with pytest.raises(_CutOff):
@@ -158,36 +169,38 @@ def test_a_run_on_photos_resumes_bit_for_bit(config, tmp_path, mode, calls):
 def test_a_degradation_is_trained_validated_and_kept(config, tmp_path):
   found = {}
   for name in ("bicubic", "jpeg"):
-    config.data.degradation = name
+    config = changed(config, {"data.degradation": name})
     summary = loop.train_and_evaluate(config, tmp_path / name)
     loss = next(r["loss"] for r in rows(tmp_path / name) if "loss" in r)
     found[name] = loss, summary["bicubic_psnr_y"]
     assert summary["degradation"] == (None if name == "bicubic" else "jpeg")
   assert found["jpeg"][0] != found["bicubic"][0]
   assert found["jpeg"][1] < found["bicubic"][1] - 0.1
-  config.data.degradation = "noise"
+  config = changed(config, {"data.degradation": "noise"})
   with pytest.raises(UserError, match="data.degradation: 'jpeg' there"):
     loop.train_and_evaluate(config, tmp_path / "jpeg")
 
 
 def test_the_average_is_validated_saved_and_taken(config, tmp_path):
-  config.update({"steps": 4, "optim": {"ema_decay": 0.5}})
-  config.optim.learning_rate = 1e-2
+  config = changed(config, {"steps": 4, "optim": {"ema_decay": 0.5}})
+  config = changed(config, {"optim.learning_rate": 1e-2})
   summary = loop.train_and_evaluate(config, tmp_path)
   (scores,) = [r for r in rows(tmp_path) if "psnr_y" in r]
   assert scores["ema_psnr_y"] != scores["psnr_y"]
   assert summary["psnr_y"] == pytest.approx(scores["ema_psnr_y"], abs=1e-4)
   # What is loaded scores as the average did, not as the parameters.
   upscale = bamjax.Upscaler(*bamjax.load_weights(tmp_path))
-  images = config_lib.make_source(config).val
+  images = experiment.make_source(config).val
   found = scoring.evaluate(upscale, images, config.scale)["matlab"]["psnr_y"]
   assert found == pytest.approx(scores["ema_psnr_y"], abs=1e-4)
   assert abs(found - scores["psnr_y"]) > 1e-2
 
 
 def test_the_average_of_a_short_run_is_as_good_as_its_weights(config, tmp_path):
-  config.update({"steps": 300, "optim": {"ema_decay": 0.999}})
-  config.optim.update({"learning_rate": 1e-3, "schedule": "cosine"})
+  config = changed(config, {"steps": 300, "optim": {"ema_decay": 0.999}})
+  config = changed(
+    config, {"optim": {"learning_rate": 1e-3, "schedule": "cosine"}}
+  )
   loop.train_and_evaluate(config, tmp_path)
   (scores,) = [r for r in rows(tmp_path) if "psnr_y" in r]
   # A constant decay would leave 74 % of the initial weights in the average.
@@ -198,10 +211,13 @@ def test_a_run_starts_from_another(config, tmp_path, capsys):
   file, run_dir = tmp_path / "x2.safetensors", tmp_path / "run"
   given = tiny.state(seed=1).params
   bamjax.save_weights(file, tiny.module(), {"params": given})
-  config.update({"model": "edsr", "attn": "none", "scale": 4, "steps": 1})
-  config.model_options = {"blocks": 1, "features": 8}
-  config.init_from = str(file)
-  config.optim.learning_rate = 1e-30
+  config = changed(
+    config, {"model": "edsr", "attn": "none", "scale": 4, "steps": 1}
+  )
+  options = {"blocks": 1, "features": 8}
+  config = dataclasses.replace(config, model_options=options)
+  config = changed(config, {"init_from": str(file)})
+  config = changed(config, {"optim.learning_rate": 1e-30})
   loop.train_and_evaluate(config, run_dir)
   _, started = bamjax.load_weights(run_dir)
   for layer in ("head", "body", "tail"):
@@ -227,18 +243,20 @@ def test_a_run_starts_from_another(config, tmp_path, capsys):
 def test_mistakes_are_told_before_anything_is_trained(
   config, finished_run, tmp_path, change, words
 ):
-  config.init_from = str(finished_run)
+  config = changed(config, {"init_from": str(finished_run)})
   if "model" in change:
-    config.model_options = {}
-  config.update(change)
+    config = dataclasses.replace(config, model_options={})
+  config = changed(config, change)
   with pytest.raises(UserError, match=words):
     loop.train_and_evaluate(config, tmp_path)
   assert not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(config, tmp_path):
-  config.update({"steps": 40, "checkpoint_every": 1, "log_every": 40})
-  config.optim.learning_rate = 1e12
+  config = changed(
+    config, {"steps": 40, "checkpoint_every": 1, "log_every": 40}
+  )
+  config = changed(config, {"optim.learning_rate": 1e12})
   with pytest.raises(UserError, match=r"at step (\d+), learning rate 1e\+12"):
     loop.train_and_evaluate(config, tmp_path)
   _, _, variables, step = folder.load(tmp_path)
@@ -258,7 +276,7 @@ def test_a_folder_that_a_run_holds_is_refused(config, tmp_path):
 def test_other_images_on_resume_are_warned_of(
   config, finished_run, tmp_path, caplog
 ):
-  config.attn = "bam"
+  config = changed(config, {"attn": "bam"})
   shutil.copytree(finished_run, tmp_path / "run")
   images = tmp_path / "images"
   shutil.copytree(config.data.data_dir, images)
@@ -266,7 +284,7 @@ def test_other_images_on_resume_are_warned_of(
   for name in ("metrics.jsonl", "summary.json"):
     (tmp_path / "run" / name).unlink()
   shutil.rmtree(tmp_path / "run" / "checkpoints")
-  config.data.data_dir = str(images)
+  config = changed(config, {"data.data_dir": str(images)})
   loop.train_and_evaluate(config, tmp_path / "run")
   assert "2 images then, 3 now" in caplog.text
   noted = json.loads((tmp_path / "run" / "data.json").read_text())
@@ -277,9 +295,9 @@ def test_other_images_on_resume_are_warned_of(
 def copied(finished_run, tmp_path):
   """A copy of the finished run, its configuration, its images in a copy."""
   shutil.copytree(finished_run, tmp_path / "run")
-  config = config_lib.load(finished_run / "config.json")
+  config = recipe_lib.load(finished_run / "config.json")
   shutil.copytree(config.data.val_dir, tmp_path / "images")
-  config.data.val_dir = str(tmp_path / "images")
+  config = changed(config, {"data.val_dir": str(tmp_path / "images")})
   return tmp_path / "run", config
 
 
@@ -377,7 +395,7 @@ def test_a_run_whose_checkpoints_vanish_says_so(
 def test_rows_are_on_the_disk_before_the_checkpoint(
   config, tmp_path, monkeypatch
 ):
-  config.update({"steps": 3, "log_every": 1, "checkpoint_every": 1})
+  config = changed(config, {"steps": 3, "log_every": 1, "checkpoint_every": 1})
   file, synced, found = tmp_path / "metrics.jsonl", [0], []
   fsync, save = os.fsync, loop.Checkpoints.save
 
@@ -400,8 +418,9 @@ def test_rows_are_on_the_disk_before_the_checkpoint(
 
 @pytest.mark.parametrize("most", [1, 4, 7, 100])
 def test_a_resumed_run_is_cut_into_the_same_calls(config, most):
-  config.update(
-    {"log_every": 6, "eval_every": 10, "checkpoint_every": 9, "steps": 64}
+  config = changed(
+    config,
+    {"log_every": 6, "eval_every": 10, "checkpoint_every": 9, "steps": 64},
   )
 
   def stops(step):
@@ -458,8 +477,8 @@ def test_joining_processes_needs_all_three_flags():
 
 
 def test_a_network_that_cannot_be_is_told(config, tmp_path):
-  config.attn = "bam"  # with a reduction of 8
-  config.model_options.up_features = 4
+  config = changed(config, {"attn": "bam"})  # with a reduction of 8
+  config = changed(config, {"model_options.up_features": 4})
   with pytest.raises(UserError, match="cannot be built: attention with reduc"):
     loop.train_and_evaluate(config, tmp_path / "run")
   assert not (tmp_path / "run").exists()

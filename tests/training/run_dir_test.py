@@ -5,18 +5,17 @@ import pytest
 
 from bamjax import networks
 from bamjax.errors import UserError
-from bamjax.runs import config as config_lib
-from bamjax.runs import defaults
 from bamjax.runs import folder
+from bamjax.runs import recipe as recipe_lib
+from bamjax.runs.recipe import changed
+from bamjax.runs.recipe import Recipe
 from bamjax.training import run_dir as run_dir_lib
 from scripts import rows
 
 
 @pytest.fixture
 def config():
-  config = defaults.get_config()
-  config.update({"checkpoint_every": 10, "eval_every": 15, "steps": 100})
-  return config
+  return Recipe(checkpoint_every=10, eval_every=15, steps=100)
 
 
 def log(path, *steps):
@@ -65,7 +64,7 @@ def test_a_refused_resume_names_the_way_to_train_longer(tmp_path, config):
     pass
   (tmp_path / "data.json").write_text("{}")
   for name, value, told in (("seed", 1, False), ("steps", 200, True)):
-    config[name] = value
+    config = changed(config, {name: value})
     with pytest.raises(UserError, match="another run") as caught:
       with run_dir_lib.opened(tmp_path, config):
         pass
@@ -75,14 +74,14 @@ def test_a_refused_resume_names_the_way_to_train_longer(tmp_path, config):
 def test_a_mistake_that_ended_a_run_at_its_start_can_be_corrected(
   tmp_path, config
 ):
-  config.init_from = "absent.safetensors"
+  config = changed(config, {"init_from": "absent.safetensors"})
   with pytest.raises(UserError, match="no such file"):
     with run_dir_lib.opened(tmp_path, config):
       networks.load_network(config.init_from)
-  config.init_from = ""
+  config = changed(config, {"init_from": ""})
   with run_dir_lib.opened(tmp_path, config):
     pass
-  assert config_lib.load(tmp_path / "config.json").init_from == ""
+  assert recipe_lib.load(tmp_path / "config.json").init_from == ""
 
 
 def test_a_full_disk_leaves_no_half_file(tmp_path, config, monkeypatch):
@@ -129,7 +128,7 @@ def test_an_older_run_lacks_fields(finished_run, tmp_path):
     del config[name]
   del config["data"]["mode"]
   (run / "config.json").write_text(json.dumps(config))
-  assert config_lib.load(run / "config.json") == config_lib.load(
+  assert recipe_lib.load(run / "config.json") == recipe_lib.load(
     finished_run / "config.json"
   )
   assert networks.load_network(run).step == 2

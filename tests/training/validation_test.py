@@ -13,7 +13,8 @@ from bamjax.data.crops import CropStore
 from bamjax.data.sources import ImagePair
 from bamjax.errors import UserError
 from bamjax.networks import Network
-from bamjax.runs import config as config_lib
+from bamjax.runs import recipe as recipe_lib
+from bamjax.runs.recipe import changed
 from bamjax.training import run_data
 from bamjax.training.validation import Validation
 
@@ -141,8 +142,8 @@ def test_other_validation_images_are_refused(tmp_path):
 def test_a_run_is_not_scored_on_other_images_without_a_word(
   finished_run, tmp_path, caplog
 ):
-  config = config_lib.load(finished_run / "config.json")
-  config.data.val_dir = str(tmp_path / "images")
+  config = recipe_lib.load(finished_run / "config.json")
+  config = changed(config, {"data.val_dir": str(tmp_path / "images")})
   shutil.copytree(config.data.data_dir, config.data.val_dir)
   network = Network(str(finished_run), "pan", "bam", 2, None, {}, 2, config)
   selection.find_benchmark(None, network)

@@ -1,7 +1,6 @@
 """Weights to start from are those of the same network, whatever its name."""
 
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -9,6 +8,7 @@ import safetensors.numpy
 import bamjax
 from bamjax.errors import UserError
 from bamjax.models import create_model
+from bamjax.runs.recipe import Recipe
 from bamjax.training.warm_start import take_weights
 from models import small
 from weights.goldens import FILE
@@ -18,7 +18,7 @@ LR = jnp.zeros((1, 8, 8, 3))
 
 
 def take(source, name, module):
-  config = ml_collections.ConfigDict({"init_from": str(source), "model": name})
+  config = Recipe(init_from=str(source), model=name)
   fresh = small.draw(module, LR, seed=1)["params"]
   return take_weights(fresh, module, config)
 
