@@ -4,11 +4,11 @@
   bamjax upscale photos/ --weights=imdn_x4.safetensors -o large
   bamjax upscale 'scans/*.png' --run_dir=runs/pan-bam-x2-sample --ext=webp
 
-Without --weights and --run_dir, the shipped PAN-BAM of --scale (2, 3 or 4; by
-default 2) is used: for JPEG and lossy WebP the one that was trained on noise,
-blur and compression. Inputs are never overwritten, earlier results are. Exit
-status: 0; 1 if an image was skipped, with a warning; 2 if a flag or an argument
-is invalid.
+Without --weights and --run_dir, the shipped weights of --preset for --scale (2,
+3 or 4; by default 2) are used, and for JPEG and lossy WebP those that were
+trained on noise, blur and compression. Inputs are never overwritten, earlier
+results are. Exit status: 0; 1 if an image was skipped, with a warning; 2 if a
+flag or an argument is invalid.
 """
 
 from collections.abc import Mapping
@@ -48,6 +48,12 @@ class Options(selection.OneNetwork):
     "folder of the results, or the file of a single image",
     value="PATH",
     short="o",
+  )
+  preset: str | None = option(
+    None,
+    "which shipped weights for images without noise and compression: fast (the"
+    " default), balanced or best; best averages over flips and rotations",
+    choices=("fast", "balanced", "best"),
   )
   tile: str = option(
     "auto",
@@ -128,10 +134,16 @@ def run(options: Options) -> int:
     choose = chosen.always(_upscaler(network, options))
   else:
     scale = options.scale or 2
+    preset = chosen.PRESETS[options.preset or chosen.DEFAULT]
+    options = dataclasses.replace(
+      options,
+      self_ensemble=options.self_ensemble or preset.self_ensemble,
+    )
     choose = chosen.shipped(
       scale,
       options.degradation,
       lambda name: _upscaler(options.load(default=name), options),
+      preset,
     )
   jobs, rivals = jobs_lib.plan_outputs(
     sources,
@@ -204,12 +216,16 @@ def _check(options: Options) -> None:
     raise UserError(
       f"--memory is in GB, and at least 0.001; got {options.memory}"
     )
-  own = options.weights or options.run_dir
-  if own and options.degradation != "auto":
-    raise UserError(
-      "--degradation chooses among the shipped weights; leave it out with"
-      f" {'--weights' if options.weights else '--run_dir'}"
-    )
+  if options.weights or options.run_dir:
+    own = "--weights" if options.weights else "--run_dir"
+    for flag, given in (
+      ("--degradation", options.degradation != "auto"),
+      ("--preset", options.preset),
+    ):
+      if given:
+        raise UserError(
+          f"{flag} chooses among the shipped weights; leave it out with {own}"
+        )
   if options.quality is not None and not 1 <= options.quality <= 100:
     raise UserError(f"--quality is from 1 to 100; got {options.quality}")
 

@@ -31,13 +31,43 @@ class Chosen(NamedTuple):
 Choose = Callable[[ImageData], Chosen]
 
 
+class Preset(NamedTuple):
+  """Shipped weights for images without noise and compression.
+
+  Attributes:
+    weights: their name without the scale.
+    self_ensemble: whether to average over eight flips and rotations.
+  """
+
+  weights: str
+  self_ensemble: bool = False
+
+  def name(self, scale: int) -> str:
+    """The name of the weights of a scale."""
+    return f"{self.weights}-x{scale}"
+
+
+# From the fastest to the best (docs/weights.md, "Presets").
+PRESETS = {
+  "fast": Preset("pan-bam"),
+  "balanced": Preset("smfanet"),
+  "best": Preset("smfanet", self_ensemble=True),
+}
+DEFAULT = "fast"
+# For noise, blur and compression, whatever the preset.
+_PHOTO = "pan-bam-x{}-photo"
+
+
 def always(upscaler: Upscale, name: str = "") -> Choose:
   """Returns what chooses the same network for every image."""
   return lambda _: Chosen(upscaler, name)
 
 
 def shipped(
-  scale: int, degradation: str, load: Callable[[str], Upscale]
+  scale: int,
+  degradation: str,
+  load: Callable[[str], Upscale],
+  preset: Preset = PRESETS[DEFAULT],
 ) -> Choose:
   """Returns what chooses among the shipped weights of a scale.
 
@@ -47,19 +77,18 @@ def shipped(
       "photo" for JPEG and lossy WebP, "clean" for other images, and for all
       images of a scale that has no weights for photographs.
     load: makes the network of a name.
+    preset: the weights that "clean" means.
 
   Raises:
     UserError: there are no such weights, or they can't be loaded.
   """
-  clean = f"pan-bam-x{scale}"
-  photo = f"{clean}-photo"
-  # Other networks ship, too, for those who name them.
-  names = [name for name in pretrained.names() if name.startswith("pan-bam-")]
+  clean, photo = preset.name(scale), _PHOTO.format(scale)
+  names = pretrained.names()
   if clean not in names:
-    scales = sorted({name.split("-")[2] for name in names})
+    scales = [f"×{s}" for s in range(2, 9) if preset.name(s) in names]
     raise UserError(
       f"no weights are shipped at ×{scale} (there are"
-      f" {', '.join(scales).replace('x', '×')}); use another --scale, or a"
+      f" {', '.join(scales)}); use another --scale, or a"
       " network of your own: --weights=FILE or --run_dir=DIR"
     )
   available = photo in names

@@ -19,13 +19,17 @@ from upscaling.calls import upscale
 
 @pytest.fixture
 def shipped(weights, tmp_path, monkeypatch):
-  """Ships weights for ×2 of both kinds, and returns the two networks."""
+  """Ships weights for ×2 of each kind, and returns their networks."""
   module, variables = bamjax.load_weights(weights)
   folder = tmp_path / "shipped"
   folder.mkdir()
   monkeypatch.setattr(pretrained, "FOLDER", folder)
   networks = {}
-  for name, factor in (("pan-bam-x2", 1.0), ("pan-bam-x2-photo", 0.5)):
+  for name, factor in (
+    ("pan-bam-x2", 1.0),
+    ("pan-bam-x2-photo", 0.5),
+    ("smfanet-x2", 0.7),
+  ):
     scaled = jax.tree.map(lambda x, f=factor: x * np.float32(f), variables)
     bamjax.save_weights(folder / f"{name}.safetensors", module, scaled)
     networks[name] = bamjax.Upscaler(module, scaled)
@@ -38,30 +42,48 @@ def made(name, folder):
 
 
 @pytest.mark.parametrize(
-  "degradation, names",
+  "flags, names",
   [
-    ("auto", ("pan-bam-x2", "pan-bam-x2-photo")),
-    ("clean", ("pan-bam-x2", "pan-bam-x2")),
-    ("photo", ("pan-bam-x2-photo", "pan-bam-x2-photo")),
+    ({}, ("pan-bam-x2", "pan-bam-x2-photo")),
+    ({"preset": "balanced"}, ("smfanet-x2", "pan-bam-x2-photo")),
+    ({"degradation": "clean"}, ("pan-bam-x2", "pan-bam-x2")),
+    ({"degradation": "photo"}, ("pan-bam-x2-photo", "pan-bam-x2-photo")),
+    (
+      {"degradation": "clean", "preset": "balanced"},
+      ("smfanet-x2", "smfanet-x2"),
+    ),
   ],
 )
 def test_an_image_is_upscaled_by_the_weights_for_it(
-  shipped, tmp_path, capsys, degradation, names
+  shipped, tmp_path, capsys, flags, names
 ):
   Image.fromarray(RGB).save(tmp_path / "a.png")
   Image.fromarray(RGB).save(tmp_path / "b.jpg")
   inputs, out = [tmp_path / "a.png", tmp_path / "b.jpg"], tmp_path / "out"
-  options = {"degradation": degradation, "ext": "png"}
-  assert upscale(inputs, None, out, **options) == 0
+  assert upscale(inputs, None, out, ext="png", **flags) == 0
   lines = capsys.readouterr().out.splitlines()
   for path, line, name in zip(inputs, lines, names, strict=True):
     assert f"30×21 → 60×42 by {name}, " in line
     expected = shipped[name](image_file.read(path).color)
     result = made(f"{path.stem}_x2.png", out)
     np.testing.assert_allclose(result, expected.astype(int), atol=1)
-    other = next(n for n in shipped if n != name)
-    wrong = shipped[other](image_file.read(path).color).astype(int)
-    assert np.abs(result - wrong).mean() > 2
+    for other in shipped.keys() - {name}:
+      wrong = shipped[other](image_file.read(path).color).astype(int)
+      assert np.abs(result - wrong).mean() > 2
+
+
+def test_the_best_preset_averages_over_flips_and_rotations(shipped, tmp_path):
+  Image.fromarray(RGB).save(tmp_path / "a.png")
+  out = tmp_path / "out"
+  assert upscale([tmp_path / "a.png"], None, out, preset="best") == 0
+  module, variables = bamjax.load_weights("smfanet-x2")
+  expected, single = (
+    bamjax.Upscaler(module, variables, self_ensemble=ensemble)(RGB).astype(int)
+    for ensemble in (True, False)
+  )
+  result = made("a_x2.png", out)
+  np.testing.assert_allclose(result, expected, atol=1)
+  assert np.abs(result - single).max() > 1
 
 
 def test_weights_are_loaded_when_an_image_needs_them():
@@ -109,9 +131,10 @@ def test_weights_of_the_user_are_used_for_every_image(
   assert upscale(inputs, weights, out) == 0
   assert " by " not in capsys.readouterr().out
   for source in ({"weights": weights}, {"run_dir": str(finished_run)}):
-    options = {"weights": None, "degradation": "clean", **source}
-    with pytest.raises(UserError, match=f"leave it out with --{[*source][0]}"):
-      upscale(inputs, output=out, **options)
+    for flag in ({"degradation": "clean"}, {"preset": "fast"}):
+      words = f"--{[*flag][0]} chooses .* leave it out with --{[*source][0]}"
+      with pytest.raises(UserError, match=words):
+        upscale(inputs, output=out, **{"weights": None, **flag, **source})
 
 
 def test_a_scale_without_shipped_weights_names_those_that_have_some():
